@@ -1,0 +1,244 @@
+//! What a hub is started with: where it listens and which partners it knows.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::id;
+
+/// Everything a hub needs to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where clients, channels and undelivered webhooks are kept; `None` keeps them in memory only.
+    pub state_file: Option<PathBuf>,
+    /// The partners this hub knows.
+    pub partners: Vec<Partner>,
+    /// How long a new channel stays in each stage.
+    pub stage_delay: Duration,
+    /// How others reach this hub, without a path; `None` means `http://` and the address listened on.
+    pub public_url: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8082)),
+            state_file: None,
+            partners: Vec::new(),
+            stage_delay: Duration::from_secs(1),
+            public_url: None,
+        }
+    }
+}
+
+/// One partner, as its hub knows it.
+#[derive(Clone)]
+pub struct Partner {
+    /// The partner's id, such as `aAbBcCPA`.
+    pub id: String,
+    /// Signs onboarding links and webhooks.
+    pub platform_secret: String,
+    /// What opens the Partner API; any of them does.
+    pub access: Vec<Access>,
+    /// Who pays 360dialog, and so who decides about keys.
+    pub billing: Billing,
+    /// Where webhooks go; `None` sends none.
+    pub webhook_url: Option<String>,
+    /// Where the browser goes after onboarding when the link names no `redirect_url`.
+    pub redirect_url: Option<String>,
+    /// Whether onboarding links must carry a valid signature.
+    pub check_signature: bool,
+}
+
+impl fmt::Debug for Partner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Partner")
+            .field("id", &self.id)
+            .field("access", &self.access)
+            .field("billing", &self.billing)
+            .field("webhook_url", &self.webhook_url)
+            .field("redirect_url", &self.redirect_url)
+            .field("check_signature", &self.check_signature)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One way into the Partner API.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Sent as `Authorization: Bearer …`.
+    Token(String),
+    /// Sent as `X-API-Key: …`.
+    ApiKey(String),
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token(_) => "Token(…)",
+            Self::ApiKey(_) => "ApiKey(…)",
+        })
+    }
+}
+
+/// Who pays 360dialog for the channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Billing {
+    /// The client pays, and must permit the partner to make keys.
+    #[default]
+    DirectPaid,
+    /// The partner pays, and may make keys without being asked.
+    PartnerPaid,
+}
+
+/// Why a secrets file cannot be used. Never quotes the file: it holds secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    /// It is not a JSON object of objects.
+    #[error("not a JSON object of partner ids (line {line}, column {column})")]
+    Malformed {
+        /// Line of the first mistake.
+        line: usize,
+        /// Column of the first mistake.
+        column: usize,
+    },
+    /// A key is not a partner id.
+    #[error("partner {position} of the file has an id that is not 1 to 64 of A-Z a-z 0-9 _ -")]
+    PartnerId {
+        /// Counted from 1, without the keys that are skipped.
+        position: usize,
+    },
+    /// A partner's entry is incomplete.
+    #[error("partner {partner}: {reason}")]
+    Partner {
+        /// The partner's id.
+        partner: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// No partner at all.
+    #[error("names no partner")]
+    Empty,
+}
+
+#[derive(Deserialize)]
+struct SecretsEntry {
+    #[serde(default)]
+    platform_secret: String,
+    #[serde(default)]
+    partner_token: Option<String>,
+    #[serde(default)]
+    partner_api_key: Option<String>,
+    #[serde(default)]
+    billing: Billing,
+}
+
+impl Partner {
+    /// Reads `{"<partner id>": {"platform_secret", "partner_token" or "partner_api_key", "billing"}}`.
+    ///
+    /// Keys that start with `_` are skipped, unknown fields ignored. The partners come without
+    /// addresses and with `check_signature` on.
+    pub fn from_secrets_json(text: &str) -> Result<Vec<Self>, SecretsError> {
+        let entries: BTreeMap<String, Value> = serde_json::from_str(text)
+            .map_err(|error| SecretsError::Malformed { line: error.line(), column: error.column() })?;
+        let partners = entries
+            .into_iter()
+            .filter(|(id, _)| !id.starts_with('_'))
+            .enumerate()
+            .map(|(index, (id, entry))| {
+                if !id::is_id(&id) {
+                    return Err(SecretsError::PartnerId { position: index + 1 });
+                }
+                Self::from_entry(&id, entry).map_err(|reason| SecretsError::Partner { partner: id, reason })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if partners.is_empty() { Err(SecretsError::Empty) } else { Ok(partners) }
+    }
+
+    fn from_entry(id: &str, entry: Value) -> Result<Self, &'static str> {
+        let entry: SecretsEntry = serde_json::from_value(entry)
+            .map_err(|_| "must be an object of texts, with billing direct_paid or partner_paid")?;
+        if entry.platform_secret.is_empty() {
+            return Err("platform_secret is missing or empty");
+        }
+        let token = entry.partner_token.map(Access::Token);
+        let api_key = entry.partner_api_key.map(Access::ApiKey);
+        let access: Vec<Access> = token.into_iter().chain(api_key).collect();
+        if access.is_empty() {
+            return Err("partner_token or partner_api_key is missing");
+        }
+        if access.iter().any(Access::is_blank) {
+            return Err("partner_token or partner_api_key is empty");
+        }
+        Ok(Self {
+            id: id.to_owned(),
+            platform_secret: entry.platform_secret,
+            access,
+            billing: entry.billing,
+            webhook_url: None,
+            redirect_url: None,
+            check_signature: true,
+        })
+    }
+}
+
+impl Access {
+    fn is_blank(&self) -> bool {
+        let (Self::Token(text) | Self::ApiKey(text)) = self;
+        text.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secrets_file_gives_its_partners() {
+        let text = r#"{
+            "_comment": "development only",
+            "aAbBcCPA": {"platform_secret": "s1", "partner_token": "t1", "messaging_webhook_headers": {"a": "b"}},
+            "dDeEfFPA": {"platform_secret": "s2", "partner_api_key": "k2", "billing": "partner_paid"}
+        }"#;
+        let partners = Partner::from_secrets_json(text).unwrap();
+        assert_eq!(partners.len(), 2);
+        assert_eq!(partners[0].access, [Access::Token("t1".into())]);
+        assert_eq!(partners[0].billing, Billing::DirectPaid);
+        assert!(partners[0].check_signature);
+        assert_eq!(partners[1].access, [Access::ApiKey("k2".into())]);
+        assert_eq!(partners[1].billing, Billing::PartnerPaid);
+    }
+
+    #[test]
+    fn a_faulty_secrets_file_is_refused_without_quoting_it() {
+        let faulty = [
+            "hush",
+            "[]",
+            "{}",
+            r#"{"_only": 1}"#,
+            r#"{"aPA": "hush"}"#,
+            r#"{"a b": {"platform_secret": "hush", "partner_token": "hush"}}"#,
+            r#"{"aPA": {"platform_secret": "hush"}}"#,
+            r#"{"aPA": {"partner_token": "hush"}}"#,
+            r#"{"aPA": {"platform_secret": "hush", "partner_token": ""}}"#,
+            r#"{"aPA": {"platform_secret": "hush", "partner_token": "hush", "billing": "hush"}}"#,
+        ];
+        for text in faulty {
+            let error = Partner::from_secrets_json(text).unwrap_err();
+            assert!(!error.to_string().contains("hush"), "{error}");
+            assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let text = r#"{"aPA": {"platform_secret": "hush", "partner_token": "hush", "partner_api_key": "hush"}}"#;
+        let partners = Partner::from_secrets_json(text).unwrap();
+        let settings = Settings { partners, ..Settings::default() };
+        assert!(!format!("{settings:?}").contains("hush"));
+    }
+}

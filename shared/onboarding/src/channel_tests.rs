@@ -1,0 +1,163 @@
+//! The laws of the join, over facts as they come from every source.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::fact::Source;
+
+fn channel() -> Channel {
+    Channel::unknown("aAbBcCPA".parse().unwrap(), "y9MiLoCH".parse().unwrap())
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn fact(said: Said, second: i64, cause: &str) -> Fact {
+    let Channel { partner, id, .. } = channel();
+    Fact::new((&partner, &id), Source::Webhook, said, at(second), cause)
+}
+
+fn stage(stage: Stage) -> Said {
+    Said { stage: Some(stage), ..Said::default() }
+}
+
+fn permission(permission: Permission) -> Said {
+    Said { permission: Some(permission), ..Said::default() }
+}
+
+fn joined(facts: &[Fact]) -> Channel {
+    let mut channel = channel();
+    channel.join_all(facts);
+    channel
+}
+
+fn any_key() -> impl Strategy<Value = KeyState> {
+    let waiting = Just(KeyState::without_key(KeyStatus::Waiting, KeyReason::NotRunning));
+    let blocked = Just(KeyState::without_key(KeyStatus::Blocked, KeyReason::ExistingKey));
+    prop_oneof![waiting, blocked, "[0-9]{1,3}".prop_map(|id| KeyState::stored(id, "name".into()))]
+}
+
+fn any_binding() -> impl Strategy<Value = Binding> {
+    ("[ab]", "[cd]CL", any::<bool>()).prop_map(|(tenant, client, fresh)| Binding {
+        tenant: tenant.parse().unwrap(),
+        client: client.parse().unwrap(),
+        fresh,
+    })
+}
+
+prop_compose! {
+    fn any_said()(
+        client in proptest::option::of("[cd]CL".prop_map(|id| id.parse().unwrap())),
+        stage in proptest::option::of(prop_oneof![
+            Just(Stage::Created), Just(Stage::Ready), Just(Stage::Running), Just(Stage::Live)
+        ]),
+        cancelled in proptest::option::of(any::<bool>()),
+        permission in proptest::option::of(prop_oneof![Just(Permission::Granted), Just(Permission::Revoked)]),
+        claimed in any::<bool>(),
+        binding in proptest::option::of(any_binding()),
+        key in proptest::option::of(any_key()),
+        words in proptest::array::uniform4(proptest::option::of("[xyz]")),
+    ) -> Said {
+        let [phone_number, display_name, quality, messaging_limit] = words;
+        Said { client, stage, cancelled, permission, claimed, binding, key,
+            phone_number, display_name, quality, messaging_limit }
+    }
+}
+
+fn any_facts() -> impl Strategy<Value = Vec<Fact>> {
+    // Few moments and few causes, so that equal times and equal facts do happen.
+    proptest::collection::vec((any_said(), 0..4i64, "[pq]").prop_map(|(said, s, cause)| fact(said, s, &cause)), 0..12)
+        .prop_map(|mut facts| {
+            // In the table an id is written once: two facts of one id are one fact.
+            let mut seen = std::collections::BTreeSet::new();
+            facts.retain(|fact| seen.insert(fact.id.clone()));
+            facts
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_any_repetition_and_any_split_gives_the_same_channel(
+        (facts, mixed) in any_facts().prop_flat_map(|facts| {
+            let twice: Vec<Fact> = facts.iter().chain(&facts).cloned().collect();
+            (Just(facts), Just(twice).prop_shuffle())
+        }),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let expected = joined(&facts);
+        prop_assert_eq!(&joined(&mixed), &expected);
+
+        let (first, second) = mixed.split_at(cut.index(mixed.len() + 1));
+        let kept = serde_json::to_string(&joined(first)).unwrap();
+        let mut resumed: Channel = serde_json::from_str(&kept).unwrap();
+        resumed.join_all(second);
+        prop_assert_eq!(&resumed, &expected);
+    }
+
+    #[test]
+    fn a_fact_that_was_joined_is_no_news(facts in any_facts(), said in any_said()) {
+        let mut channel = joined(&facts);
+        // Later than all else, so that it wins every field but a lower stage.
+        channel.join(&fact(said.clone(), 100, "late"));
+        prop_assert_eq!(channel.news(said), Said::default());
+    }
+}
+
+#[test]
+fn a_stage_only_moves_up_until_it_is_cancelled_and_an_operator_reopens_it() {
+    let live = fact(stage(Stage::Live), 1, "");
+    let running = fact(stage(Stage::Running), 2, "");
+    let cancelled = fact(Said { cancelled: Some(true), ..Said::default() }, 3, "");
+    let reopened = fact(Said { cancelled: Some(false), ..Said::default() }, 4, "");
+    assert_eq!(joined(&[live.clone(), running.clone()]).stage(), Some(ShownStage::Live));
+    let facts = [live, running, cancelled, reopened];
+    assert_eq!(joined(&facts[..3]).stage(), Some(ShownStage::Cancelled));
+    assert_eq!(joined(&facts).stage(), Some(ShownStage::Live));
+}
+
+#[test]
+fn the_later_permission_wins_and_at_equal_times_the_revocation() {
+    let granted = fact(permission(Permission::Granted), 5, "");
+    let revoked = fact(permission(Permission::Revoked), 5, "");
+    assert!(!joined(&[granted.clone(), revoked.clone()]).is_permitted());
+    assert!(!joined(&[revoked.clone(), granted]).is_permitted());
+    assert!(joined(&[revoked, fact(permission(Permission::Granted), 6, "again")]).is_permitted());
+}
+
+#[test]
+fn a_fact_about_another_channel_changes_nothing() {
+    let mut other = fact(stage(Stage::Live), 1, "");
+    other.channel = "otherCH".parse().unwrap();
+    assert_eq!(joined(&[other]), channel());
+}
+
+#[test]
+fn nobody_sees_a_channel_that_belongs_to_nobody() {
+    assert_eq!(joined(&[fact(stage(Stage::Live), 1, "")]).view(), None);
+}
+
+#[test]
+fn a_channel_is_shown_in_the_form_of_the_contract() {
+    let binding = Binding {
+        tenant: "acme".parse().unwrap(),
+        client: "oaY9LLfUCL".parse().unwrap(),
+        fresh: true,
+    };
+    let facts = [
+        fact(Said { binding: Some(binding), ..Said::default() }, 1_775_740_147, ""),
+        fact(Said { claimed: true, ..permission(Permission::Granted) }, 1_775_740_148, ""),
+        fact(stage(Stage::Running), 1_775_740_140, ""),
+    ];
+    let shown = serde_json::to_value(joined(&facts).view().unwrap()).unwrap();
+    let expected = serde_json::json!({
+        "id": "y9MiLoCH", "partner_id": "aAbBcCPA", "client_id": "oaY9LLfUCL", "tenant": "acme",
+        "stage": "running", "permission": "granted", "claim": "confirmed",
+        "key": {"status": "none", "reason": null, "secret_name": null},
+        "phone_number": null, "display_name": null, "quality": null, "messaging_limit": null,
+        "updated_at": "2026-04-09T13:09:08Z"
+    });
+    assert_eq!(shown, expected);
+}

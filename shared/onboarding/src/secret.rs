@@ -1,0 +1,377 @@
+//! Secrets, and what is read from a partner's secret.
+//!
+//! A partner's secret is one JSON object. Each reader takes only the fields it needs, so that a
+//! function that checks signatures never holds the token that makes keys. No error repeats a value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+/// How far ahead the end of a previous platform secret may lie, so that a rotation does end.
+const PREVIOUS_AT_MOST: SignedDuration = SignedDuration::from_hours(24);
+
+/// A text that is neither printed nor left in memory after use.
+///
+/// There is no `Display` and no `Serialize`; `Debug` says only that there is one.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Wraps a text that is already known to be usable; only deserialising refuses an empty one.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(SecretString::from(text.into()))
+    }
+
+    /// The text itself: for signing, and for the one request that carries it.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    fn of(value: Value, field: &'static str) -> Result<Self, SecretError> {
+        match value {
+            Value::String(text) if !text.trim().is_empty() => Ok(Self::new(text)),
+            _ => Err(SecretError::Malformed { field, expected: "a non-empty string" }),
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret([redacted])")
+    }
+}
+
+// By hand: serde's own message would be `invalid type: integer 1234, expected a string`.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer).map_err(|_| D::Error::custom(UNREADABLE))?;
+        Self::of(value, "a secret").map_err(D::Error::custom)
+    }
+}
+
+const UNREADABLE: &str = "a secret must be a non-empty string";
+
+/// Why a partner's secret cannot be used. Names the field, never its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// The whole is not JSON, or not an object, or names a field twice.
+    #[error("it must be one JSON object, with every field at most once")]
+    NotAnObject,
+    /// A field that is needed is not there.
+    #[error("{field} is missing: add it as {expected}")]
+    Missing {
+        /// The field's name.
+        field: &'static str,
+        /// What belongs there.
+        expected: &'static str,
+    },
+    /// A field is there and holds something else.
+    #[error("{field} must be {expected}")]
+    Malformed {
+        /// The field's name.
+        field: &'static str,
+        /// What belongs there.
+        expected: &'static str,
+    },
+}
+
+/// What signs and checks: a partner's platform secret, and the one before it while it is replaced.
+///
+/// Source: <https://docs.360dialog.com/partner>, Integrated Onboarding.
+#[derive(Clone, Debug)]
+pub struct SigningSecrets {
+    current: Secret,
+    previous: Option<Previous>,
+}
+
+#[derive(Clone, Debug)]
+struct Previous {
+    value: Secret,
+    until: Timestamp,
+}
+
+impl SigningSecrets {
+    /// Reads `platform_secret` and `previous_platform_secret` from a partner's secret (JSON).
+    ///
+    /// # Errors
+    /// Names the field and what belongs there; never a value.
+    pub fn parse(json: &str) -> Result<Self, SecretError> {
+        let fields: SigningFields = serde_json::from_str(json).map_err(|_| SecretError::NotAnObject)?;
+        Self::of(fields)
+    }
+
+    /// The secret that signs.
+    pub fn current(&self) -> &Secret {
+        &self.current
+    }
+
+    /// The secrets that a signature or a state may have been made with: the current one first.
+    ///
+    /// The previous one is among them only until its `until`, and only if that is at most 24 hours
+    /// ahead.
+    pub fn accepted(&self, now: Timestamp) -> Vec<&Secret> {
+        let previous = self.previous.iter().filter(|previous| previous.is_valid(now));
+        std::iter::once(&self.current).chain(previous.map(|previous| &previous.value)).collect()
+    }
+
+    /// Whether there is a previous secret that is not accepted because its `until` lies too far
+    /// ahead. Worth a warning: somebody believes a rotation is under way.
+    pub fn previous_is_too_long(&self, now: Timestamp) -> bool {
+        self.previous.as_ref().is_some_and(|previous| previous.until.duration_since(now) > PREVIOUS_AT_MOST)
+    }
+
+    fn of(fields: SigningFields) -> Result<Self, SecretError> {
+        let current = required(fields.platform_secret, "platform_secret")?;
+        let previous = fields.previous_platform_secret.map(Previous::of).transpose()?;
+        Ok(Self { current, previous })
+    }
+}
+
+impl<'de> Deserialize<'de> for SigningSecrets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields =
+            SigningFields::deserialize(deserializer).map_err(|_| D::Error::custom(SecretError::NotAnObject))?;
+        Self::of(fields).map_err(D::Error::custom)
+    }
+}
+
+impl Previous {
+    fn of(value: Value) -> Result<Self, SecretError> {
+        let Value::Object(mut fields) = value else {
+            return Err(SecretError::Malformed {
+                field: "previous_platform_secret",
+                expected: "an object with value and until",
+            });
+        };
+        let value = required(fields.remove("value"), "previous_platform_secret.value")?;
+        let until = until(fields.remove("until"))?;
+        Ok(Self { value, until })
+    }
+
+    fn is_valid(&self, now: Timestamp) -> bool {
+        now < self.until && self.until.duration_since(now) <= PREVIOUS_AT_MOST
+    }
+}
+
+fn until(value: Option<Value>) -> Result<Timestamp, SecretError> {
+    let field = "previous_platform_secret.until";
+    let expected = "an RFC 3339 time such as 2026-04-09T13:09:08Z";
+    let value = value.ok_or(SecretError::Missing { field, expected })?;
+    let time = value.as_str().and_then(|text| text.parse().ok());
+    time.ok_or(SecretError::Malformed { field, expected })
+}
+
+/// What calls the hub on a partner's behalf, and how that partner pays.
+#[derive(Clone, Debug)]
+pub struct HubAccess {
+    /// What the Partner API asks for.
+    pub credentials: HubCredentials,
+    /// Who pays, and so whether a client's permission is needed.
+    pub billing: Billing,
+    /// Headers that a number's messages are to carry to the partner's own webhook.
+    pub messaging_webhook_headers: BTreeMap<String, Secret>,
+}
+
+/// How requests to the Partner API are authorised.
+#[derive(Clone, Debug)]
+pub enum HubCredentials {
+    /// `partner_token`, sent as `Authorization: Bearer`.
+    Token(Secret),
+    /// `partner_api_key`, sent as `X-API-Key`; 360dialog prefers it, so it wins if both are there.
+    ApiKey(Secret),
+}
+
+/// Who pays 360dialog for a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Billing {
+    /// The client; then it must permit the partner to make keys.
+    #[default]
+    DirectPaid,
+    /// The partner; then no permission is needed.
+    PartnerPaid,
+}
+
+impl HubAccess {
+    /// Reads `partner_api_key` or `partner_token`, `billing` and `messaging_webhook_headers` from a
+    /// partner's secret (JSON).
+    ///
+    /// # Errors
+    /// Names the field and what belongs there; never a value.
+    pub fn parse(json: &str) -> Result<Self, SecretError> {
+        let fields: HubFields = serde_json::from_str(json).map_err(|_| SecretError::NotAnObject)?;
+        Self::of(fields)
+    }
+
+    fn of(fields: HubFields) -> Result<Self, SecretError> {
+        Ok(Self {
+            credentials: credentials(fields.partner_api_key, fields.partner_token)?,
+            billing: fields.billing.map_or(Ok(Billing::default()), billing)?,
+            messaging_webhook_headers: headers(fields.messaging_webhook_headers)?,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for HubAccess {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields = HubFields::deserialize(deserializer).map_err(|_| D::Error::custom(SecretError::NotAnObject))?;
+        Self::of(fields).map_err(D::Error::custom)
+    }
+}
+
+fn credentials(api_key: Option<Value>, token: Option<Value>) -> Result<HubCredentials, SecretError> {
+    if let Some(key) = api_key {
+        return Secret::of(key, "partner_api_key").map(HubCredentials::ApiKey);
+    }
+    if let Some(token) = token {
+        return Secret::of(token, "partner_token").map(HubCredentials::Token);
+    }
+    Err(SecretError::Missing { field: "partner_api_key", expected: "a non-empty string, or add partner_token instead" })
+}
+
+fn billing(value: Value) -> Result<Billing, SecretError> {
+    serde_json::from_value(value)
+        .map_err(|_| SecretError::Malformed { field: "billing", expected: r#""direct_paid" or "partner_paid""# })
+}
+
+fn headers(value: Option<Value>) -> Result<BTreeMap<String, Secret>, SecretError> {
+    let malformed = SecretError::Malformed {
+        field: "messaging_webhook_headers",
+        expected: "an object whose values are non-empty strings",
+    };
+    match value {
+        None => Ok(BTreeMap::new()),
+        Some(value) => serde_json::from_value(value).map_err(|_| malformed),
+    }
+}
+
+fn required(value: Option<Value>, field: &'static str) -> Result<Secret, SecretError> {
+    let expected = "a non-empty string";
+    Secret::of(value.ok_or(SecretError::Missing { field, expected })?, field)
+}
+
+/// `null` counts as absent. Values are taken as they are, so that our own words refuse them.
+#[derive(Deserialize)]
+struct SigningFields {
+    platform_secret: Option<Value>,
+    previous_platform_secret: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct HubFields {
+    partner_api_key: Option<Value>,
+    partner_token: Option<Value>,
+    billing: Option<Value>,
+    messaging_webhook_headers: Option<Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-04-09T12:00:00Z";
+
+    fn now() -> Timestamp {
+        NOW.parse().unwrap()
+    }
+
+    fn rotating(until: &str) -> SigningSecrets {
+        let json = format!(
+            r#"{{"platform_secret":"new","partner_token":"t",
+                "previous_platform_secret":{{"value":"old","until":"{until}"}}}}"#
+        );
+        SigningSecrets::parse(&json).unwrap()
+    }
+
+    fn accepted(secrets: &SigningSecrets) -> Vec<&str> {
+        secrets.accepted(now()).into_iter().map(Secret::expose).collect()
+    }
+
+    #[test]
+    fn a_secret_does_not_print() {
+        assert_eq!(format!("{:?}", Secret::new("needle")), "Secret([redacted])");
+    }
+
+    #[test]
+    fn the_current_secret_is_tried_before_the_previous_one() {
+        assert_eq!(accepted(&rotating("2026-04-09T12:00:01Z")), ["new", "old"]);
+        assert_eq!(accepted(&rotating("2026-04-10T12:00:00Z")), ["new", "old"]);
+    }
+
+    #[test]
+    fn the_previous_secret_ends_at_its_until() {
+        assert_eq!(accepted(&rotating(NOW)), ["new"]);
+        assert!(!rotating(NOW).previous_is_too_long(now()));
+    }
+
+    #[test]
+    fn a_previous_secret_of_more_than_a_day_is_not_accepted_and_is_told() {
+        let secrets = rotating("2026-04-10T12:00:01Z");
+        assert_eq!(accepted(&secrets), ["new"]);
+        assert!(secrets.previous_is_too_long(now()));
+    }
+
+    #[test]
+    fn the_api_key_wins_over_the_token() {
+        let access = HubAccess::parse(r#"{"partner_token":"t","partner_api_key":"k"}"#).unwrap();
+        assert!(matches!(access.credentials, HubCredentials::ApiKey(key) if key.expose() == "k"));
+    }
+
+    #[test]
+    fn direct_paid_is_the_default() {
+        let access = HubAccess::parse(r#"{"partner_token":"t","platform_secret":7}"#).unwrap();
+        assert_eq!(access.billing, Billing::DirectPaid);
+        assert!(matches!(access.credentials, HubCredentials::Token(_)));
+    }
+
+    #[test]
+    fn everything_optional_is_read() {
+        let access = HubAccess::parse(
+            r#"{"partner_token":"t","billing":"partner_paid","messaging_webhook_headers":{"X-A":"v"}}"#,
+        )
+        .unwrap();
+        assert_eq!(access.billing, Billing::PartnerPaid);
+        assert_eq!(access.messaging_webhook_headers["X-A"].expose(), "v");
+    }
+
+    #[test]
+    fn a_field_that_is_missing_is_named() {
+        let refusal = SigningSecrets::parse("{}").unwrap_err().to_string();
+        assert!(refusal.starts_with("platform_secret is missing"), "{refusal}");
+        let refusal = HubAccess::parse("{}").unwrap_err().to_string();
+        assert!(refusal.starts_with("partner_api_key is missing"), "{refusal}");
+    }
+
+    #[test]
+    fn no_refusal_repeats_a_value() {
+        let needles = [
+            r#""needle""#,
+            r#"{"platform_secret":["needle"],"partner_token":{"needle":1}}"#,
+            r#"{"platform_secret":"needle" "partner_token":"needle""#,
+            r#"{"platform_secret":"s","previous_platform_secret":"needle","partner_token":"t","billing":"needle"}"#,
+            r#"{"platform_secret":"s","previous_platform_secret":{"value":"needle","until":"needle"},"partner_token":"t","messaging_webhook_headers":{"a":["needle"]}}"#,
+            r#"{"platform_secret":"","partner_token":"  ","x":"needle"}"#,
+        ];
+        for json in needles {
+            let refusals = [
+                SigningSecrets::parse(json).unwrap_err().to_string(),
+                HubAccess::parse(json).unwrap_err().to_string(),
+                serde_json::from_str::<SigningSecrets>(json).unwrap_err().to_string(),
+                serde_json::from_str::<HubAccess>(json).unwrap_err().to_string(),
+                serde_json::from_str::<BTreeMap<String, Secret>>(r#"{"a":["needle"]}"#).unwrap_err().to_string(),
+            ];
+            assert!(!refusals.concat().contains("needle"), "{refusals:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_no_secret_and_is_not_repeated() {
+        let refusal = serde_json::from_str::<Secret>("731731").unwrap_err().to_string();
+        assert!(!refusal.contains("731731"), "{refusal}");
+    }
+}

@@ -1,0 +1,159 @@
+//! What every HTTP function shares: refusals, who is calling, one log line per request.
+
+use std::collections::HashMap;
+
+use axum::extract::{MatchedPath, Path, Query, Request};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::{RequestPartsExt, Router};
+use onboarding::id::{PartnerId, Tenant};
+use onboarding::problem::{MEDIA_TYPE, Problem};
+use serde_json::{Map, Value};
+
+use crate::secrets::SecretUnavailable;
+use crate::settings::PartnerIds;
+use crate::table::StoreError;
+
+/// A refusal, ready to be answered.
+#[derive(Clone, Debug)]
+pub struct Refusal(pub Problem);
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the table failed");
+        Self(Problem::unavailable())
+    }
+}
+
+impl From<SecretUnavailable> for Refusal {
+    fn from(error: SecretUnavailable) -> Self {
+        tracing::error!(%error, "the partner secret failed");
+        Self(Problem::unavailable())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(problem) = self;
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = problem.retry_after.map(HeaderValue::from);
+        let mut response = (status, axum::Json(problem)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds);
+        }
+        response
+    }
+}
+
+/// The refusal of a partner id that is not served.
+pub fn unknown_partner() -> Refusal {
+    Problem::not_found("There is no such partner here. Check the partner id in the address.").into()
+}
+
+/// The served partner that the path names, else 404.
+pub async fn partner(parts: &mut Parts, served: &PartnerIds) -> Result<PartnerId, Refusal> {
+    let path: Path<HashMap<String, String>> = parts.extract().await.map_err(|_| unknown_partner())?;
+    path.get("partner_id").and_then(|id| served.find(id)).cloned().ok_or_else(unknown_partner)
+}
+
+/// Who is calling, as the gateway's authorizer (on one machine: the bundle) found out.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// The bearer of a valid JWT with these claims.
+    Jwt(Map<String, Value>),
+}
+
+/// The gateway's own domain name, as the gateway says it; never the `Host` header.
+#[derive(Clone, Debug)]
+pub struct GatewayDomain(pub String);
+
+/// The tenant on whose behalf the request is made.
+///
+/// 401 without a caller, 403 if the claim `tenant_claim` is not a text of 1–128 characters, 400 if `tenant` is given
+/// in the query: a bearer cannot choose.
+pub async fn tenant(parts: &mut Parts, tenant_claim: &str) -> Result<Tenant, Refusal> {
+    let Some(Caller::Jwt(claims)) = parts.extensions.get::<Caller>() else {
+        return Err(Problem::unauthorized("Send your token as Authorization: Bearer.").into());
+    };
+    let tenant = claims.get(tenant_claim).and_then(Value::as_str).and_then(|tenant| tenant.parse().ok());
+    let query: Query<Vec<(String, String)>> = parts
+        .extract()
+        .await
+        .map_err(|_| Problem::bad_request("The query cannot be read. Encode it as application/x-www-form-urlencoded."))?;
+    let tenant = tenant.ok_or_else(|| {
+        Problem::forbidden(format!("Your token must name the tenant in the claim {tenant_claim}, 1 to 128 characters."))
+    })?;
+    if query.iter().any(|(name, _)| name == "tenant") {
+        return Err(Problem::bad_request("Leave out tenant: your token says it.").into());
+    }
+    Ok(tenant)
+}
+
+/// What all routes of a function share: `no-store`, refusals for other methods, one log line per request.
+pub fn finish(routes: Router, function: &'static str) -> Router {
+    routes
+        .method_not_allowed_fallback(|| async {
+            Refusal(Problem::method_not_allowed("This address does not take this method."))
+        })
+        .layer(from_fn(move |request, next| log(function, request, next)))
+}
+
+/// Logs one line: the route's template, never the path, which may hold a state, and never the query.
+async fn log(function: &'static str, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let method = request.method().clone();
+    let mut response = next.run(request).await;
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let (route, status) = (route.unwrap_or_default(), response.status().as_u16());
+    let partner = response.extensions().get::<Logged>().map(|logged| logged.0.to_string()).unwrap_or_default();
+    tracing::info!(function, %method, route, partner, status, "request");
+    response
+}
+
+/// An extension of the response: the partner the log line names.
+#[derive(Clone, Debug)]
+pub struct Logged(pub PartnerId);
+
+#[cfg(test)]
+mod tests {
+    use axum::http;
+
+    use super::*;
+
+    async fn tenant_of(uri: &str, caller: Option<Value>) -> Result<Tenant, u16> {
+        let (mut parts, ()) = http::Request::get(uri).body(()).unwrap().into_parts();
+        if let Some(Value::Object(claims)) = caller {
+            parts.extensions.insert(Caller::Jwt(claims));
+        }
+        tenant(&mut parts, "sub").await.map_err(|Refusal(problem)| problem.status)
+    }
+
+    #[tokio::test]
+    async fn the_claim_names_the_tenant() {
+        let acme = serde_json::json!({"sub": "acme"});
+        assert_eq!(tenant_of("/x/sign", Some(acme.clone())).await.unwrap().as_str(), "acme");
+        assert_eq!(tenant_of("/x/sign?tenant=other", Some(acme)).await, Err(400));
+        assert_eq!(tenant_of("/x/sign", None).await, Err(401));
+        for bad in [serde_json::json!({}), serde_json::json!({"sub": ""}), serde_json::json!({"sub": 7})] {
+            assert_eq!(tenant_of("/x/sign", Some(bad)).await, Err(403));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_a_problem_document() {
+        let response = Refusal(Problem::too_many(3, "Later.")).into_response();
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(response.headers()[RETRY_AFTER], "3");
+    }
+}

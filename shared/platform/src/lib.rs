@@ -1,0 +1,12 @@
+//! Everything that touches the outside: settings, the clock, DynamoDB, secrets, the Partner API, HTTP.
+//!
+//! Each module uses only those before it. What a function may do is the set of handles its struct holds.
+
+pub mod settings;
+pub mod clock;
+pub mod table;
+pub mod store;
+pub mod secrets;
+pub mod vault;
+pub mod hub_api;
+pub mod http;

@@ -1,0 +1,198 @@
+//! Settings from the environment. A function parses its own, and stops at start naming the one that is wrong;
+//! values are never repeated, since some of them are secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use onboarding::id::PartnerId;
+
+/// A setting that is missing or malformed; says which one and what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// It is required and not there.
+    #[error("{name} is missing. {expected}")]
+    Missing {
+        /// The environment variable.
+        name: String,
+        /// What it should hold.
+        expected: String,
+    },
+    /// It is there and cannot be understood.
+    #[error("{name} is malformed: {why}")]
+    Malformed {
+        /// The environment variable.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl SettingError {
+    /// `name` cannot be understood because of `why`.
+    pub fn malformed(name: &str, why: impl ToString) -> Self {
+        Self::Malformed { name: name.to_owned(), why: why.to_string() }
+    }
+
+    /// `name` is required: `expected` says what it should hold.
+    pub fn missing(name: &str, expected: impl ToString) -> Self {
+        Self::Missing { name: name.to_owned(), expected: expected.to_string() }
+    }
+}
+
+/// The variables a process was started with; an empty variable counts as absent.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The variables of this process; those that are not UTF-8 are none of ours.
+    pub fn of_process() -> Self {
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    }
+
+    /// The same variables, with `name` set to `value` unless it is set already.
+    #[must_use]
+    pub fn with_default(mut self, name: &str, value: impl Into<String>) -> Self {
+        if self.text(name).is_none() {
+            self.0.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// The text of a variable.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// A variable that must be there.
+    pub fn required<T: FromStr<Err: ToString>>(&self, name: &str, expected: &str) -> Result<T, SettingError> {
+        self.optional(name)?.ok_or_else(|| SettingError::missing(name, expected))
+    }
+
+    /// A variable that may be there.
+    pub fn optional<T: FromStr<Err: ToString>>(&self, name: &str) -> Result<Option<T>, SettingError> {
+        self.text(name).map(|text| text.parse().map_err(|why: T::Err| SettingError::malformed(name, why.to_string()))).transpose()
+    }
+
+    /// `PARTNER_IDS`, the hubs this deployment serves.
+    pub fn partner_ids(&self) -> Result<PartnerIds, SettingError> {
+        self.required("PARTNER_IDS", "Name your 360dialog partner ids, comma separated, such as aAbBcCPA.")
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+/// The partner ids this deployment serves; every other one is unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartnerIds(BTreeSet<PartnerId>);
+
+impl PartnerIds {
+    /// The served id that `text` is.
+    pub fn find(&self, text: &str) -> Option<&PartnerId> {
+        self.0.iter().find(|id| id.as_str() == text)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &PartnerId> {
+        self.0.iter()
+    }
+}
+
+impl FromStr for PartnerIds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ids = text.split(',').map(|id| id.trim().parse().map_err(|why| format!("{why}")));
+        Ok(Self(ids.collect::<Result<_, _>>()?))
+    }
+}
+
+/// A setting that is `on` or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// `on`
+    On,
+    /// `off`
+    Off,
+}
+
+impl FromStr for Switch {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            _ => Err("say on or off"),
+        }
+    }
+}
+
+/// An absolute `http` or `https` address without a trailing slash, which may hold `{placeholders}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl(String);
+
+impl BaseUrl {
+    /// The address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for BaseUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let rest = rest.ok_or("it must start with https:// or http://")?;
+        if rest.is_empty() || rest.starts_with('/') || rest.contains(['?', '#', ' ', '"', '<', '>']) {
+            return Err("it must be an absolute address without a query or a fragment");
+        }
+        Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(variables: &[(&str, &str)]) -> Environment {
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_missing_setting_is_named_and_explained() {
+        let error = env(&[]).partner_ids().unwrap_err().to_string();
+        assert!(error.starts_with("PARTNER_IDS is missing. Name your"), "{error}");
+    }
+
+    #[test]
+    fn a_malformed_setting_is_named_and_its_value_is_not_repeated() {
+        let error = env(&[("PARTNER_IDS", "aAbBcCPA,top secret")]).partner_ids().unwrap_err().to_string();
+        assert!(error.starts_with("PARTNER_IDS is malformed"), "{error}");
+        assert!(!error.contains("top secret"), "{error}");
+    }
+
+    #[test]
+    fn several_partner_ids_are_served_and_no_other() {
+        let ids = env(&[("PARTNER_IDS", "aPA, bPA")]).partner_ids().unwrap();
+        assert!(ids.find("aPA").is_some() && ids.find("bPA").is_some());
+        assert_eq!(ids.find("cPA"), None);
+    }
+
+    #[test]
+    fn an_empty_setting_counts_as_absent() {
+        assert_eq!(env(&[("AUTO_PROVISION", " ")]).optional::<Switch>("AUTO_PROVISION").unwrap(), None);
+    }
+
+    #[test]
+    fn an_address_is_absolute_and_has_no_query() {
+        assert_eq!("https://hub.example/api/".parse::<BaseUrl>().unwrap().as_str(), "https://hub.example/api");
+        for bad in ["hub.example", "ftp://hub.example", "https://", "https:///x", "https://a.example/?x"] {
+            assert!(bad.parse::<BaseUrl>().is_err(), "{bad}");
+        }
+    }
+}

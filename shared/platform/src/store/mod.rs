@@ -1,0 +1,143 @@
+//! What may be done with the table, one handle per kind of item. A function holds only the handles it needs.
+
+mod channel;
+mod claim;
+mod client;
+mod fact;
+mod mint;
+mod second;
+mod wake;
+
+pub use channel::{Channels, Saved, StoredChannel, TenantRow};
+pub use claim::{Claims, Made, StoredClaim};
+pub use client::{Bound, Clients};
+pub use fact::{Facts, StoredFact};
+pub use mint::{Asked, Intent, Leased, Mint, Mints, NextLook};
+pub use second::{Seconds, Taken};
+pub use wake::{Due, Subject, Wakes};
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::table::{Item, PK, SK, StoreError, Table};
+
+pub use crate::table::StoreError as Error;
+
+/// The attribute under which an item keeps its domain value.
+const VALUE: &str = "value";
+/// The attribute that counts the saves of a channel or a claim.
+const VERSION: &str = "version";
+
+fn text(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+fn number(number: impl ToString) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+fn millis(at: Timestamp) -> AttributeValue {
+    number(at.as_millisecond())
+}
+
+fn keyed(pk: String, sk: impl Into<String>) -> Item {
+    Item::from([(PK.to_owned(), text(pk)), (SK.to_owned(), text(sk))])
+}
+
+fn number_of(item: &Item, name: &str) -> Option<i64> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+fn time_of(item: &Item, name: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(number_of(item, name)?).ok()
+}
+
+fn to_value(value: &impl Serialize) -> Result<AttributeValue, StoreError> {
+    serde_dynamo::to_attribute_value(value).map_err(|_| StoreError::Malformed("a value cannot be written"))
+}
+
+/// Reads the domain value of an item.
+fn value_of<T: DeserializeOwned>(item: &Item, what: &'static str) -> Result<T, StoreError> {
+    let value = item.get(VALUE).cloned().ok_or(StoreError::Malformed(what))?;
+    serde_dynamo::from_attribute_value(value).map_err(|_| StoreError::Malformed(what))
+}
+
+/// What a write on a condition came to; the item is the one that was there when the condition did not hold.
+enum Written<T> {
+    Done(T),
+    Refused(Option<Item>),
+}
+
+impl Table {
+    async fn read(&self, pk: String, sk: &str) -> Result<Option<Item>, StoreError> {
+        let got = self.client.get_item().table_name(&*self.name).consistent_read(true);
+        Ok(got.key(PK, text(pk)).key(SK, text(sk)).send().await?.item)
+    }
+
+    /// Puts an item unless one with its key is there.
+    async fn put_once(&self, item: Item) -> Result<Written<()>, StoreError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&*self.name)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(pk)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(Written::Done(())),
+            Err(error) => refused_put(error).map(Written::Refused),
+        }
+    }
+}
+
+fn refused_put(error: SdkError<PutItemError>) -> Result<Option<Item>, StoreError> {
+    match error.as_service_error() {
+        Some(PutItemError::ConditionalCheckFailedException(refused)) => Ok(refused.item.clone()),
+        _ => Err(error.into()),
+    }
+}
+
+fn refused_update(error: SdkError<UpdateItemError>) -> Result<Option<Item>, StoreError> {
+    match error.as_service_error() {
+        Some(UpdateItemError::ConditionalCheckFailedException(refused)) => Ok(refused.item.clone()),
+        _ => Err(error.into()),
+    }
+}
+
+/// An update of one item on a condition: expression, condition and their values side by side.
+struct Update {
+    pk: String,
+    sets: &'static str,
+    condition: &'static str,
+    values: Vec<(&'static str, AttributeValue)>,
+}
+
+impl Update {
+    /// Carries it out on the item that is alone under its key; answers the item as it is then.
+    async fn send(self, table: &Table) -> Result<Written<Item>, StoreError> {
+        let mut request = table
+            .client
+            .update_item()
+            .table_name(&*table.name)
+            .key(PK, text(self.pk))
+            .key(SK, text(crate::table::ALONE))
+            .update_expression(self.sets)
+            .condition_expression(self.condition)
+            .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        for (name, value) in self.values {
+            request = request.expression_attribute_values(name, value);
+        }
+        match request.send().await {
+            Ok(done) => Ok(Written::Done(done.attributes.unwrap_or_default())),
+            Err(error) => refused_update(error).map(Written::Refused),
+        }
+    }
+}
