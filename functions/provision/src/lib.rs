@@ -1,1 +1,191 @@
-//! provision
+//! The only function that writes channels and clients and touches keys. It is driven by the table's stream, in two
+//! mappings: **fold** joins facts into channels and never calls the hub; **act** confirms claims, binds clients and
+//! makes keys.
+//!
+//! The order of records is not relied on: the join does not care for it, saves are versioned, and a lease keeps two
+//! workers from making two keys.
+
+mod bind;
+mod fold;
+mod look;
+mod mint;
+mod retry;
+
+use std::sync::Arc;
+
+use onboarding::channel::Channel;
+use onboarding::fact::{Fact, Said, Source};
+use onboarding::id::{ChannelId, PartnerId};
+use onboarding::secret::HubAccess;
+use platform::clock;
+use platform::hub_api::{CALL_TIME, HubApi, KeysPath};
+use platform::secrets::PartnerSecrets;
+use platform::settings::{BaseUrl, Environment, PartnerIds, SettingError, Switch};
+use platform::store::{Channels, Claims, Clients, Error, Facts, Mints, StoredChannel, StoredClaim, Subject, Wakes};
+use platform::stream::{Change, Record, StoppedBefore};
+use platform::table::prefix;
+use platform::vault::KeyVault;
+use tokio::time::Instant;
+
+pub use crate::look::Wanted;
+
+/// Where the Partner API is unless `PARTNER_API_URL` says otherwise.
+const PARTNER_API_URL: &str = "https://hub.360dialog.io/api/v2";
+
+/// The settings of this function.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `TABLE_NAME`
+    pub table_name: String,
+    /// `PARTNER_IDS`
+    pub partner_ids: PartnerIds,
+    /// `PARTNER_API_URL`
+    pub partner_api_url: BaseUrl,
+    /// `HUB_API_KEYS_PATH`
+    pub keys_path: KeysPath,
+    /// `CHANNEL_SECRET_PREFIX`
+    pub channel_secret_prefix: String,
+    /// `AUTO_PROVISION`
+    pub auto_provision: Switch,
+}
+
+impl Settings {
+    /// Reads them; the error names the one that is missing or malformed.
+    pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
+        let partner_api_url = env.text("PARTNER_API_URL").unwrap_or(PARTNER_API_URL).parse();
+        Ok(Self {
+            table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
+            partner_ids: env.partner_ids()?,
+            partner_api_url: partner_api_url.map_err(|why| SettingError::malformed("PARTNER_API_URL", why))?,
+            keys_path: env.optional("HUB_API_KEYS_PATH")?.unwrap_or_default(),
+            channel_secret_prefix: env.text("CHANNEL_SECRET_PREFIX").unwrap_or("360dialog/channels/").to_owned(),
+            auto_provision: env.optional("AUTO_PROVISION")?.unwrap_or(Switch::On),
+        })
+    }
+}
+
+/// What this function may touch.
+#[derive(Clone)]
+pub struct Provision {
+    /// Its settings.
+    pub settings: Settings,
+    /// Facts are read from the stream and appended here.
+    pub facts: Facts,
+    /// Channels are written by the fold alone.
+    pub channels: Channels,
+    /// Claims are confirmed.
+    pub claims: Claims,
+    /// Clients are bound.
+    pub clients: Clients,
+    /// Leases and intents.
+    pub mints: Mints,
+    /// The partner's access to the hub.
+    pub secrets: PartnerSecrets<HubAccess>,
+    /// Where keys are kept.
+    pub vault: Arc<dyn KeyVault>,
+    /// The Partner API.
+    pub hub: HubApi,
+}
+
+/// How long this run may go on.
+#[derive(Clone, Copy, Debug)]
+pub struct RunTime {
+    until: Instant,
+}
+
+impl RunTime {
+    /// Until `until`.
+    pub fn until(until: Instant) -> Self {
+        Self { until }
+    }
+
+    /// Whether a call of the hub, and what follows it, still fits.
+    fn allows_a_call(self) -> bool {
+        self.until.saturating_duration_since(Instant::now()) > CALL_TIME + retry::AFTER_A_CALL
+    }
+}
+
+impl Provision {
+    /// The mapping **fold**: inserted facts.
+    pub fn folds(record: &Record) -> bool {
+        record.change == Change::Inserted && matches!(record.kind(), prefix::FACT | prefix::RAW)
+    }
+
+    /// The mapping **act**: inserted claims and wake-ups, inserted and changed channels.
+    pub fn acts_on(record: &Record) -> bool {
+        match record.kind() {
+            prefix::CLAIM | prefix::WAKE => record.change == Change::Inserted,
+            prefix::CHANNEL => record.change != Change::Removed,
+            _ => false,
+        }
+    }
+
+    /// Joins the facts of a batch into their channels.
+    pub async fn fold(&self, records: &[Record]) -> Result<(), StoppedBefore> {
+        self.fold_all(records).await
+    }
+
+    /// Acts on the records of a batch, one after the other.
+    ///
+    /// Only trouble with our own table makes a record come again; a record that cannot be understood is logged and
+    /// passed, and trouble with the hub ends in a time to look again.
+    pub async fn act(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
+        for record in records.iter().filter(|record| Self::acts_on(record)) {
+            match self.act_on(record, run_time).await {
+                Ok(()) => {}
+                Err(Error::Malformed(what)) => dead(record, what),
+                Err(error) => {
+                    tracing::error!(%error, record = record.name(), "a record comes again");
+                    return Err(StoppedBefore(record.sequence.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn act_on(&self, record: &Record, run_time: RunTime) -> Result<(), Error> {
+        let new = record.new.as_ref().ok_or(Error::Malformed("a record without its image"))?;
+        match record.kind() {
+            prefix::CLAIM => self.confirm(StoredClaim::of_item(new)?, run_time).await,
+            prefix::WAKE => match Wakes::subject(new).ok_or(Error::Malformed("a wake-up"))? {
+                (partner, Subject::Channel(channel)) => self.look_by_clock(&partner, &channel, run_time).await,
+                (partner, Subject::Claim(claim)) => match self.claims.read(&partner, &claim).await? {
+                    Some(stored) if stored.claim.due_at.is_some_and(|due_at| due_at <= clock::now()) => {
+                        self.confirm(stored, run_time).await
+                    }
+                    _ => Ok(()),
+                },
+            },
+            _ => {
+                let new = StoredChannel::of_item(new)?.channel;
+                let old = record.old.as_ref().map(StoredChannel::of_item).transpose()?;
+                if look::is_worth_a_look(old.map(|old| old.channel).as_ref(), &new) {
+                    self.look_by_change(&new.partner, &new.id, run_time).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends what `said` adds to what is known of a channel, if anything.
+    async fn tell(
+        &self,
+        known: &Channel,
+        said: Said,
+        at: jiff::Timestamp,
+        cause: impl Into<String>,
+    ) -> Result<(), Error> {
+        let said = known.news(said);
+        if said.is_nothing() {
+            return Ok(());
+        }
+        let about: (&PartnerId, &ChannelId) = (&known.partner, &known.id);
+        self.facts.append(&Fact::new(about, Source::Provision, said, at, cause)).await?;
+        Ok(())
+    }
+}
+
+/// A record that fails for its own reasons is logged and passed; it must not block the ones behind it.
+fn dead(record: &Record, what: &str) {
+    tracing::error!(record = record.name(), what, "a record was passed: it is not in the form we write");
+}

@@ -1,1 +1,219 @@
-//! sign
+//! `GET /{partner_id}/sign`: takes an unused second, signs it, and makes the state token of the visit.
+//!
+//! It stores nothing but the second. No two answers carry the same one: an IO signature holds nothing but partner
+//! and second, and the hub takes each signature once.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, RequestPartsExt, Router};
+use jiff::{SignedDuration, Timestamp};
+use onboarding::id::PartnerId;
+use onboarding::origin::{AllowedOrigins, Origin, ReturnTo};
+use onboarding::problem::Problem;
+use onboarding::secret::SigningSecrets;
+use onboarding::session::Session;
+use onboarding::signature::{IoEncoding, sign_io};
+use platform::clock;
+use platform::http::{GatewayDomain, Logged, Refusal, finish, partner, tenant};
+use platform::secrets::PartnerSecrets;
+use platform::settings::{BaseUrl, Environment, PartnerIds, SettingError};
+use platform::store::{Seconds, Taken};
+use serde::Serialize;
+use url::form_urlencoded;
+
+/// How long a signature can be used: 24 hours, as 360dialog documents.
+const SIGNATURE_LIFE: SignedDuration = SignedDuration::from_hours(24);
+
+/// Where onboarding starts unless `ONBOARDING_URL` says otherwise.
+const ONBOARDING_URL: &str = "https://hub.360dialog.com/dashboard/app/{partner_id}/permissions";
+
+/// How far back a free second may lie unless `IO_TIMESTAMP_WINDOW` says otherwise, s.
+const WINDOW: i64 = 300;
+
+/// The furthest it may: half of a signature's life, so that a link can still be used for hours.
+const WIDEST_WINDOW: i64 = 12 * 3600;
+
+/// The settings of this function.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `TABLE_NAME`
+    pub table_name: String,
+    /// `PARTNER_IDS`
+    pub partner_ids: PartnerIds,
+    /// `ONBOARDING_URL`
+    pub onboarding_url: BaseUrl,
+    /// `PUBLIC_URL`; without it the gateway's own domain.
+    pub public_url: Option<BaseUrl>,
+    /// `ALLOWED_ORIGINS`
+    pub allowed_origins: AllowedOrigins,
+    /// `IO_SIGNATURE_ENCODING`
+    pub encoding: IoEncoding,
+    /// `IO_TIMESTAMP_WINDOW`, s.
+    pub window: i64,
+    /// `TENANT_CLAIM`
+    pub tenant_claim: String,
+}
+
+impl Settings {
+    /// Reads them; the error names the one that is missing or malformed.
+    pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
+        let window = env.optional("IO_TIMESTAMP_WINDOW")?.unwrap_or(WINDOW);
+        if !(0..=WIDEST_WINDOW).contains(&window) {
+            let why = format!("it must be 0 to {WIDEST_WINDOW} seconds");
+            return Err(SettingError::malformed("IO_TIMESTAMP_WINDOW", why));
+        }
+        let onboarding_url = env.text("ONBOARDING_URL").unwrap_or(ONBOARDING_URL).parse();
+        Ok(Self {
+            table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
+            partner_ids: env.partner_ids()?,
+            onboarding_url: onboarding_url.map_err(|why| SettingError::malformed("ONBOARDING_URL", why))?,
+            public_url: env.optional("PUBLIC_URL")?,
+            allowed_origins: env.required("ALLOWED_ORIGINS", "Name the origins of your pages, comma separated.")?,
+            encoding: env.optional("IO_SIGNATURE_ENCODING")?.unwrap_or_default(),
+            window,
+            tenant_claim: env.required("TENANT_CLAIM", "Name the JWT claim that holds the tenant.")?,
+        })
+    }
+}
+
+/// What this function may touch.
+#[derive(Clone)]
+pub struct Sign {
+    /// Its settings.
+    pub settings: Settings,
+    /// The unique second.
+    pub seconds: Seconds,
+    /// The platform secret.
+    pub secrets: PartnerSecrets<SigningSecrets>,
+}
+
+/// The answer of `sign`.
+#[derive(Serialize)]
+struct Signed {
+    partner_id: PartnerId,
+    signature: String,
+    timestamp: i64,
+    state: String,
+    expires_at: Timestamp,
+    url: String,
+    query_parameters: QueryParameters,
+}
+
+/// What goes into the stock Connect Button as it is; all texts.
+#[derive(Serialize)]
+struct QueryParameters {
+    io_signature: String,
+    io_timestamp: String,
+    state: String,
+    redirect_url: String,
+}
+
+/// The routes of this function.
+pub fn routes(sign: Sign) -> Router {
+    finish(Router::new().route("/{partner_id}/sign", get(answer)).with_state(Arc::new(sign)), "sign")
+}
+
+async fn answer(State(sign): State<Arc<Sign>>, request: Request) -> Response {
+    match sign.sign(request).await {
+        Ok(signed) => {
+            let logged = Logged(signed.partner_id.clone());
+            let mut response = Json(signed).into_response();
+            response.extensions_mut().insert(logged);
+            response
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+impl Sign {
+    async fn sign(&self, request: Request) -> Result<Signed, Refusal> {
+        let (mut parts, _) = request.into_parts();
+        let partner = partner(&mut parts, &self.settings.partner_ids).await?;
+        let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
+        let query: Query<Vec<(String, String)>> =
+            parts.extract().await.map_err(|_| Problem::bad_request("The query cannot be read."))?;
+        let return_to = self.return_to(&query)?;
+        let header = parts.headers.get("origin").and_then(|origin| origin.to_str().ok());
+        let origin = self.origin(header, return_to.as_ref())?;
+        let public_url = self.public_url(parts.extensions.get())?;
+        let secrets = self.secrets.of(&partner).await?;
+        let now = clock::now();
+        let second = self.take_second(&partner, now).await?;
+        let session = Session { partner, tenant, second, issued_at: now, origin, return_to };
+        Ok(self.signed(&session, &secrets, &public_url))
+    }
+
+    fn return_to(&self, query: &[(String, String)]) -> Result<Option<ReturnTo>, Refusal> {
+        let mut given = query.iter().filter(|(name, _)| name == "return_to").map(|(_, value)| value);
+        let Some(raw) = given.next() else { return Ok(None) };
+        if given.next().is_some() {
+            return Err(Problem::bad_request("Give return_to once.").into());
+        }
+        let return_to = ReturnTo::parse(raw, &self.settings.allowed_origins);
+        Ok(Some(return_to.map_err(|why| Problem::bad_request(format!("return_to cannot be used: {why}")))?))
+    }
+
+    /// The page's origin: the `Origin` header's if it is listed, else that of `return_to`, else the only listed one.
+    fn origin(&self, header: Option<&str>, return_to: Option<&ReturnTo>) -> Result<Origin, Refusal> {
+        let allowed = &self.settings.allowed_origins;
+        let from_header = header.and_then(Origin::of_header).filter(|origin| allowed.contains(origin));
+        let origin = from_header.or_else(|| return_to.map(ReturnTo::origin)).or_else(|| allowed.only().cloned());
+        origin.ok_or_else(|| {
+            let detail = "add return_to: several origins are allowed and the request does not say which page it is for.";
+            Problem::bad_request(detail).into()
+        })
+    }
+
+    fn public_url(&self, gateway: Option<&GatewayDomain>) -> Result<String, Refusal> {
+        match (&self.settings.public_url, gateway) {
+            (Some(public_url), _) => Ok(public_url.as_str().to_owned()),
+            (None, Some(GatewayDomain(domain))) => Ok(format!("https://{domain}")),
+            (None, None) => {
+                tracing::error!("PUBLIC_URL is empty and the request does not come through a gateway");
+                Err(Problem::unavailable().into())
+            }
+        }
+    }
+
+    async fn take_second(&self, partner: &PartnerId, now: Timestamp) -> Result<i64, Refusal> {
+        match self.seconds.take(partner, now.as_second(), self.settings.window).await? {
+            Taken::Second(second) => Ok(second),
+            Taken::NoneFor(seconds) => {
+                let detail = "Every second up to now is signed: one link per second can be made. Ask again later.";
+                Err(Problem::too_many(seconds, detail).into())
+            }
+        }
+    }
+
+    fn signed(&self, session: &Session, secrets: &SigningSecrets, public_url: &str) -> Signed {
+        let (partner, second) = (&session.partner, session.second);
+        let signature = sign_io(secrets.current(), partner, second, self.settings.encoding);
+        let state = session.seal(secrets.current()).as_str().to_owned();
+        let redirect_url = format!("{public_url}/{partner}/redirect/{state}");
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("io_signature", &signature)
+            .append_pair("io_timestamp", &second.to_string())
+            .append_pair("state", &state)
+            .append_pair("redirect_url", &redirect_url)
+            .finish();
+        let onboarding_url = self.settings.onboarding_url.as_str().replace("{partner_id}", partner.as_str());
+        let signed_at = Timestamp::from_second(second).unwrap_or_default();
+        Signed {
+            partner_id: partner.clone(),
+            signature: signature.clone(),
+            timestamp: second,
+            state: state.clone(),
+            expires_at: signed_at.saturating_add(SIGNATURE_LIFE).unwrap_or(signed_at),
+            url: format!("{onboarding_url}?{query}"),
+            query_parameters: QueryParameters {
+                io_signature: signature,
+                io_timestamp: second.to_string(),
+                state,
+                redirect_url,
+            },
+        }
+    }
+}

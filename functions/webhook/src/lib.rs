@@ -1,1 +1,120 @@
-//! webhook
+//! `POST /{partner_id}/webhook`: checks the signature over the raw bytes, appends what they say, and answers.
+//!
+//! It decides nothing. An event that is not understood is kept as it came; an event that came before is the same
+//! fact, so a replay changes nothing.
+
+use std::sync::Arc;
+
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use onboarding::hub_event::HubEvent;
+use onboarding::id::PartnerId;
+use onboarding::problem::Problem;
+use onboarding::secret::SigningSecrets;
+use onboarding::signature::{UnverifiedEvent, VerifiedEvent};
+use platform::clock;
+use platform::http::{Logged, Refusal, finish, partner};
+use platform::secrets::PartnerSecrets;
+use platform::settings::{Environment, PartnerIds, SettingError};
+use platform::store::Facts;
+use serde_json::json;
+
+/// The largest body that is read, bytes.
+const LARGEST_BODY: usize = 256 * 1024;
+
+/// Where the hub puts its signature.
+const SIGNATURE: &str = "x-360dialog-signature";
+
+/// The settings of this function.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `TABLE_NAME`
+    pub table_name: String,
+    /// `PARTNER_IDS`
+    pub partner_ids: PartnerIds,
+}
+
+impl Settings {
+    /// Reads them; the error names the one that is missing or malformed.
+    pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
+        let table_name = env.required("TABLE_NAME", "Name the DynamoDB table.")?;
+        Ok(Self { table_name, partner_ids: env.partner_ids()? })
+    }
+}
+
+/// What this function may touch.
+#[derive(Clone)]
+pub struct Webhook {
+    /// Its settings.
+    pub settings: Settings,
+    /// Where events are appended.
+    pub facts: Facts,
+    /// The platform secret.
+    pub secrets: PartnerSecrets<SigningSecrets>,
+}
+
+/// The routes of this function.
+pub fn routes(webhook: Webhook) -> Router {
+    finish(Router::new().route("/{partner_id}/webhook", post(answer)).with_state(Arc::new(webhook)), "webhook")
+}
+
+async fn answer(State(webhook): State<Arc<Webhook>>, request: Request) -> Response {
+    match webhook.take(request).await {
+        Ok(partner) => {
+            let mut response = Json(json!({})).into_response();
+            response.extensions_mut().insert(Logged(partner));
+            response
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+impl Webhook {
+    async fn take(&self, request: Request) -> Result<PartnerId, Refusal> {
+        let (mut parts, body) = request.into_parts();
+        let partner = partner(&mut parts, &self.settings.partner_ids).await?;
+        let body = to_bytes(body, LARGEST_BODY).await.map_err(|_| Problem::too_large(LARGEST_BODY))?;
+        let event = self.verify(&partner, &parts.headers, body).await?;
+        let now = clock::now();
+        for event in HubEvent::parse(event) {
+            let is_new = self.facts.append_event(&partner, &event, now).await?;
+            let (name, channel) = (event.name.as_deref(), event.channel.as_ref().map(|id| id.as_str()));
+            tracing::info!(%partner, name, channel, is_new, understood = event.is_understood(), "event");
+        }
+        Ok(partner)
+    }
+
+    /// The body, once its signature fits; after a mismatch the secret is read again, in case it was rotated.
+    async fn verify(&self, partner: &PartnerId, headers: &HeaderMap, body: Bytes) -> Result<VerifiedEvent, Refusal> {
+        let header = the_only(headers, SIGNATURE);
+        let event = UnverifiedEvent::new(body.to_vec());
+        let secrets = self.secrets.of(partner).await?;
+        let event = match event.verify(header, &secrets.accepted(clock::now())) {
+            Ok((event, which)) => return Ok(noted(partner, event, which)),
+            Err((event, _)) => event,
+        };
+        let reread = self.secrets.reread(partner).await?;
+        match event.verify(header, &reread.accepted(clock::now())) {
+            Ok((event, which)) => Ok(noted(partner, event, which)),
+            Err(_) => Err(Problem::unauthorized("Sign the raw body with the platform secret of this partner.").into()),
+        }
+    }
+}
+
+fn noted(partner: &PartnerId, event: VerifiedEvent, which: usize) -> VerifiedEvent {
+    if which > 0 {
+        tracing::warn!(%partner, "the hub still signs with the previous platform secret");
+    }
+    event
+}
+
+/// A header that is there once; two of them count as none.
+fn the_only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    values.next().is_none().then_some(value.as_bytes())
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{State, rejection::JsonRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -43,6 +43,12 @@ impl From<Refusal> for Failure {
     }
 }
 
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Self(rejection.status(), rejection.body_text())
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Completion {
@@ -54,7 +60,11 @@ struct Completion {
     cancel: bool,
 }
 
-async fn complete(State(hub): State<Arc<Hub>>, Json(asked): Json<Completion>) -> Result<Json<Value>, Failure> {
+async fn complete(
+    State(hub): State<Arc<Hub>>,
+    asked: Result<Json<Completion>, JsonRejection>,
+) -> Result<Json<Value>, Failure> {
+    let Json(asked) = asked?;
     let no_link = || Failure(StatusCode::BAD_REQUEST, "link is not an absolute onboarding address".to_owned());
     let url = Url::parse(&asked.link).map_err(|_| no_link())?;
     let partner = pages::partner_of(url.path()).ok_or_else(no_link)?;
@@ -85,7 +95,8 @@ struct Event {
 }
 
 /// Sent once, as asked, whether or not such an event exists.
-async fn event(State(hub): State<Arc<Hub>>, Json(asked): Json<Event>) -> Result<Json<Value>, Failure> {
+async fn event(State(hub): State<Arc<Hub>>, asked: Result<Json<Event>, JsonRejection>) -> Result<Json<Value>, Failure> {
+    let Json(asked) = asked?;
     if !hub.partners.contains_key(&asked.partner) {
         return Err(Refusal::UnknownPartner.into());
     }

@@ -16,7 +16,7 @@ use crate::environment::HELP;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match env::args().nth(1).as_deref() {
+    match env::args_os().nth(1).as_deref().map(|argument| argument.to_str().unwrap_or_default()) {
         None => {}
         Some("--help" | "-h" | "help") => return print(HELP),
         Some("--version" | "-V") => return print(concat!("hub ", env!("CARGO_PKG_VERSION"), "\n")),

@@ -1,6 +1,6 @@
 //! Starting and stopping a hub.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{Router, middleware};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
@@ -101,6 +101,12 @@ impl RunningHub {
         if timeout(STOP_WITHIN, &mut self.server).await.is_err() {
             tracing::warn!("open requests cut");
         }
+    }
+}
+
+impl fmt::Debug for RunningHub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningHub").field("addr", &self.addr).field("url", &self.url()).finish_non_exhaustive()
     }
 }
 

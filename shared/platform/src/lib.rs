@@ -6,6 +6,7 @@ pub mod settings;
 pub mod clock;
 pub mod table;
 pub mod store;
+pub mod stream;
 pub mod secrets;
 pub mod vault;
 pub mod hub_api;

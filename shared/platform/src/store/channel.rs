@@ -22,6 +22,11 @@ pub struct StoredChannel {
 }
 
 impl StoredChannel {
+    /// Whether it was in the table when it was read.
+    pub fn exists(&self) -> bool {
+        self.version > 0
+    }
+
     /// The channel that a CHANNEL item holds.
     pub fn of_item(item: &Item) -> Result<Self, StoreError> {
         Ok(Self { channel: value_of(item, "channel")?, version: number_of(item, VERSION).unwrap_or(0) })

@@ -73,8 +73,8 @@ pub enum Asked {
 pub struct NextLook {
     /// When to look again; `None`: not before something changes.
     pub due_at: Option<Timestamp>,
-    /// Whether the intent stays open.
-    pub keep_intent: bool,
+    /// The intent that stays open.
+    pub intent: Option<Intent>,
     /// How often in a row there was trouble.
     pub tries: u32,
 }
@@ -205,12 +205,17 @@ impl Mints {
         if let Some(due_at) = next.due_at {
             values.push((":due_at", millis(due_at)));
         }
+        if let Some(intent) = &next.intent {
+            values.push((":intent", to_value(intent)?));
+        }
         let update = Update {
             pk: table::mint(&mint.partner, &mint.channel),
-            sets: match (next.due_at.is_some(), next.keep_intent) {
-                (true, true) => "SET tries = :tries, due_at = :due_at REMOVE lease, lease_until, nudged",
+            sets: match (next.due_at.is_some(), next.intent.is_some()) {
+                (true, true) => "SET tries = :tries, intent = :intent, due_at = :due_at REMOVE lease, lease_until, nudged",
                 (true, false) => "SET tries = :tries, due_at = :due_at REMOVE lease, lease_until, nudged, intent",
-                (false, true) => "SET tries = :tries REMOVE lease, lease_until, nudged, due_pk, due_at",
+                (false, true) => {
+                    "SET tries = :tries, intent = :intent REMOVE lease, lease_until, nudged, due_pk, due_at"
+                }
                 (false, false) => "SET tries = :tries REMOVE lease, lease_until, nudged, due_pk, due_at, intent",
             },
             condition,

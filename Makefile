@@ -1,0 +1,37 @@
+# The life of the project; `make` alone lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help run check audit tools packages
+
+demo := local/bundle/demo
+export PATH := $(CURDIR)/tools/bin:$(PATH)
+ifdef CI # where every build is the first one
+export CARGO_INCREMENTAL := 0
+endif
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+
+run: packages ## the whole bundle on this machine
+	cargo run --locked
+
+check: tools ## the gate: format, dependencies, lints, documentation, tests
+	cargo fmt --all --check
+	cargo deny --locked check licenses bans sources
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	scripts/test
+
+audit: tools ## look for known vulnerabilities in the dependencies (needs the network)
+	cargo deny --locked check advisories
+
+tools: packages ## install what check needs and this machine lacks (needs the network the first time)
+	@scripts/tools
+
+# The demo's npm packages, again when package.json or its lock file has changed.
+packages:
+	@cd $(demo) && cat package.json package-lock.json | cmp -s - node_modules/.installed || \
+		{ npm ci --no-audit --no-fund && cat package.json package-lock.json > node_modules/.installed; }

@@ -1,0 +1,105 @@
+//! Which part of the list is asked for.
+
+use data_encoding::BASE64URL_NOPAD;
+use onboarding::id::ChannelId;
+use onboarding::problem::Problem;
+
+const DEFAULT_LIMIT: usize = 50;
+const LARGEST_LIMIT: usize = 100;
+
+/// The row behind which the page starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// From the first row on.
+    Nothing,
+    /// Behind this channel.
+    Channel(ChannelId),
+    /// Behind this id, which is only claimed.
+    Claimed(ChannelId),
+}
+
+impl After {
+    pub(crate) fn channel(&self) -> Option<&ChannelId> {
+        match self {
+            Self::Channel(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// An opaque text for the next request; it holds no secret and opens nothing that the caller may not see.
+    pub(crate) fn to_cursor(&self) -> String {
+        let text = match self {
+            Self::Nothing => return String::new(),
+            Self::Channel(id) => format!("h{id}"),
+            Self::Claimed(id) => format!("c{id}"),
+        };
+        BASE64URL_NOPAD.encode(text.as_bytes())
+    }
+
+    fn of_cursor(cursor: &str) -> Option<Self> {
+        let text = String::from_utf8(BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?).ok()?;
+        match text.split_at_checked(1)? {
+            ("h", id) => Some(Self::Channel(id.parse().ok()?)),
+            ("c", id) => Some(Self::Claimed(id.parse().ok()?)),
+            _ => None,
+        }
+    }
+}
+
+/// A part of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) after: After,
+    pub(crate) limit: usize,
+}
+
+impl Page {
+    /// Reads `cursor` and `limit`; an empty cursor is the first page.
+    pub(crate) fn of_query(query: &[(String, String)]) -> Result<Self, Problem> {
+        let mut page = Self { after: After::Nothing, limit: DEFAULT_LIMIT };
+        for (name, value) in query {
+            match name.as_str() {
+                "cursor" if value.is_empty() => page.after = After::Nothing,
+                "cursor" => {
+                    let unknown = || Problem::bad_request("Give cursor exactly as next of the page before.");
+                    page.after = After::of_cursor(value).ok_or_else(unknown)?;
+                }
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=LARGEST_LIMIT).contains(limit));
+                    page.limit = limit.ok_or_else(|| Problem::bad_request("limit must be 1 to 100."))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(query: &[(&str, &str)]) -> Result<Page, u16> {
+        let query: Vec<_> = query.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        Page::of_query(&query).map_err(|problem| problem.status)
+    }
+
+    #[test]
+    fn a_cursor_leads_back_to_its_row() {
+        for after in [After::Channel("aCH".parse().unwrap()), After::Claimed("bCH".parse().unwrap())] {
+            assert_eq!(page(&[("cursor", &after.to_cursor())]).unwrap().after, after);
+        }
+        assert_eq!(page(&[]).unwrap(), Page { after: After::Nothing, limit: 50 });
+    }
+
+    #[test]
+    fn what_is_no_cursor_or_no_limit_is_refused() {
+        for cursor in ["x", "!", "aCH", "aA"] {
+            assert_eq!(page(&[("cursor", cursor)]), Err(400), "{cursor}");
+        }
+        for limit in ["0", "101", "-1", "ten", ""] {
+            assert_eq!(page(&[("limit", limit)]), Err(400), "{limit}");
+        }
+        assert_eq!(page(&[("limit", "100")]).unwrap().limit, 100);
+    }
+}

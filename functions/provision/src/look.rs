@@ -1,0 +1,203 @@
+//! A look at a channel's key: is one wanted, why not yet, and when to look again. Every look is made under the
+//! lease and ends in at most one verdict.
+
+use onboarding::channel::Channel;
+use onboarding::fact::{Binding, KeyReason, KeyState, KeyStatus, Said};
+use onboarding::id::{ChannelId, PartnerId};
+use onboarding::secret::Billing;
+use platform::clock;
+use platform::settings::Switch;
+use platform::store::{Asked, Error, Intent, Leased, Mint, NextLook};
+use uuid::Uuid;
+
+use crate::retry::Again;
+use crate::{Provision, RunTime};
+
+/// Whether a key is wanted, by what is known of the channel alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is stored; nothing is to be done.
+    Stored,
+    /// The channel is gone.
+    Cancelled,
+    /// Not yet, and why.
+    Waits(KeyReason),
+    /// Yes.
+    Yes,
+}
+
+impl Wanted {
+    /// Judges `channel`; an open intent of ours makes a key wanted that would otherwise count as stored.
+    pub fn of(channel: &Channel, billing: Billing, auto_provision: Switch, has_intent: bool) -> Self {
+        if channel.is_cancelled() {
+            return Self::Cancelled;
+        }
+        if is_stored(channel) && !has_intent {
+            return Self::Stored;
+        }
+        if channel.binding.is_none() {
+            return Self::Waits(KeyReason::Unclaimed);
+        }
+        if !channel.is_running() {
+            return Self::Waits(KeyReason::NotRunning);
+        }
+        if billing == Billing::DirectPaid && !channel.is_permitted() {
+            return Self::Waits(KeyReason::AwaitingPermission);
+        }
+        match auto_provision {
+            Switch::On => Self::Yes,
+            Switch::Off => Self::Waits(KeyReason::SwitchedOff),
+        }
+    }
+}
+
+fn is_stored(channel: &Channel) -> bool {
+    channel.key.as_ref().is_some_and(|key| key.value.status == KeyStatus::Stored)
+}
+
+/// Whether a change of a channel can change what is to be done about its key.
+pub(crate) fn is_worth_a_look(old: Option<&Channel>, new: &Channel) -> bool {
+    let Some(old) = old else { return true };
+    let client = |channel: &Channel| channel.client.as_ref().map(|client| client.value.clone());
+    let permission = |channel: &Channel| channel.permission.as_ref().map(|permission| permission.value);
+    let reached = |channel: &Channel| channel.reached.as_ref().map(|stage| stage.value);
+    old.tenant() != new.tenant()
+        || client(old) != client(new)
+        || permission(old) != permission(new)
+        || reached(old) != reached(new)
+        || old.is_cancelled() != new.is_cancelled()
+}
+
+/// What a look ends in.
+pub(crate) struct End {
+    /// The verdict; `None` leaves the last one.
+    pub(crate) verdict: Option<KeyState>,
+    /// When to look again.
+    pub(crate) again: Again,
+    /// The intent that stays open.
+    pub(crate) intent: Option<Intent>,
+}
+
+impl End {
+    /// A verdict without a key.
+    pub(crate) fn verdict(status: KeyStatus, reason: KeyReason, again: Again, intent: Option<Intent>) -> Self {
+        Self { verdict: Some(KeyState::without_key(status, reason)), again, intent }
+    }
+
+    /// It waits for `reason`.
+    pub(crate) fn waiting(reason: KeyReason, again: Again, intent: Option<Intent>) -> Self {
+        Self::verdict(KeyStatus::Waiting, reason, again, intent)
+    }
+
+    /// Only an operator goes on; it is looked at tomorrow all the same.
+    pub(crate) fn blocked(reason: KeyReason, intent: Option<Intent>) -> Self {
+        Self::verdict(KeyStatus::Blocked, reason, Again::Tomorrow, intent)
+    }
+
+    /// Nothing is said; it is tried again.
+    pub(crate) fn silent(again: Again, intent: Option<Intent>) -> Self {
+        Self { verdict: None, again, intent }
+    }
+}
+
+impl Provision {
+    /// Looks because the channel changed.
+    pub(crate) async fn look_by_change(
+        &self,
+        partner: &PartnerId,
+        channel: &ChannelId,
+        run_time: RunTime,
+    ) -> Result<(), Error> {
+        self.look(partner, channel, Asked::ByChange, run_time).await
+    }
+
+    /// Looks because it is due.
+    pub(crate) async fn look_by_clock(
+        &self,
+        partner: &PartnerId,
+        channel: &ChannelId,
+        run_time: RunTime,
+    ) -> Result<(), Error> {
+        self.look(partner, channel, Asked::ByClock, run_time).await
+    }
+
+    async fn look(
+        &self,
+        partner: &PartnerId,
+        channel: &ChannelId,
+        asked: Asked,
+        run_time: RunTime,
+    ) -> Result<(), Error> {
+        let token = Uuid::new_v4().to_string();
+        let Leased::Ours(mint) = self.mints.lease((partner, channel), &token, asked, clock::now()).await? else {
+            return Ok(());
+        };
+        // Read under the lease: what changes after this read makes a record of its own.
+        let known = self.channels.read(partner, channel).await?.channel;
+        let Some(end) = self.decide(&mint, &known, run_time).await? else {
+            tracing::warn!(%partner, %channel, "the lease was lost; its new holder goes on");
+            return Ok(());
+        };
+        if let Some(verdict) = end.verdict {
+            self.pronounce(&known, verdict, &token).await?;
+        }
+        let now = clock::now();
+        let tries = if matches!(end.again, Again::Later(_)) { mint.tries.saturating_add(1) } else { 0 };
+        let next = NextLook { due_at: end.again.at(now, tries), intent: end.intent, tries };
+        self.mints.release(&mint, &next, now).await
+    }
+
+    /// Says where the key stands, unless the channel says so already.
+    pub(crate) async fn pronounce(&self, known: &Channel, verdict: KeyState, cause: &str) -> Result<(), Error> {
+        let (status, reason) = (verdict.status, verdict.reason);
+        // Under the lease this verdict is the newest, whatever the clocks of two workers say.
+        let last = known.key.as_ref().map(|key| key.at.saturating_add(jiff::SignedDuration::from_millis(1)));
+        let at = last.and_then(Result::ok).map_or(clock::now(), |after| after.max(clock::now()));
+        self.tell(known, Said { key: Some(verdict), ..Said::default() }, at, cause).await?;
+        tracing::info!(partner = %known.partner, channel = %known.id, ?status, ?reason, "key");
+        Ok(())
+    }
+
+    /// Decides what to do about the key and does it; `None` when the lease was lost on the way.
+    async fn decide(&self, mint: &Mint, known: &Channel, run_time: RunTime) -> Result<Option<End>, Error> {
+        let intent = mint.intent.clone();
+        if known.binding.is_none() && !known.is_cancelled() && self.bind_late(known).await? {
+            // The fact just appended makes a record of its own, and that one a look.
+            return Ok(Some(End::silent(Again::Tomorrow, intent)));
+        }
+        let access = match self.secrets.of(&known.partner).await {
+            Ok(access) => access,
+            Err(error) => {
+                tracing::error!(%error, partner = %known.partner, "the partner secret failed");
+                return Ok(Some(End::silent(Again::Later(None), intent)));
+            }
+        };
+        let wanted = Wanted::of(known, access.billing, self.settings.auto_provision, intent.is_some());
+        let end = match (wanted, &known.binding) {
+            (Wanted::Stored, _) => End::silent(Again::OnChange, None),
+            (Wanted::Cancelled, _) => {
+                End::verdict(KeyStatus::None, KeyReason::Cancelled, Again::OnChange, intent)
+            }
+            (Wanted::Waits(reason), _) => End::waiting(reason, Again::Tomorrow, intent),
+            (Wanted::Yes, None) => End::waiting(KeyReason::Unclaimed, Again::Tomorrow, intent),
+            (Wanted::Yes, Some(binding)) => {
+                return self.mint(mint, known, &binding.value, &access, run_time).await;
+            }
+        };
+        Ok(Some(end))
+    }
+
+    /// Binds a channel that appeared after its client was bound; whether it did.
+    async fn bind_late(&self, known: &Channel) -> Result<bool, Error> {
+        let Some(client) = known.client.as_ref().map(|client| client.value.clone()) else { return Ok(false) };
+        let Some(tenant) = self.clients.owner(&known.partner, &client).await? else { return Ok(false) };
+        let binding = Binding { tenant, client, fresh: false };
+        let said = Said { binding: Some(binding), ..Said::default() };
+        self.tell(known, said, clock::now(), "the client is bound").await?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+#[path = "look_tests.rs"]
+mod tests;
