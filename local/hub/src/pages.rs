@@ -184,7 +184,7 @@ impl Desk<'_> {
                     a href={ (self.path) "?" (query) } aria-current=[current.is_none().then_some("true")] { "New client" }
                     @for client in self.account.clients.values() {
                         a href={ (self.path) "?" (query) "&" (CLIENT) "=" (client.id) }
-                            aria-current=[(current == Some(&client.id)).then_some("true")] { (client.name) }
+                            aria-current=[(current == Some(&client.id)).then_some("true")] { (client.name) " " code { (client.id) } }
                     }
                 }
             }
@@ -210,7 +210,7 @@ impl Desk<'_> {
         let name = self.client.map(|client| client.name.as_str()).or(self.link.value("name"));
         html! {
             fieldset {
-                legend { "Another number" }
+                legend { "New number" }
                 label.check { input #add type="checkbox" name="add" value="on" checked[is_first]; "Add a new number" }
                 label for="phone" { "Phone number" }
                 input #phone name="phone" inputmode="tel" value={ "+" (self.phone.trim_start_matches('+')) };

@@ -1,0 +1,358 @@
+//! Puts the functions together and runs them.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, Method};
+use axum::middleware::from_fn;
+use hub::RunningHub;
+use onboarding::origin::AllowedOrigins;
+use onboarding::problem::Problem;
+use onboarding::secret::Secret;
+use platform::clock;
+use platform::http::Refusal;
+use platform::hub_api::HubApi;
+use platform::secrets::PartnerSecrets;
+use platform::settings::{Environment, SettingError};
+use platform::store::{Channels, Claims, Clients, Facts, Mints, Seconds, Wakes};
+use platform::table::Table;
+use provision::{Provision, RunTime};
+use reconcile::Reconcile;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::data::Data;
+use crate::demo::Demo;
+use crate::embedded::{Embedded, EmbeddedError, announce};
+use crate::follower::{Follower, StreamError};
+use crate::jwt::{Guarded, Jwt};
+use crate::secrets_file::{SecretsFile, SecretsFileError};
+use crate::settings::{Hub, Settings};
+use crate::vault_file::FileVault;
+
+/// The table's name on one machine.
+pub const TABLE: &str = "onboarding";
+
+/// The tenant the demo signs in as.
+const DEMO_TENANT: &str = "demo";
+
+/// How often `reconcile` runs here.
+const PASS: Duration = Duration::from_secs(1);
+
+/// What `provision` may run for, as its function on AWS.
+const RUN_TIME: Duration = Duration::from_secs(20);
+
+/// How long open requests may take to end when the bundle is stopped.
+const STOPPING: Duration = Duration::from_secs(3);
+
+/// How long a browser may remember the answer to a preflight.
+const PREFLIGHT_LIFE: Duration = Duration::from_secs(600);
+
+/// Why the bundle does not start; every one names the setting to change.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting is missing or malformed.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// An address is taken, or is not of this machine.
+    #[error("{setting}: {address} cannot be used ({why}). Stop what uses it, or set {setting} to another address.")]
+    Address {
+        /// `LISTEN` or `HUB_LISTEN`
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        why: io::Error,
+    },
+    /// The data directory cannot be used.
+    #[error("DATA {path}: {why}")]
+    Data {
+        /// The directory.
+        path: String,
+        /// What the system says.
+        why: io::Error,
+    },
+    /// The secrets file cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] SecretsFileError),
+    /// The simulated hub does not start.
+    #[error("the simulated hub: {0}")]
+    Hub(String),
+    /// The embedded database does not start.
+    #[error(transparent)]
+    Database(#[from] EmbeddedError),
+    /// The stream cannot be followed.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// No HTTP client can be made.
+    #[error("no TLS can be set up: {0}")]
+    Client(String),
+}
+
+/// A running bundle.
+pub struct Running {
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// Where the simulated hub answers, if there is one.
+    pub hub: Option<String>,
+    data: Data,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<io::Result<()>>,
+    workers: Vec<JoinHandle<()>>,
+    running_hub: Option<RunningHub>,
+    _embedded: Embedded,
+}
+
+/// Starts the bundle and, unless `HUB=none`, the simulated hub and the demo.
+pub async fn start(settings: Settings) -> Result<Running, StartError> {
+    let data = Data::open(&settings.data)
+        .map_err(|why| StartError::Data { path: settings.data.display().to_string(), why })?;
+    let listener = TcpListener::bind(settings.listen).await;
+    let listener =
+        listener.map_err(|why| StartError::Address { setting: "LISTEN", address: settings.listen, why })?;
+    let address = listener.local_addr().unwrap_or(settings.listen);
+    let secrets = match (&settings.secrets_file, settings.hub) {
+        (Some(path), _) => SecretsFile::at(path),
+        (None, _) => SecretsFile::of_demo(&data.demo_secrets())?,
+    };
+    let running_hub = match settings.hub {
+        Hub::Simulated => Some(start_hub(&settings, &data, &secrets, address).await?),
+        Hub::None => None,
+    };
+    let environment = environment(&settings, &secrets, address, running_hub.as_ref())?;
+    let jwt = Jwt::new(jwt_secret(&settings.environment, &secrets)?);
+
+    let embedded = Embedded::open(&data.database()).await?;
+    let table = Table::at_endpoint(embedded.endpoint(), TABLE);
+    table.create().await.map_err(EmbeddedError::from)?;
+    let source = Arc::new(secrets);
+    let parts = Parts { environment, table, source, jwt, vault: Arc::new(FileVault::at(data.vault())) };
+    let (router, provision, reconcile) = (parts.router()?, parts.provision()?, parts.reconcile()?);
+    let router = if running_hub.is_some() { router.merge(parts.demo()?) } else { router };
+    let workers = work(provision, reconcile, embedded.endpoint()).await?;
+    announce(&data, &embedded)
+        .map_err(|why| StartError::Data { path: settings.data.display().to_string(), why })?;
+
+    let (stop, stopped) = watch::channel(false);
+    let server = tokio::spawn(serve(listener, router, stopped));
+    let hub = running_hub.as_ref().map(|hub| hub.url().to_owned());
+    Ok(Running { address, hub, data, stop, server, workers, running_hub, _embedded: embedded })
+}
+
+impl Running {
+    /// Stops it: no new requests, the open ones end, then the stream's followers.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        if tokio::time::timeout(STOPPING, self.server).await.is_err() {
+            tracing::warn!("some requests were still open");
+        }
+        self.workers.iter().for_each(JoinHandle::abort);
+        if let Some(hub) = self.running_hub {
+            hub.stop().await;
+        }
+        let _gone = std::fs::remove_file(self.data.endpoint());
+    }
+}
+
+async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
+    let stopped = async move {
+        let _closed = stopped.wait_for(|stopped| *stopped).await;
+    };
+    axum::serve(listener, router).with_graceful_shutdown(stopped).await
+}
+
+async fn start_hub(
+    settings: &Settings,
+    data: &Data,
+    secrets: &SecretsFile,
+    address: SocketAddr,
+) -> Result<RunningHub, StartError> {
+    let partners = hub::Partner::from_secrets_json(secrets.text()?.expose());
+    let mut partners = partners.map_err(|why| StartError::Hub(why.to_string()))?;
+    for partner in &mut partners {
+        partner.webhook_url = Some(format!("http://{}/{}/webhook", reachable(address), partner.id));
+        partner.redirect_url = Some(format!("http://{}/{}/redirect", reachable(address), partner.id));
+    }
+    let hub_settings = hub::Settings {
+        listen: settings.hub_listen,
+        state_file: Some(data.hub()),
+        partners,
+        ..hub::Settings::default()
+    };
+    RunningHub::start(hub_settings).await.map_err(|error| match error {
+        hub::StartError::Listen { addr, source } => {
+            StartError::Address { setting: "HUB_LISTEN", address: addr, why: source }
+        }
+        other => StartError::Hub(other.to_string()),
+    })
+}
+
+/// An address of this machine for one that listens on all of them.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
+    SocketAddr::new(ip, address.port())
+}
+
+/// The functions' settings, with what is known on one machine filled in.
+fn environment(
+    settings: &Settings,
+    secrets: &SecretsFile,
+    address: SocketAddr,
+    hub: Option<&RunningHub>,
+) -> Result<Environment, StartError> {
+    let port = address.port();
+    let mut environment = settings
+        .environment
+        .clone()
+        .with_default("TABLE_NAME", TABLE)
+        .with_default("TENANT_CLAIM", "sub")
+        .with_default("PUBLIC_URL", format!("http://{address}"));
+    if let Some(hub) = hub {
+        environment = environment
+            .with_default("PARTNER_IDS", secrets.partner_ids()?)
+            .with_default("PARTNER_API_URL", format!("{}/api/v2", hub.url()))
+            .with_default("ONBOARDING_URL", format!("{}/dashboard/app/{{partner_id}}/permissions", hub.url()))
+            .with_default("ALLOWED_ORIGINS", format!("http://{address},http://127.0.0.1:{port},http://localhost:{port}"));
+    }
+    Ok(environment)
+}
+
+/// The secret of the tenants' tokens: `JWT_HS256_SECRET`, else the demo's own.
+pub fn jwt_secret(environment: &Environment, secrets: &SecretsFile) -> Result<Secret, StartError> {
+    if let Some(secret) = environment.text("JWT_HS256_SECRET") {
+        return Ok(Secret::new(secret));
+    }
+    let expected = "Give the secret your tenants' tokens are signed with; only the demo makes one.";
+    secrets.demo_jwt_secret()?.ok_or_else(|| SettingError::missing("JWT_HS256_SECRET", expected).into())
+}
+
+/// What the functions are put together from.
+struct Parts {
+    environment: Environment,
+    table: Table,
+    source: Arc<SecretsFile>,
+    vault: Arc<FileVault>,
+    jwt: Jwt,
+}
+
+impl Parts {
+    /// All HTTP functions behind what the gateway does: CORS, and a token where the template has an authorizer.
+    fn router(&self) -> Result<Router, StartError> {
+        let (env, table) = (&self.environment, &self.table);
+        let (seconds, claims) = (Seconds::new(table.clone()), Claims::new(table.clone()));
+        let secrets = PartnerSecrets::new(self.source.clone());
+        let sign = sign::Settings::from_env(env)?;
+        let allowed_origins = sign.allowed_origins.clone();
+        let sign = sign::routes(sign::Sign { settings: sign, seconds, secrets: secrets.clone() });
+        let redirect = redirect::Redirect {
+            settings: redirect::Settings::from_env(env)?,
+            claims: claims.clone(),
+            secrets: secrets.clone(),
+        };
+        let webhook = webhook::Webhook {
+            settings: webhook::Settings::from_env(env)?,
+            facts: Facts::new(table.clone()),
+            secrets,
+        };
+        let channels = channels::Channels {
+            settings: channels::Settings::from_env(env)?,
+            channels: Channels::new(table.clone()),
+            claims,
+        };
+        Ok(Router::new()
+            .merge(self.guarded(sign, Guarded::All))
+            .merge(self.guarded(redirect::routes(redirect), Guarded::PostOnly))
+            .merge(self.guarded(channels::routes(channels), Guarded::All))
+            .merge(webhook::routes(webhook))
+            .fallback(|| async { Refusal(Problem::not_found("There is nothing at this address.")) })
+            .layer(cors(&allowed_origins)))
+    }
+
+    fn guarded(&self, routes: Router, guarded: Guarded) -> Router {
+        let jwt = self.jwt.clone();
+        routes.layer(from_fn(move |request, next| jwt.clone().guard(guarded, request, next)))
+    }
+
+    fn provision(&self) -> Result<Provision, StartError> {
+        let settings = provision::Settings::from_env(&self.environment)?;
+        let hub = HubApi::new(settings.partner_api_url.clone(), settings.keys_path.clone());
+        let table = || self.table.clone();
+        Ok(Provision {
+            settings,
+            facts: Facts::new(table()),
+            channels: Channels::new(table()),
+            claims: Claims::new(table()),
+            clients: Clients::new(table()),
+            mints: Mints::new(table()),
+            secrets: PartnerSecrets::new(self.source.clone()),
+            vault: self.vault.clone(),
+            hub: hub.map_err(|error| StartError::Client(error.to_string()))?,
+        })
+    }
+
+    fn reconcile(&self) -> Result<Reconcile, StartError> {
+        let settings = reconcile::Settings::from_env(&self.environment)?;
+        Ok(Reconcile { settings, wakes: Wakes::new(self.table.clone()) })
+    }
+
+    fn demo(&self) -> Result<Router, StartError> {
+        let channels = channels::Settings::from_env(&self.environment)?;
+        let (jwt, claim) = (self.jwt.clone(), channels.tenant_claim);
+        Ok(crate::demo::routes(Demo {
+            partners: channels.partner_ids.iter().cloned().collect(),
+            tenant: DEMO_TENANT.to_owned(),
+            token: Arc::new(move || jwt.token(&claim, DEMO_TENANT).unwrap_or_default()),
+        }))
+    }
+}
+
+/// CORS as the template has it: the allowed origins, GET and POST, `Authorization` and `Content-Type`.
+fn cors(allowed: &AllowedOrigins) -> CorsLayer {
+    let origins = allowed.iter().filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE])
+        .expose_headers([RETRY_AFTER])
+        .max_age(PREFLIGHT_LIFE)
+}
+
+/// Starts the two mappings of `provision` and the clock of `reconcile`.
+async fn work(provision: Provision, reconcile: Reconcile, endpoint: &str) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let table = provision.settings.table_name.clone();
+    let fold = Follower::new("fold", endpoint, &table, Provision::folds);
+    let act = Follower::new("act", endpoint, &table, Provision::acts_on);
+    fold.prepare().await?;
+    let folding = provision.clone();
+    Ok(vec![
+        tokio::spawn(async move {
+            fold.follow(|records| {
+                let provision = folding.clone();
+                async move { provision.fold(&records).await }
+            })
+            .await;
+        }),
+        tokio::spawn(async move {
+            act.follow(|records| {
+                let provision = provision.clone();
+                async move { provision.act(&records, RunTime::until(Instant::now() + RUN_TIME)).await }
+            })
+            .await;
+        }),
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PASS).await;
+                if let Err(error) = reconcile.wake_due(clock::now()).await {
+                    tracing::error!(%error, "what is due could not be woken");
+                }
+            }
+        }),
+    ])
+}

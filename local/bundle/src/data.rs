@@ -1,0 +1,71 @@
+//! The data directory: what is in it, and that nobody else may read it.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+/// Owner only.
+const PRIVATE: u32 = 0o600;
+
+/// The directory `DATA`.
+#[derive(Clone, Debug)]
+pub struct Data(PathBuf);
+
+impl Data {
+    /// Opens it, and makes it if it is not there.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// `onboarding.db`, the embedded DynamoDB.
+    pub fn database(&self) -> PathBuf {
+        self.0.join("onboarding.db")
+    }
+
+    /// `vault.json`, the API keys.
+    pub fn vault(&self) -> PathBuf {
+        self.0.join("vault.json")
+    }
+
+    /// `hub.json`, the simulated hub's state.
+    pub fn hub(&self) -> PathBuf {
+        self.0.join("hub.json")
+    }
+
+    /// `secrets.json`, made by the demo when no `SECRETS_FILE` is given.
+    pub fn demo_secrets(&self) -> PathBuf {
+        self.0.join("secrets.json")
+    }
+
+    /// `endpoint`, the address of the embedded DynamoDB while the bundle runs.
+    pub fn endpoint(&self) -> PathBuf {
+        self.0.join("endpoint")
+    }
+}
+
+/// Replaces a file as a whole, durably, readable by its owner only.
+pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(directory)?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(PRIVATE))?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    fs::File::open(directory)?.sync_all()
+}
+
+/// Makes an empty file that only its owner may read, unless it is there.
+pub fn touch_private(path: &Path) -> io::Result<()> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(PRIVATE).open(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(PRIVATE))
+}

@@ -1,0 +1,185 @@
+//! The demo page: a front end that connects numbers in two ways and shows what becomes of them.
+//!
+//! For one machine only: whoever can reach `/_demo/session` is given a token. It decides nothing; the page asks the
+//! functions like any other front end.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use onboarding::id::PartnerId;
+use serde::Serialize;
+use url::Url;
+
+const PAGE: &str = include_str!("../demo/index.html");
+const SCRIPT: &str = include_str!("../demo/app.js");
+const STYLE: &str = include_str!("../demo/style.css");
+
+/// 360dialog's own web component, as its npm package brings it: not ours to keep a copy of.
+const CONNECT_BUTTON: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/demo/node_modules/360dialog-connect-button/dist/dialog-connect-button.umd.js"
+);
+
+/// Nothing from elsewhere. `unsafe-inline` for styles only: the web component carries its own.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; \
+                      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+
+/// The names by which a browser on this machine calls it.
+const NAMES_OF_THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// What the demo page shows, and on whose behalf.
+#[derive(Clone)]
+pub struct Demo {
+    /// The partners to choose from.
+    pub partners: Vec<PartnerId>,
+    /// The tenant that is signed in.
+    pub tenant: String,
+    /// Makes a fresh token of that tenant.
+    pub token: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// What the page's script starts with.
+#[derive(Serialize)]
+struct Session {
+    token: String,
+    tenant: String,
+    partners: Vec<PartnerId>,
+}
+
+/// The page and what it loads.
+pub fn routes(demo: Demo) -> Router {
+    Router::new()
+        .route("/", get(|| async { ([(CONTENT_TYPE, HTML)], PAGE) }))
+        .route("/_demo/app.js", get(|| async { ([(CONTENT_TYPE, JAVASCRIPT)], SCRIPT) }))
+        .route("/_demo/style.css", get(|| async { ([(CONTENT_TYPE, CSS)], STYLE) }))
+        .route("/_demo/connect-button.js", get(connect_button))
+        .route("/_demo/session", get(session))
+        .route_layer(map_response(with_headers))
+        .with_state(Arc::new(demo))
+}
+
+/// Read at each request, so that the package may be installed while the bundle runs.
+async fn connect_button() -> Response {
+    match std::fs::read(CONNECT_BUTTON) {
+        Ok(script) => ([(CONTENT_TYPE, JAVASCRIPT)], script).into_response(),
+        Err(_) => {
+            (StatusCode::NOT_FOUND, "Not installed: `make run` installs the demo's npm packages.\n").into_response()
+        }
+    }
+}
+
+async fn session(State(demo): State<Arc<Demo>>, headers: HeaderMap) -> Response {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    if !host.is_some_and(is_this_machine) {
+        return (StatusCode::MISDIRECTED_REQUEST, "Open the demo as localhost or 127.0.0.1.\n").into_response();
+    }
+    let Demo { partners, tenant, token } = &*demo;
+    Json(Session { token: token(), tenant: tenant.clone(), partners: partners.clone() }).into_response()
+}
+
+/// A page elsewhere that points its own name at this address (DNS rebinding) shall get no token.
+fn is_this_machine(host: &str) -> bool {
+    let Ok(url) = Url::parse(&format!("http://{host}/")) else { return false };
+    let is_only_a_host = url.path() == "/" && url.username().is_empty() && url.password().is_none();
+    is_only_a_host && url.host_str().is_some_and(|name| NAMES_OF_THIS_MACHINE.contains(&name))
+}
+
+async fn with_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use serde_json::{Value, json};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn get(path: &str, host: Option<&str>) -> Response {
+        let demo = Demo {
+            partners: vec!["aAbBcCPA".parse().unwrap()],
+            tenant: "acme".to_owned(),
+            token: Arc::new(|| "a.b.c".to_owned()),
+        };
+        let request = host.into_iter().fold(Request::get(path), |request, host| request.header(HOST, host));
+        routes(demo).oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_answer_is_typed_and_kept_nowhere() {
+        let files = [("/", HTML), ("/_demo/app.js", JAVASCRIPT), ("/_demo/style.css", CSS)];
+        for (path, content_type) in files.into_iter().chain([("/_demo/session", "application/json")]) {
+            let response = get(path, Some("localhost:8360")).await;
+            assert_eq!(response.status(), 200, "{path}");
+            assert_eq!(response.headers()[CONTENT_TYPE], content_type, "{path}");
+            assert_eq!(response.headers()[CACHE_CONTROL], "no-store", "{path}");
+            assert_eq!(response.headers()[CONTENT_SECURITY_POLICY], POLICY, "{path}");
+            assert_eq!(response.headers()[X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+            assert_eq!(response.headers()[REFERRER_POLICY], "no-referrer", "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_session_names_token_tenant_and_partners() {
+        let response = get("/_demo/session", Some("127.0.0.1:8360")).await;
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let session: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(session, json!({"token": "a.b.c", "tenant": "acme", "partners": ["aAbBcCPA"]}));
+    }
+
+    #[tokio::test]
+    async fn another_name_for_this_machine_gets_no_token() {
+        for host in ["localhost", "LOCALHOST:1", "127.0.0.1:8360", "[::1]:8360"] {
+            assert_eq!(get("/_demo/session", Some(host)).await.status(), 200, "{host}");
+        }
+        let foreign = ["evil.example", "localhost.evil.example:8360", "evil.example/localhost", "a@localhost", ""];
+        for host in foreign.map(Some).into_iter().chain([None]) {
+            let response = get("/_demo/session", host).await;
+            assert_eq!(response.status(), 421, "{host:?}");
+            let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            assert!(!body.windows(5).any(|part| part == b"a.b.c"), "{host:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_connect_button_is_the_installed_one() {
+        let response = get("/_demo/connect-button.js", Some("localhost:8360")).await;
+        let Ok(installed) = std::fs::read(CONNECT_BUTTON) else {
+            assert_eq!(response.status(), 404);
+            return;
+        };
+        assert_eq!(response.headers()[CONTENT_TYPE], JAVASCRIPT);
+        assert_eq!(to_bytes(response.into_body(), usize::MAX).await.unwrap(), installed);
+    }
+
+    #[test]
+    fn the_page_is_all_ours() {
+        for (name, text) in [("index.html", PAGE), ("app.js", SCRIPT), ("style.css", STYLE)] {
+            for foreign in ["https://", "@import", "innerHTML", "outerHTML", "insertAdjacentHTML", "eval("] {
+                assert!(!text.contains(foreign), "{name} holds {foreign}");
+            }
+        }
+        // The policy forbids inline scripts and handlers: every script has an address.
+        assert!(PAGE.matches("<script").count() == PAGE.matches(r#"src="/_demo/"#).count());
+        assert!(!PAGE.contains(" onclick="));
+    }
+}

@@ -1,0 +1,127 @@
+//! Settings of the bundle on one machine, beside those of the functions. The demo requires none.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use platform::settings::{Environment, SettingError};
+
+/// Where the bundle listens unless `LISTEN` says otherwise.
+const LISTEN: &str = "127.0.0.1:8360";
+
+/// Where the simulated hub listens unless `HUB_LISTEN` says otherwise: the stock button with `env="local"` goes there.
+const HUB_LISTEN: &str = "127.0.0.1:8082";
+
+/// Which hub the bundle works with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hub {
+    /// The one that is simulated beside it, with the demo.
+    Simulated,
+    /// One that is elsewhere: `PARTNER_API_URL`.
+    None,
+}
+
+impl FromStr for Hub {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "simulated" => Ok(Self::Simulated),
+            "none" => Ok(Self::None),
+            _ => Err("say simulated or none"),
+        }
+    }
+}
+
+/// The settings of this machine.
+#[derive(Clone)]
+pub struct Settings {
+    /// `LISTEN`
+    pub listen: SocketAddr,
+    /// `HUB`
+    pub hub: Hub,
+    /// `HUB_LISTEN`
+    pub hub_listen: SocketAddr,
+    /// `DATA`
+    pub data: PathBuf,
+    /// `SECRETS_FILE`; in the demo one is made in `DATA`.
+    pub secrets_file: Option<PathBuf>,
+    /// The settings the functions read.
+    pub environment: Environment,
+}
+
+impl Settings {
+    /// Reads them; the error names the one that is missing or malformed.
+    pub fn from_env(environment: Environment) -> Result<Self, SettingError> {
+        let settings = Self {
+            listen: address(&environment, "LISTEN", LISTEN)?,
+            hub: environment.optional("HUB")?.unwrap_or(Hub::Simulated),
+            hub_listen: address(&environment, "HUB_LISTEN", HUB_LISTEN)?,
+            data: environment.text("DATA").unwrap_or(".local").into(),
+            secrets_file: environment.text("SECRETS_FILE").map(PathBuf::from),
+            environment,
+        };
+        if settings.hub == Hub::None {
+            settings.check_required()?;
+        }
+        Ok(settings)
+    }
+
+    /// Without the simulated hub nothing can be made up.
+    fn check_required(&self) -> Result<(), SettingError> {
+        let required = [
+            ("SECRETS_FILE", "Name a JSON file: partner id → {\"platform_secret\", \"partner_token\" or \"partner_api_key\"}."),
+            ("PARTNER_IDS", "Name your 360dialog partner ids, comma separated."),
+            ("PARTNER_API_URL", "Name the Partner API, such as https://hub.360dialog.io/api/v2."),
+            ("ALLOWED_ORIGINS", "Name the origins of your pages, comma separated."),
+            ("JWT_HS256_SECRET", "Give the secret your tenants' tokens are signed with."),
+        ];
+        for (name, expected) in required {
+            if self.environment.text(name).is_none() {
+                return Err(SettingError::missing(name, format!("{expected} It is required with HUB=none.")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn address(environment: &Environment, name: &str, default: &str) -> Result<SocketAddr, SettingError> {
+    let text = environment.text(name).unwrap_or(default);
+    text.parse().map_err(|_| SettingError::malformed(name, format!("it must be address:port, such as {default}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
+        let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Settings::from_env(environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_demo_requires_no_setting() {
+        let settings = settings(&[]).unwrap();
+        assert_eq!(settings.hub, Hub::Simulated);
+        assert_eq!((settings.listen.port(), settings.hub_listen.port()), (8360, 8082));
+    }
+
+    #[test]
+    fn without_the_simulated_hub_five_settings_are_required_and_named() {
+        let mut given = vec![("HUB", "none")];
+        for name in ["SECRETS_FILE", "PARTNER_IDS", "PARTNER_API_URL", "ALLOWED_ORIGINS", "JWT_HS256_SECRET"] {
+            let error = settings(&given).err().unwrap();
+            assert!(error.starts_with(&format!("{name} is missing.")), "{error}");
+            given.push((name, "x"));
+        }
+        assert!(settings(&given).is_ok());
+    }
+
+    #[test]
+    fn a_malformed_setting_is_named() {
+        for (name, value) in [("LISTEN", "8360"), ("HUB", "real"), ("HUB_LISTEN", "localhost")] {
+            let error = settings(&[(name, value)]).err().unwrap();
+            assert!(error.starts_with(&format!("{name} is malformed")), "{error}");
+        }
+    }
+}
