@@ -149,12 +149,15 @@ impl Provision {
 
     /// Says where the key stands, unless the channel says so already.
     pub(crate) async fn pronounce(&self, known: &Channel, verdict: KeyState, cause: &str) -> Result<(), Error> {
-        let (status, reason) = (verdict.status, verdict.reason);
+        if known.key.as_ref().is_some_and(|key| key.value == verdict) {
+            return Ok(());
+        }
+        let words = serde_json::json!([verdict.status, verdict.reason]);
         // Under the lease this verdict is the newest, whatever the clocks of two workers say.
         let last = known.key.as_ref().map(|key| key.at.saturating_add(jiff::SignedDuration::from_millis(1)));
         let at = last.and_then(Result::ok).map_or(clock::now(), |after| after.max(clock::now()));
         self.tell(known, Said { key: Some(verdict), ..Said::default() }, at, cause).await?;
-        tracing::info!(partner = %known.partner, channel = %known.id, ?status, ?reason, "key");
+        tracing::info!(partner = %known.partner, channel = %known.id, %words, "key");
         Ok(())
     }
 

@@ -207,7 +207,6 @@ fn environment(
     address: SocketAddr,
     hub: Option<&RunningHub>,
 ) -> Result<Environment, StartError> {
-    let port = address.port();
     let mut environment = settings
         .environment
         .clone()
@@ -219,7 +218,7 @@ fn environment(
             .with_default("PARTNER_IDS", secrets.partner_ids()?)
             .with_default("PARTNER_API_URL", format!("{}/api/v2", hub.url()))
             .with_default("ONBOARDING_URL", format!("{}/dashboard/app/{{partner_id}}/permissions", hub.url()))
-            .with_default("ALLOWED_ORIGINS", format!("http://{address},http://127.0.0.1:{port},http://localhost:{port}"));
+            .with_default("ALLOWED_ORIGINS", format!("http://{address}"));
     }
     Ok(environment)
 }

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::map_response;
+use axum::middleware::{Next, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -96,6 +96,25 @@ fn is_this_machine(host: &str) -> bool {
     is_only_a_host && url.host_str().is_some_and(|name| NAMES_OF_THIS_MACHINE.contains(&name))
 }
 
+/// Says which page a request comes from where the browser does not: for a GET to the page's own origin it sends no
+/// `Origin`, only `Sec-Fetch-Site`, which no script can set. Here page and functions share an origin that has two
+/// names, so `sign` could not tell which of them its popup answers to.
+pub async fn name_origin(mut request: Request, next: Next) -> Response {
+    if let Some(origin) = own_origin(request.headers()) {
+        request.headers_mut().insert(ORIGIN, origin);
+    }
+    next.run(request).await
+}
+
+fn own_origin(headers: &HeaderMap) -> Option<HeaderValue> {
+    let is_own = headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
+    if !is_own || headers.contains_key(ORIGIN) {
+        return None;
+    }
+    let host = headers.get(HOST)?.to_str().ok().filter(|host| is_this_machine(host))?;
+    HeaderValue::try_from(format!("http://{host}")).ok()
+}
+
 async fn with_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -108,7 +127,7 @@ async fn with_headers(mut response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::body::{Body, to_bytes};
-    use axum::http::Request;
+    use axum::http::header::HeaderName;
     use serde_json::{Value, json};
     use tower::ServiceExt;
 
@@ -169,6 +188,22 @@ mod tests {
         };
         assert_eq!(response.headers()[CONTENT_TYPE], JAVASCRIPT);
         assert_eq!(to_bytes(response.into_body(), usize::MAX).await.unwrap(), installed);
+    }
+
+    #[test]
+    fn a_page_of_this_origin_is_named_by_the_address_it_was_opened_at() {
+        let origin = |pairs: &[(&'static str, &'static str)]| {
+            let pairs =
+                pairs.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            own_origin(&pairs.collect())
+        };
+        let same = ("sec-fetch-site", "same-origin");
+        assert_eq!(origin(&[("host", "localhost:8360"), same]).unwrap(), "http://localhost:8360");
+        assert_eq!(origin(&[("host", "127.0.0.1:8360"), same]).unwrap(), "http://127.0.0.1:8360");
+        assert_eq!(origin(&[("host", "localhost:8360")]), None);
+        assert_eq!(origin(&[("host", "localhost:8360"), ("sec-fetch-site", "cross-site")]), None);
+        assert_eq!(origin(&[("host", "evil.example"), same]), None);
+        assert_eq!(origin(&[("host", "localhost:8360"), same, ("origin", "http://localhost:1")]), None);
     }
 
     #[test]

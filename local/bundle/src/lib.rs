@@ -10,3 +10,4 @@ pub mod jwt;
 pub mod demo;
 pub mod follower;
 pub mod bundle;
+pub mod cli;

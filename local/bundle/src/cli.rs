@@ -1,0 +1,113 @@
+//! The command line of the program `local`.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use platform::settings::Environment;
+use tracing_subscriber::EnvFilter;
+
+use crate::bundle::{self, StartError};
+use crate::data::Data;
+use crate::jwt::Jwt;
+use crate::secrets_file::SecretsFile;
+use crate::settings::{Hub, Settings};
+
+const USAGE: &str = "\
+Runs the onboarding bundle on one machine, beside a simulated hub. For development only.
+
+  local                 start it (Ctrl-C stops it)
+  local token TENANT    print a token for TENANT, good for 12 hours
+
+Settings (environment): LISTEN, HUB (simulated|none), HUB_LISTEN, DATA, SECRETS_FILE, JWT_HS256_SECRET, and those of
+the functions. The README explains them. RUST_LOG=info logs every request.
+";
+
+/// Does what the arguments of this process say.
+pub async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => run().await,
+        ["token", tenant] => token(tenant),
+        ["-h" | "--help" | "help"] => say(USAGE),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            let _closed = writeln!(std::io::stderr(), "{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), String> {
+    log();
+    let settings = Settings::from_env(Environment::of_process()).map_err(|error| error.to_string())?;
+    let (data, hub) = (settings.data.clone(), settings.hub);
+    let running = bundle::start(settings).await.map_err(|error| error.to_string())?;
+    let mut lines = format!("bundle  http://{}\n", running.address);
+    if let Some(url) = &running.hub {
+        lines += &format!("hub     {url} (simulated)\n");
+    }
+    if hub == Hub::Simulated {
+        lines += &format!("demo    http://{}/\n", running.address);
+    }
+    lines += &format!("data    {}\nCtrl-C stops it.\n", data.display());
+    say(&lines)?;
+    until_stopped().await;
+    running.stop().await;
+    Ok(())
+}
+
+fn token(tenant: &str) -> Result<(), String> {
+    let environment = Environment::of_process();
+    let settings = Settings::from_env(environment).map_err(|error| error.to_string())?;
+    let tenant: onboarding::id::Tenant = tenant.parse().map_err(|why| format!("TENANT: {why}"))?;
+    let secret = secret(&settings).map_err(|error| error.to_string())?;
+    let claim = settings.environment.text("TENANT_CLAIM").unwrap_or("sub").to_owned();
+    let token = Jwt::new(secret).token(&claim, tenant.as_str()).ok_or("no token could be made")?;
+    say(&format!("{token}\n"))
+}
+
+fn secret(settings: &Settings) -> Result<onboarding::secret::Secret, StartError> {
+    let secrets = match &settings.secrets_file {
+        Some(path) => SecretsFile::at(path),
+        None => {
+            let data = Data::open(&settings.data)
+                .map_err(|why| StartError::Data { path: settings.data.display().to_string(), why })?;
+            SecretsFile::of_demo(&data.demo_secrets())?
+        }
+    };
+    bundle::jwt_secret(&settings.environment, &secrets)
+}
+
+fn say(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| error.to_string())
+}
+
+/// JSON lines on standard error; on a terminal only what deserves attention, unless `RUST_LOG` says otherwise.
+fn log() {
+    let default = if std::io::stderr().is_terminal() { "warn,dynoxide=error" } else { "info,dynoxide=error" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+async fn until_stopped() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+            let _interrupted = tokio::signal::ctrl_c().await;
+            return;
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _interrupted = tokio::signal::ctrl_c().await;
+    }
+}

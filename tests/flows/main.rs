@@ -1,0 +1,3 @@
+//! Flows through the whole bundle, as a process of its own, over HTTP.
+
+mod onboarding;

@@ -1,0 +1,332 @@
+//! Speaks the language of the flows: a bundle is started as a process of its own on free ports, a tenant asks for a
+//! link, a person goes through the simulated hub, the browser comes back, and the channel is waited for.
+//!
+//! Everything is waited for by its condition; a condition that never holds fails the test with what was seen last.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use hmac::{Hmac, KeyInit, Mac};
+use local::data::Data;
+use platform::table::{Item, Table};
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// The hub of most tests, Direct-Paid.
+pub const PARTNER: &str = "aAbBcCPA";
+/// A second hub, Partner-Paid.
+pub const PAYING_PARTNER: &str = "pPaIdPA";
+
+/// How long a condition may take to hold before the test fails: generous, since machines are shared and noisy.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a condition is looked at.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// The secrets the bundle is started with; every value is made for one test and searched for afterwards.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// The content of `SECRETS_FILE`.
+    pub file: Value,
+    /// `JWT_HS256_SECRET`
+    pub jwt: String,
+}
+
+impl Secrets {
+    /// Two hubs, one Direct-Paid and one Partner-Paid, with secrets that name their purpose.
+    pub fn two_hubs() -> Self {
+        Self {
+            file: json!({
+                PARTNER: {"platform_secret": "needle-platform-direct-0001", "partner_token": "needle-token-direct-0002"},
+                PAYING_PARTNER: {
+                    "platform_secret": "needle-platform-paying-0003",
+                    "partner_api_key": "needle-apikey-paying-0004",
+                    "billing": "partner_paid",
+                },
+            }),
+            jwt: "needle-jwt-secret-0005-long-enough".to_owned(),
+        }
+    }
+
+    /// The platform secret of a partner.
+    pub fn platform_secret(&self, partner: &str) -> &str {
+        self.file[partner]["platform_secret"].as_str().expect("a platform secret")
+    }
+}
+
+/// A running bundle and its data directory.
+pub struct Bundle {
+    /// Where everything of this run lies: `data/`, `secrets.json`, `log`.
+    pub directory: TempDir,
+    /// Its address, `http://127.0.0.1:…`.
+    pub url: String,
+    /// The simulated hub's address.
+    pub hub: String,
+    /// What it was started with.
+    pub secrets: Secrets,
+    /// Follows no redirect.
+    pub http: Client,
+    settings: BTreeMap<String, String>,
+    process: Child,
+}
+
+impl Bundle {
+    /// Starts a bundle with the two hubs of [`Secrets::two_hubs`] on free ports.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with further settings, which win over the harness's own.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let secrets = Secrets::two_hubs();
+        let file = directory.path().join("secrets.json");
+        std::fs::write(&file, secrets.file.to_string()).expect("the secrets file");
+        let mut all = BTreeMap::from([
+            ("LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("HUB_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("DATA".to_owned(), directory.path().join("data").display().to_string()),
+            ("SECRETS_FILE".to_owned(), file.display().to_string()),
+            ("JWT_HS256_SECRET".to_owned(), secrets.jwt.clone()),
+            ("RUST_LOG".to_owned(), "debug,hyper=info,h2=info,dynoxide=info".to_owned()),
+        ]);
+        all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let (process, url, hub) = spawn(&all, directory.path()).await;
+        let http = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().expect("a client");
+        Self { directory, url, hub, secrets, http, settings: all, process }
+    }
+
+    /// Kills it without a warning (SIGKILL) and starts it again on the same data and the same addresses.
+    pub async fn kill_and_restart(&mut self) {
+        self.process.kill().await.expect("killed");
+        let address = |url: &str| url.trim_start_matches("http://").to_owned();
+        self.settings.insert("LISTEN".to_owned(), address(&self.url));
+        self.settings.insert("HUB_LISTEN".to_owned(), address(&self.hub));
+        let (process, url, hub) = spawn(&self.settings, self.directory.path()).await;
+        assert_eq!((&url, &hub), (&self.url, &self.hub));
+        self.process = process;
+    }
+
+    /// Asks it to stop (SIGTERM) and waits until it has.
+    pub async fn stop(&mut self) {
+        let id = self.process.id().expect("it runs").to_string();
+        let asked = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill");
+        assert!(asked.success());
+        let ended = self.process.wait().await.expect("it ends");
+        assert!(ended.success(), "{ended}");
+    }
+
+    /// The settings it was started with.
+    pub fn settings(&self) -> &BTreeMap<String, String> {
+        &self.settings
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// A token that names `tenant`.
+    pub fn token(&self, tenant: &str) -> String {
+        let jwt = local::jwt::Jwt::new(onboarding::secret::Secret::new(self.secrets.jwt.clone()));
+        jwt.token("sub", tenant).expect("a token")
+    }
+
+    /// A GET of `path` with the tenant's token.
+    pub fn get(&self, tenant: &str, path: &str) -> RequestBuilder {
+        self.http.get(format!("{}{path}", self.url)).bearer_auth(self.token(tenant))
+    }
+
+    /// A signed link for `tenant`.
+    pub async fn sign(&self, partner: &str, tenant: &str) -> Value {
+        let answer = self.get(tenant, &format!("/{partner}/sign")).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        answer.json().await.expect("JSON")
+    }
+
+    /// Goes through the simulated hub as a person would; answers where the browser is sent.
+    ///
+    /// `choice` is the body of `POST /_hub/complete` without the link.
+    pub async fn complete(&self, link: &str, choice: Value) -> String {
+        let (status, answer) = self.try_complete(link, choice).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["redirect_url"].as_str().expect("a redirect").to_owned()
+    }
+
+    /// The same, where a refusal is a result.
+    pub async fn try_complete(&self, link: &str, mut choice: Value) -> (u16, Value) {
+        choice["link"] = json!(link);
+        let answer = self.http.post(format!("{}/_hub/complete", self.hub)).json(&choice).send().await;
+        let answer = answer.expect("an answer");
+        (answer.status().as_u16(), answer.json().await.expect("JSON"))
+    }
+
+    /// Comes back to the bundle as a program, which gets JSON.
+    pub async fn come_back(&self, redirect_url: &str) -> Response {
+        self.http.get(redirect_url).header("accept", "application/json").send().await.expect("an answer")
+    }
+
+    /// From the first click to the browser's return: signs, completes, comes back; answers the JSON.
+    pub async fn onboard(&self, partner: &str, tenant: &str, choice: Value) -> Value {
+        let signed = self.sign(partner, tenant).await;
+        let redirect_url = self.complete(signed["url"].as_str().expect("a link"), choice).await;
+        let answer = self.come_back(&redirect_url).await;
+        assert_eq!(answer.status(), 200);
+        answer.json().await.expect("JSON")
+    }
+
+    /// The tenant's channels.
+    pub async fn channels(&self, partner: &str, tenant: &str) -> Vec<Value> {
+        let answer = self.get(tenant, &format!("/{partner}/channels?limit=100")).send().await.expect("an answer");
+        let list: Value = answer.json().await.expect("JSON");
+        list["channels"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// One channel as the tenant sees it, or `None` for 404.
+    pub async fn channel(&self, partner: &str, tenant: &str, channel: &str) -> Option<Value> {
+        let answer = self.get(tenant, &format!("/{partner}/channels/{channel}")).send().await.expect("an answer");
+        match answer.status().as_u16() {
+            200 => Some(answer.json().await.expect("JSON")),
+            404 => None,
+            other => panic!("{other}"),
+        }
+    }
+
+    /// Waits until a channel of the tenant is as `wanted` says.
+    pub async fn channel_until(
+        &self,
+        (partner, tenant, channel): (&str, &str, &str),
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        until(|| async {
+            let seen = self.channel(partner, tenant, channel).await.unwrap_or(Value::Null);
+            if wanted(&seen) { Ok(seen) } else { Err(seen.to_string()) }
+        })
+        .await
+    }
+
+    /// Waits until the channel's key is stored.
+    pub async fn stored(&self, partner: &str, tenant: &str, channel: &str) -> Value {
+        self.channel_until((partner, tenant, channel), |seen| seen["key"]["status"] == "stored").await
+    }
+
+    /// The key that the vault keeps for a channel, as its secret's JSON.
+    pub fn vault_key(&self, partner: &str, channel: &str) -> Option<Value> {
+        let vault: Value = serde_json::from_slice(&std::fs::read(self.data().join("vault.json")).ok()?).expect("JSON");
+        let entry = vault.get(format!("360dialog/channels/{partner}/{channel}"))?;
+        let text = entry["versions"][entry["current"].as_str()?].as_str()?;
+        serde_json::from_str(text).ok()
+    }
+
+    /// Whether a message can be sent with the key that the vault keeps: the hub's own word.
+    pub async fn can_send(&self, partner: &str, channel: &str) -> bool {
+        let key = self.vault_key(partner, channel).expect("a key");
+        let address = key["address"].as_str().expect("an address");
+        let message = json!({"messaging_product": "whatsapp", "to": "15550100", "type": "text"});
+        let request = self.http.post(format!("{address}/messages")).json(&message);
+        let answer = request.header("D360-API-KEY", key["api_key"].as_str().expect("a key")).send().await;
+        answer.expect("an answer").status() == 200
+    }
+
+    /// Posts `body` to the webhook, signed with the partner's platform secret.
+    pub async fn webhook(&self, partner: &str, body: &str) -> Response {
+        let signature = hmac_sha256(self.secrets.platform_secret(partner), body.as_bytes());
+        self.webhook_signed(partner, body, &signature).await
+    }
+
+    /// Posts `body` to the webhook with any signature.
+    pub async fn webhook_signed(&self, partner: &str, body: &str, signature: &str) -> Response {
+        let request = self.http.post(format!("{}/{partner}/webhook", self.url)).body(body.to_owned());
+        request.header("x-360dialog-signature", signature).send().await.expect("an answer")
+    }
+
+    /// Every item of the table, sorted.
+    pub async fn scan(&self) -> Vec<String> {
+        let mut items: Vec<String> = self.items().await.iter().map(in_words).collect();
+        items.sort();
+        items
+    }
+
+    /// Every item of the table.
+    pub async fn items(&self) -> Vec<Item> {
+        self.table().await.scan().await.expect("a scan")
+    }
+
+    /// The table, through the running bundle.
+    pub async fn table(&self) -> Table {
+        let data = Data::open(self.data()).expect("the data directory");
+        let opened = local::embedded::open_table(&data, local::bundle::TABLE).await.expect("the table");
+        assert!(opened.embedded.is_none(), "the bundle runs, so its own database answers");
+        opened.table
+    }
+
+    /// What it has logged so far, over all its lives.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+}
+
+/// The lower-case hex HMAC-SHA256 of `body`, made without any of our own code.
+pub fn hmac_sha256(secret: &str, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key will do");
+    mac.update(body);
+    HEXLOWER.encode(&mac.finalize().into_bytes())
+}
+
+/// Waits until `attempt` is `Ok`; fails with what it said last.
+pub async fn until<T, F: Future<Output = Result<T, String>>>(attempt: impl Fn() -> F) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let seen = match attempt().await {
+            Ok(done) => return done,
+            Err(seen) => seen,
+        };
+        assert!(tokio::time::Instant::now() < deadline, "it never came; last seen: {seen}");
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
+/// An item in words that do not depend on the order of its attributes.
+fn in_words(item: &Item) -> String {
+    let sorted: BTreeMap<_, _> = item.iter().collect();
+    format!("{sorted:?}")
+}
+
+/// Starts the program and reads the addresses it prints.
+async fn spawn(settings: &BTreeMap<String, String>, directory: &Path) -> (Child, String, String) {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(directory.join("log")).expect("a log");
+    let mut process = Command::new(program())
+        .env_clear()
+        .envs(settings)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the bundle starts");
+    let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines();
+    let (mut url, mut hub) = (String::new(), String::new());
+    while let Some(line) = lines.next_line().await.expect("a line") {
+        match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+            ["bundle", address] => url = (*address).to_owned(),
+            ["hub", address, ..] => hub = (*address).to_owned(),
+            ["Ctrl-C", ..] => return (process, url, hub),
+            _ => {}
+        }
+    }
+    let log = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
+    panic!("the bundle did not start:\n{log}");
+}
+
+/// The program `bundle` of this package: cargo builds it with the tests and puts it above them.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("this test");
+    test.parent().and_then(Path::parent).expect("a target directory").join("bundle")
+}
