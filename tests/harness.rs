@@ -95,6 +95,7 @@ impl Bundle {
             ("DATA".to_owned(), directory.path().join("data").display().to_string()),
             ("SECRETS_FILE".to_owned(), file.display().to_string()),
             ("JWT_HS256_SECRET".to_owned(), secrets.jwt.clone()),
+            ("HUB_STAGE_DELAY_MS".to_owned(), "50".to_owned()),
             ("RUST_LOG".to_owned(), "debug,hyper=info,h2=info,dynoxide=info".to_owned()),
         ]);
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));

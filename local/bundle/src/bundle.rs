@@ -184,6 +184,7 @@ async fn start_hub(
         listen: settings.hub_listen,
         state_file: Some(data.hub()),
         partners,
+        stage_delay: settings.stage_delay,
         ..hub::Settings::default()
     };
     RunningHub::start(hub_settings).await.map_err(|error| match error {

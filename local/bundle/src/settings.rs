@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use platform::settings::{Environment, SettingError};
 
@@ -11,6 +12,9 @@ const LISTEN: &str = "127.0.0.1:8360";
 
 /// Where the simulated hub listens unless `HUB_LISTEN` says otherwise: the stock button with `env="local"` goes there.
 const HUB_LISTEN: &str = "127.0.0.1:8082";
+
+/// A second from stage to stage lets a person watch.
+const STAGE_DELAY_MS: u64 = 1000;
 
 /// Which hub the bundle works with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// `SECRETS_FILE`; in the demo one is made in `DATA`.
     pub secrets_file: Option<PathBuf>,
+    /// `HUB_STAGE_DELAY_MS`: how long the simulated hub takes from one stage of a number to the next.
+    pub stage_delay: Duration,
     /// The settings the functions read.
     pub environment: Environment,
 }
@@ -59,6 +65,7 @@ impl Settings {
             hub_listen: address(&environment, "HUB_LISTEN", HUB_LISTEN)?,
             data: environment.text("DATA").unwrap_or(".local").into(),
             secrets_file: environment.text("SECRETS_FILE").map(PathBuf::from),
+            stage_delay: Duration::from_millis(environment.optional("HUB_STAGE_DELAY_MS")?.unwrap_or(STAGE_DELAY_MS)),
             environment,
         };
         if settings.hub == Hub::None {
