@@ -22,6 +22,11 @@ impl Data {
         Ok(Self(path))
     }
 
+    /// The directory as it is, there or not.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0
