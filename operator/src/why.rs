@@ -69,7 +69,7 @@ fn fields(channel: &Channel) -> BTreeMap<&'static str, String> {
     let known = [
         ("client", channel.client.as_ref().map(|client| client.value.to_string())),
         ("tenant", binding.map(|binding| binding.tenant.to_string())),
-        ("created in its session", binding.map(|binding| binding.fresh.to_string())),
+        ("new in session", binding.map(|binding| binding.fresh.to_string())),
         ("stage", channel.stage().map(|stage| word(&json!(stage)))),
         ("permission", channel.permission.as_ref().map(|permission| word(&json!(permission.value)))),
         ("claim", channel.claimed.as_ref().map(|_| "confirmed".to_owned())),
