@@ -8,14 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, Request, State};
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, RequestPartsExt, Router};
 use onboarding::channel::ChannelView;
 use onboarding::claim::{Claim, ClaimedView};
 use onboarding::id::{ChannelId, PartnerId, Tenant};
 use onboarding::problem::Problem;
-use platform::http::{Logged, Refusal, finish, partner, tenant};
+use platform::http::{Refusal, finish, partner, tenant};
 use platform::settings::{Environment, PartnerIds, SettingError};
 use platform::store::{Claims, Error, TenantRow};
 use serde::Serialize;
@@ -78,35 +77,23 @@ pub fn routes(channels: Channels) -> Router {
     finish(routes, "channels")
 }
 
-async fn list(State(channels): State<Arc<Channels>>, request: Request) -> Response {
-    answer(channels.list(request).await)
+async fn list(State(channels): State<Arc<Channels>>, request: Request) -> Result<Json<List>, Refusal> {
+    channels.list(request).await.map(Json)
 }
 
-async fn one(State(channels): State<Arc<Channels>>, request: Request) -> Response {
-    answer(channels.one(request).await)
-}
-
-fn answer(found: Result<(PartnerId, impl Serialize), Refusal>) -> Response {
-    match found {
-        Ok((partner, found)) => {
-            let mut response = Json(found).into_response();
-            response.extensions_mut().insert(Logged(partner));
-            response
-        }
-        Err(refusal) => refusal.into_response(),
-    }
+async fn one(State(channels): State<Arc<Channels>>, request: Request) -> Result<Json<Row>, Refusal> {
+    channels.one(request).await.map(Json)
 }
 
 impl Channels {
-    async fn list(&self, request: Request) -> Result<(PartnerId, List), Refusal> {
+    async fn list(&self, request: Request) -> Result<List, Refusal> {
         let (mut parts, _) = request.into_parts();
         let partner = partner(&mut parts, &self.settings.partner_ids).await?;
         let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
         let query: Query<Vec<(String, String)>> =
             parts.extract().await.map_err(|_| Problem::bad_request("The query cannot be read."))?;
         let page = Page::of_query(&query)?;
-        let list = self.page(&partner, &tenant, &page).await?;
-        Ok((partner, list))
+        Ok(self.page(&partner, &tenant, &page).await?)
     }
 
     /// Channels come first, by id; behind the last of them the ids that are only claimed, by id.
@@ -168,7 +155,7 @@ impl Channels {
         Ok(views)
     }
 
-    async fn one(&self, request: Request) -> Result<(PartnerId, Row), Refusal> {
+    async fn one(&self, request: Request) -> Result<Row, Refusal> {
         let unknown = || Refusal(Problem::not_found("You have no such channel."));
         let (mut parts, _) = request.into_parts();
         let partner = partner(&mut parts, &self.settings.partner_ids).await?;
@@ -177,13 +164,12 @@ impl Channels {
         let id: ChannelId = path.get("channel_id").and_then(|id| id.parse().ok()).ok_or_else(unknown)?;
         let channel = self.channels.read(&partner, &id).await?.channel;
         if let Some(view) = channel.view().filter(|view| view.tenant == tenant) {
-            return Ok((partner, Row::Channel(Box::new(view))));
+            return Ok(Row::Channel(Box::new(view)));
         }
         let mut claims = self.claims.open_of_tenant(&partner, &tenant).await?;
         claims.sort_by_key(|claim| claim.received_at);
         let claimed = claims.iter().flat_map(|claim| claim.views()).filter(|view| view.id == id).last();
-        let claimed = claimed.ok_or_else(unknown)?;
-        Ok((partner, Row::Claimed(Box::new(claimed))))
+        claimed.map(|view| Row::Claimed(Box::new(view))).ok_or_else(unknown)
     }
 }
 

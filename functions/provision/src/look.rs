@@ -152,12 +152,16 @@ impl Provision {
         if known.key.as_ref().is_some_and(|key| key.value == verdict) {
             return Ok(());
         }
+        let blocked = verdict.status == KeyStatus::Blocked;
         let words = serde_json::json!([verdict.status, verdict.reason]);
         // Under the lease this verdict is the newest, whatever the clocks of two workers say.
         let last = known.key.as_ref().map(|key| key.at.saturating_add(jiff::SignedDuration::from_millis(1)));
         let at = last.and_then(Result::ok).map_or(clock::now(), |after| after.max(clock::now()));
         self.tell(known, Said { key: Some(verdict), ..Said::default() }, at, cause).await?;
         tracing::info!(partner = %known.partner, channel = %known.id, %words, "key");
+        if blocked {
+            tracing::error!(partner = %known.partner, channel = %known.id, %words, "a key is blocked: an operator decides");
+        }
         Ok(())
     }
 
@@ -178,9 +182,7 @@ impl Provision {
         let wanted = Wanted::of(known, access.billing, self.settings.auto_provision, intent.is_some());
         let end = match (wanted, &known.binding) {
             (Wanted::Stored, _) => End::silent(Again::OnChange, None),
-            (Wanted::Cancelled, _) => {
-                End::verdict(KeyStatus::None, KeyReason::Cancelled, Again::OnChange, intent)
-            }
+            (Wanted::Cancelled, _) => End::verdict(KeyStatus::None, KeyReason::Cancelled, Again::OnChange, intent),
             (Wanted::Waits(reason), _) => End::waiting(reason, Again::Tomorrow, intent),
             (Wanted::Yes, None) => End::waiting(KeyReason::Unclaimed, Again::Tomorrow, intent),
             (Wanted::Yes, Some(binding)) => {

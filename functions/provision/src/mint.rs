@@ -67,8 +67,12 @@ impl Provision {
         if posts >= MOST_UNCLEAR_POSTS {
             return Ok(Some(End::blocked(KeyReason::HubUnavailable, open)));
         }
-        let intent =
-            Intent { attempt: Uuid::new_v4().to_string(), sent_at: clock::now(), baseline, posts: posts.saturating_add(1) };
+        let intent = Intent {
+            attempt: Uuid::new_v4().to_string(),
+            sent_at: clock::now(),
+            baseline,
+            posts: posts.saturating_add(1),
+        };
         if !self.mints.intend(mint, &intent).await? {
             return Ok(None);
         }

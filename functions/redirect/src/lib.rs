@@ -24,7 +24,7 @@ use onboarding::redirect::{RedirectQuery, states};
 use onboarding::secret::SigningSecrets;
 use onboarding::session::{Session, StateRefused};
 use platform::clock;
-use platform::http::{Logged, Refusal, finish, partner, tenant};
+use platform::http::{Refusal, finish, partner, tenant};
 use platform::secrets::PartnerSecrets;
 use platform::settings::{Environment, PartnerIds, SettingError};
 use platform::store::{Claims, Made};
@@ -85,24 +85,11 @@ pub fn routes(redirect: Redirect) -> Router {
 async fn come_back(State(redirect): State<Arc<Redirect>>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let reader = Reader::of(&parts.headers);
-    match redirect.come_back(&mut parts, reader).await {
-        Ok((partner, mut response)) => {
-            response.extensions_mut().insert(Logged(partner));
-            response
-        }
-        Err(refusal) => reader.refuse(refusal),
-    }
+    redirect.come_back(&mut parts, reader).await.unwrap_or_else(|refusal| reader.refuse(refusal))
 }
 
-async fn hand_in(State(redirect): State<Arc<Redirect>>, request: Request) -> Response {
-    match redirect.hand_in(request).await {
-        Ok((partner, query)) => {
-            let mut response = Json(query).into_response();
-            response.extensions_mut().insert(Logged(partner));
-            response
-        }
-        Err(refusal) => refusal.into_response(),
-    }
+async fn hand_in(State(redirect): State<Arc<Redirect>>, request: Request) -> Result<Json<RedirectQuery>, Refusal> {
+    redirect.hand_in(request).await.map(Json)
 }
 
 /// Who reads the answer of a GET.
@@ -139,47 +126,39 @@ struct HandedIn {
 
 impl Redirect {
     /// A browser came back from the hub.
-    async fn come_back(&self, parts: &mut Parts, reader: Reader) -> Result<(PartnerId, Response), Refusal> {
+    async fn come_back(&self, parts: &mut Parts, reader: Reader) -> Result<Response, Refusal> {
         let partner = partner(parts, &self.settings.partner_ids).await?;
-        let path: Path<HashMap<String, String>> =
-            parts.extract().await.map_err(|_| Problem::bad_request(BAD_STATE))?;
+        let path: Path<HashMap<String, String>> = parts.extract().await.map_err(|_| Problem::bad_request(BAD_STATE))?;
         let query_text = parts.uri.query().unwrap_or_default();
         let in_path = path.get("state").filter(|state| !state.is_empty()).cloned();
         let Some(state) = the_state(states(query_text).into_iter().chain(in_path))? else {
-            return Ok((partner, self.without_a_state(parse(query_text)?, reader)));
+            return Ok(self.without_a_state(parse(query_text)?, reader));
         };
         let session = self.session(&partner, &state).await?;
         let query = parse(query_text)?;
         self.record(Claim::of_session(&session, &query, clock::now())).await?;
-        Ok((partner, answer(&session, &query, reader)))
+        Ok(answer(&session, &query, reader))
     }
 
     /// A caller whose own page is the redirect URL hands in what its browser came back with.
-    async fn hand_in(&self, request: Request) -> Result<(PartnerId, RedirectQuery), Refusal> {
+    async fn hand_in(&self, request: Request) -> Result<RedirectQuery, Refusal> {
         let (mut parts, body) = request.into_parts();
         let partner = partner(&mut parts, &self.settings.partner_ids).await?;
         let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
         let handed_in = read(body).await?;
         let state = the_state(states(&handed_in.query).into_iter())?;
-        let now = clock::now();
-        let claim;
-        let query;
-        match state {
-            None => {
-                query = parse(&handed_in.query)?;
-                claim = Claim::of_caller(&partner, &tenant, &query, now);
-            }
-            Some(state) => {
-                let session = self.session(&partner, &state).await?;
-                if session.tenant != tenant {
-                    return Err(bad_state());
-                }
-                query = parse(&handed_in.query)?;
-                claim = Claim::of_session(&session, &query, now);
-            }
+        let Some(state) = state else {
+            let query = parse(&handed_in.query)?;
+            self.record(Claim::of_caller(&partner, &tenant, &query, clock::now())).await?;
+            return Ok(query);
+        };
+        let session = self.session(&partner, &state).await?;
+        if session.tenant != tenant {
+            return Err(bad_state());
         }
-        self.record(claim).await?;
-        Ok((partner, query))
+        let query = parse(&handed_in.query)?;
+        self.record(Claim::of_session(&session, &query, clock::now())).await?;
+        Ok(query)
     }
 
     /// The session that a state names; after a mismatch the secret is read again, in case it was rotated.
@@ -256,9 +235,8 @@ mod tests {
 
     #[test]
     fn only_a_program_gets_json() {
-        let reader = |accept: &'static str| {
-            Reader::of(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]))
-        };
+        let reader =
+            |accept: &'static str| Reader::of(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]));
         assert_eq!(reader("application/json"), Reader::Program);
         assert_eq!(reader("Application/JSON;q=0.9, */*"), Reader::Program);
         assert_eq!(reader("text/html,application/xhtml+xml,application/json;q=0.9"), Reader::Person);

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use axum::extract::{Query, Request, State};
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, RequestPartsExt, Router};
 use jiff::{SignedDuration, Timestamp};
@@ -17,7 +16,7 @@ use onboarding::secret::SigningSecrets;
 use onboarding::session::Session;
 use onboarding::signature::{IoEncoding, sign_io};
 use platform::clock;
-use platform::http::{GatewayDomain, Logged, Refusal, finish, partner, tenant};
+use platform::http::{GatewayDomain, Refusal, finish, partner, tenant};
 use platform::secrets::PartnerSecrets;
 use platform::settings::{BaseUrl, Environment, PartnerIds, SettingError};
 use platform::store::{Seconds, Taken};
@@ -116,16 +115,8 @@ pub fn routes(sign: Sign) -> Router {
     finish(Router::new().route("/{partner_id}/sign", get(answer)).with_state(Arc::new(sign)), "sign")
 }
 
-async fn answer(State(sign): State<Arc<Sign>>, request: Request) -> Response {
-    match sign.sign(request).await {
-        Ok(signed) => {
-            let logged = Logged(signed.partner_id.clone());
-            let mut response = Json(signed).into_response();
-            response.extensions_mut().insert(logged);
-            response
-        }
-        Err(refusal) => refusal.into_response(),
-    }
+async fn answer(State(sign): State<Arc<Sign>>, request: Request) -> Result<Json<Signed>, Refusal> {
+    sign.sign(request).await.map(Json)
 }
 
 impl Sign {
@@ -162,7 +153,8 @@ impl Sign {
         let from_header = header.and_then(Origin::of_header).filter(|origin| allowed.contains(origin));
         let origin = from_header.or_else(|| return_to.map(ReturnTo::origin)).or_else(|| allowed.only().cloned());
         origin.ok_or_else(|| {
-            let detail = "add return_to: several origins are allowed and the request does not say which page it is for.";
+            let detail =
+                "add return_to: several origins are allowed and the request does not say which page it is for.";
             Problem::bad_request(detail).into()
         })
     }

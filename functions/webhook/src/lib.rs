@@ -8,7 +8,6 @@ use std::sync::Arc;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use onboarding::hub_event::HubEvent;
@@ -17,11 +16,11 @@ use onboarding::problem::Problem;
 use onboarding::secret::SigningSecrets;
 use onboarding::signature::{UnverifiedEvent, VerifiedEvent};
 use platform::clock;
-use platform::http::{Logged, Refusal, finish, partner};
+use platform::http::{Refusal, finish, partner};
 use platform::secrets::PartnerSecrets;
 use platform::settings::{Environment, PartnerIds, SettingError};
 use platform::store::Facts;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The largest body that is read, bytes.
 const LARGEST_BODY: usize = 256 * 1024;
@@ -62,19 +61,13 @@ pub fn routes(webhook: Webhook) -> Router {
     finish(Router::new().route("/{partner_id}/webhook", post(answer)).with_state(Arc::new(webhook)), "webhook")
 }
 
-async fn answer(State(webhook): State<Arc<Webhook>>, request: Request) -> Response {
-    match webhook.take(request).await {
-        Ok(partner) => {
-            let mut response = Json(json!({})).into_response();
-            response.extensions_mut().insert(Logged(partner));
-            response
-        }
-        Err(refusal) => refusal.into_response(),
-    }
+async fn answer(State(webhook): State<Arc<Webhook>>, request: Request) -> Result<Json<Value>, Refusal> {
+    webhook.take(request).await?;
+    Ok(Json(json!({})))
 }
 
 impl Webhook {
-    async fn take(&self, request: Request) -> Result<PartnerId, Refusal> {
+    async fn take(&self, request: Request) -> Result<(), Refusal> {
         let (mut parts, body) = request.into_parts();
         let partner = partner(&mut parts, &self.settings.partner_ids).await?;
         let body = to_bytes(body, LARGEST_BODY).await.map_err(|_| Problem::too_large(LARGEST_BODY))?;
@@ -85,7 +78,7 @@ impl Webhook {
             let (name, channel) = (event.name.as_deref(), event.channel.as_ref().map(|id| id.as_str()));
             tracing::info!(%partner, name, channel, is_new, understood = event.is_understood(), "event");
         }
-        Ok(partner)
+        Ok(())
     }
 
     /// The body, once its signature fits; after a mismatch the secret is read again, in case it was rotated.

@@ -141,11 +141,7 @@ fn nobody_sees_a_channel_that_belongs_to_nobody() {
 
 #[test]
 fn a_channel_is_shown_in_the_form_of_the_contract() {
-    let binding = Binding {
-        tenant: "acme".parse().unwrap(),
-        client: "oaY9LLfUCL".parse().unwrap(),
-        fresh: true,
-    };
+    let binding = Binding { tenant: "acme".parse().unwrap(), client: "oaY9LLfUCL".parse().unwrap(), fresh: true };
     let facts = [
         fact(Said { binding: Some(binding), ..Said::default() }, 1_775_740_147, ""),
         fact(Said { claimed: true, ..permission(Permission::Granted) }, 1_775_740_148, ""),

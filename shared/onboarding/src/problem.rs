@@ -75,8 +75,7 @@ mod tests {
     #[test]
     fn a_problem_is_three_fields() {
         let problem = serde_json::to_value(Problem::too_many(3, "Ask again later.")).unwrap();
-        let expected =
-            serde_json::json!({"status": 429, "title": "Too Many Requests", "detail": "Ask again later."});
+        let expected = serde_json::json!({"status": 429, "title": "Too Many Requests", "detail": "Ask again later."});
         assert_eq!(problem, expected);
     }
 }

@@ -48,6 +48,7 @@ impl IntoResponse for Refusal {
         let retry_after = problem.retry_after.map(HeaderValue::from);
         let mut response = (status, axum::Json(problem)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
@@ -86,10 +87,9 @@ pub async fn tenant(parts: &mut Parts, tenant_claim: &str) -> Result<Tenant, Ref
         return Err(Problem::unauthorized("Send your token as Authorization: Bearer.").into());
     };
     let tenant = claims.get(tenant_claim).and_then(Value::as_str).and_then(|tenant| tenant.parse().ok());
-    let query: Query<Vec<(String, String)>> = parts
-        .extract()
-        .await
-        .map_err(|_| Problem::bad_request("The query cannot be read. Encode it as application/x-www-form-urlencoded."))?;
+    let query: Query<Vec<(String, String)>> = parts.extract().await.map_err(|_| {
+        Problem::bad_request("The query cannot be read. Encode it as application/x-www-form-urlencoded.")
+    })?;
     let tenant = tenant.ok_or_else(|| {
         Problem::forbidden(format!("Your token must name the tenant in the claim {tenant_claim}, 1 to 128 characters."))
     })?;
@@ -108,21 +108,17 @@ pub fn finish(routes: Router, function: &'static str) -> Router {
         .layer(from_fn(move |request, next| log(function, request, next)))
 }
 
-/// Logs one line: the route's template, never the path, which may hold a state, and never the query.
+/// Logs one line: the route's template and the partner id, never the path, which may hold a state, and never the query.
 async fn log(function: &'static str, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let partner = request.uri().path().split('/').nth(1).and_then(|id| id.parse::<PartnerId>().ok());
     let method = request.method().clone();
     let mut response = next.run(request).await;
     response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    let (route, status) = (route.unwrap_or_default(), response.status().as_u16());
-    let partner = response.extensions().get::<Logged>().map(|logged| logged.0.to_string()).unwrap_or_default();
-    tracing::info!(function, %method, route, partner, status, "request");
+    let (route, partner) = (route.unwrap_or_default(), partner.as_ref().map(PartnerId::as_str));
+    tracing::info!(function, %method, route, partner, status = response.status().as_u16(), "request");
     response
 }
-
-/// An extension of the response: the partner the log line names.
-#[derive(Clone, Debug)]
-pub struct Logged(pub PartnerId);
 
 #[cfg(test)]
 mod tests {

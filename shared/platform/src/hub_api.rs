@@ -175,12 +175,7 @@ impl HubApi {
     }
 
     /// Asks for a new key, once. The hub revokes every other key of the channel.
-    pub async fn create_key(
-        &self,
-        partner: &PartnerId,
-        credentials: &HubCredentials,
-        channel: &ChannelId,
-    ) -> Minted {
+    pub async fn create_key(&self, partner: &PartnerId, credentials: &HubCredentials, channel: &ChannelId) -> Minted {
         let request = self.request(Method::POST, credentials, &self.keys_path.of(partner, channel));
         let Ok(answer) = request.json(&json!({})).send().await else {
             return Minted::Unknown("no answer");
@@ -207,8 +202,7 @@ impl HubApi {
         filters: &Value,
         offset: usize,
     ) -> Result<Page, NotRead> {
-        let query =
-            [("limit", PAGE.to_string()), ("offset", offset.to_string()), ("filters", filters.to_string())];
+        let query = [("limit", PAGE.to_string()), ("offset", offset.to_string()), ("filters", filters.to_string())];
         let body = self.get(credentials, &format!("/partners/{partner}/channels"), &query).await?;
         let rows = body.get("partner_channels").and_then(Value::as_array);
         let rows = rows.ok_or(NotRead::Unclear("no list of channels"))?.clone();
@@ -216,12 +210,7 @@ impl HubApi {
         Ok(Page { rows, total })
     }
 
-    async fn get(
-        &self,
-        credentials: &HubCredentials,
-        path: &str,
-        query: &[(&str, String)],
-    ) -> Result<Value, NotRead> {
+    async fn get(&self, credentials: &HubCredentials, path: &str, query: &[(&str, String)]) -> Result<Value, NotRead> {
         let request = self.request(Method::GET, credentials, path).query(query);
         let answer = request.send().await.map_err(|_| NotRead::Unclear("no answer"))?;
         match answer.status() {

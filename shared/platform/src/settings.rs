@@ -46,7 +46,9 @@ pub struct Environment(BTreeMap<String, String>);
 impl Environment {
     /// The variables of this process; those that are not UTF-8 are none of ours.
     pub fn of_process() -> Self {
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
     }
 
     /// The same variables, with `name` set to `value` unless it is set already.
@@ -70,7 +72,9 @@ impl Environment {
 
     /// A variable that may be there.
     pub fn optional<T: FromStr<Err: ToString>>(&self, name: &str) -> Result<Option<T>, SettingError> {
-        self.text(name).map(|text| text.parse().map_err(|why: T::Err| SettingError::malformed(name, why.to_string()))).transpose()
+        self.text(name)
+            .map(|text| text.parse().map_err(|why: T::Err| SettingError::malformed(name, why.to_string())))
+            .transpose()
     }
 
     /// `PARTNER_IDS`, the hubs this deployment serves.

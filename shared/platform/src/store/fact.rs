@@ -50,7 +50,12 @@ impl Facts {
 
     /// Appends what a verified event says, with the event's own bytes: as a fact if it names a channel, else as a
     /// raw event of its partner. `false` if it was there already.
-    pub async fn append_event(&self, partner: &PartnerId, event: &HubEvent, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn append_event(
+        &self,
+        partner: &PartnerId,
+        event: &HubEvent,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let mut item = match Fact::of_event(partner, event, now) {
             Some(fact) => fact_item(&fact)?,
             None => raw_item(partner, event, now),

@@ -211,7 +211,9 @@ impl Mints {
         let update = Update {
             pk: table::mint(&mint.partner, &mint.channel),
             sets: match (next.due_at.is_some(), next.intent.is_some()) {
-                (true, true) => "SET tries = :tries, intent = :intent, due_at = :due_at REMOVE lease, lease_until, nudged",
+                (true, true) => {
+                    "SET tries = :tries, intent = :intent, due_at = :due_at REMOVE lease, lease_until, nudged"
+                }
                 (true, false) => "SET tries = :tries, due_at = :due_at REMOVE lease, lease_until, nudged, intent",
                 (false, true) => {
                     "SET tries = :tries, intent = :intent REMOVE lease, lease_until, nudged, due_pk, due_at"
