@@ -40,7 +40,10 @@ pub(crate) fn tell(
         }
     }
     if fields(&known) != fields(channel) {
-        line(&mut story, "\nThe channel shows more than these facts, or less: some have expired, or are being folded now.");
+        line(
+            &mut story,
+            "\nThe channel shows more than these facts, or less: some have expired, or are being folded now.",
+        );
     }
     story
 }

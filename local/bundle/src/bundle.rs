@@ -115,8 +115,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let data = Data::open(&settings.data)
         .map_err(|why| StartError::Data { path: settings.data.display().to_string(), why })?;
     let listener = TcpListener::bind(settings.listen).await;
-    let listener =
-        listener.map_err(|why| StartError::Address { setting: "LISTEN", address: settings.listen, why })?;
+    let listener = listener.map_err(|why| StartError::Address { setting: "LISTEN", address: settings.listen, why })?;
     let address = listener.local_addr().unwrap_or(settings.listen);
     let secrets = match (&settings.secrets_file, settings.hub) {
         (Some(path), _) => SecretsFile::at(path),
@@ -137,8 +136,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let (router, provision, reconcile) = (parts.router()?, parts.provision()?, parts.reconcile()?);
     let router = if running_hub.is_some() { router.merge(parts.demo()?) } else { router };
     let workers = work(provision, reconcile, embedded.endpoint()).await?;
-    announce(&data, &embedded)
-        .map_err(|why| StartError::Data { path: settings.data.display().to_string(), why })?;
+    announce(&data, &embedded).map_err(|why| StartError::Data { path: settings.data.display().to_string(), why })?;
 
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(serve(listener, router, stopped));
@@ -178,6 +176,7 @@ async fn start_hub(
     let mut partners = partners.map_err(|why| StartError::Hub(why.to_string()))?;
     for partner in &mut partners {
         partner.webhook_url = Some(format!("http://{}/{}/webhook", reachable(address), partner.id));
+        partner.check_signature = settings.check_signature;
         partner.redirect_url = Some(format!("http://{}/{}/redirect", reachable(address), partner.id));
     }
     let hub_settings = hub::Settings {
@@ -256,11 +255,8 @@ impl Parts {
             claims: claims.clone(),
             secrets: secrets.clone(),
         };
-        let webhook = webhook::Webhook {
-            settings: webhook::Settings::from_env(env)?,
-            facts: Facts::new(table.clone()),
-            secrets,
-        };
+        let webhook =
+            webhook::Webhook { settings: webhook::Settings::from_env(env)?, facts: Facts::new(table.clone()), secrets };
         let channels = channels::Channels {
             settings: channels::Settings::from_env(env)?,
             channels: Channels::new(table.clone()),

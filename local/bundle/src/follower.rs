@@ -149,9 +149,12 @@ impl Follower {
             let page = self.streams.describe_stream().stream_arn(stream).set_exclusive_start_shard_id(start);
             let page = page.send().await.map_err(|_| failed("the shards")("not described"))?;
             let Some(page) = page.stream_description else { break };
-            shards.extend(page.shards.unwrap_or_default().into_iter().filter_map(
-                |Shard { shard_id, parent_shard_id, .. }| Some((shard_id?, parent_shard_id)),
-            ));
+            shards.extend(
+                page.shards
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|Shard { shard_id, parent_shard_id, .. }| Some((shard_id?, parent_shard_id))),
+            );
             start = page.last_evaluated_shard_id;
             if start.is_none() {
                 break;
@@ -199,13 +202,9 @@ impl Follower {
         Err(failed("a batch")("stopped"))
     }
 
-    async fn iterator(
-        &self,
-        stream: &str,
-        shard: &str,
-        after: Option<String>,
-    ) -> Result<Option<String>, StreamError> {
-        let kind = if after.is_some() { ShardIteratorType::AfterSequenceNumber } else { ShardIteratorType::TrimHorizon };
+    async fn iterator(&self, stream: &str, shard: &str, after: Option<String>) -> Result<Option<String>, StreamError> {
+        let kind =
+            if after.is_some() { ShardIteratorType::AfterSequenceNumber } else { ShardIteratorType::TrimHorizon };
         let request = self.streams.get_shard_iterator().stream_arn(stream).shard_id(shard).shard_iterator_type(kind);
         match request.set_sequence_number(after).send().await {
             Ok(got) => Ok(got.shard_iterator),

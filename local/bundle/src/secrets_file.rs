@@ -32,7 +32,9 @@ pub enum SecretsFileError {
         why: io::Error,
     },
     /// It is not a JSON object.
-    #[error("SECRETS_FILE {path} must hold a JSON object: partner id → {{\"platform_secret\", \"partner_token\" or \"partner_api_key\"}}")]
+    #[error(
+        "SECRETS_FILE {path} must hold a JSON object: partner id → {{\"platform_secret\", \"partner_token\" or \"partner_api_key\"}}"
+    )]
     Malformed {
         /// The file.
         path: PathBuf,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use platform::settings::{Environment, SettingError};
+use platform::settings::{Environment, SettingError, Switch};
 
 /// Where the bundle listens unless `LISTEN` says otherwise.
 const LISTEN: &str = "127.0.0.1:8360";
@@ -52,6 +52,8 @@ pub struct Settings {
     pub secrets_file: Option<PathBuf>,
     /// `HUB_STAGE_DELAY_MS`: how long the simulated hub takes from one stage of a number to the next.
     pub stage_delay: Duration,
+    /// `HUB_CHECK_SIGNATURE`: whether the simulated hub insists on a signed link.
+    pub check_signature: bool,
     /// The settings the functions read.
     pub environment: Environment,
 }
@@ -66,6 +68,7 @@ impl Settings {
             data: environment.text("DATA").unwrap_or(".local").into(),
             secrets_file: environment.text("SECRETS_FILE").map(PathBuf::from),
             stage_delay: Duration::from_millis(environment.optional("HUB_STAGE_DELAY_MS")?.unwrap_or(STAGE_DELAY_MS)),
+            check_signature: environment.optional("HUB_CHECK_SIGNATURE")?.unwrap_or(Switch::On) == Switch::On,
             environment,
         };
         if settings.hub == Hub::None {
@@ -77,7 +80,10 @@ impl Settings {
     /// Without the simulated hub nothing can be made up.
     fn check_required(&self) -> Result<(), SettingError> {
         let required = [
-            ("SECRETS_FILE", "Name a JSON file: partner id → {\"platform_secret\", \"partner_token\" or \"partner_api_key\"}."),
+            (
+                "SECRETS_FILE",
+                "Name a JSON file: partner id → {\"platform_secret\", \"partner_token\" or \"partner_api_key\"}.",
+            ),
             ("PARTNER_IDS", "Name your 360dialog partner ids, comma separated."),
             ("PARTNER_API_URL", "Name the Partner API, such as https://hub.360dialog.io/api/v2."),
             ("ALLOWED_ORIGINS", "Name the origins of your pages, comma separated."),
