@@ -12,8 +12,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
 use tempfile::TempDir;
 use tests::{Bundle, PARTNER, until};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 /// Where the stock button goes with `env="local"`; here the browser finds the test's own hub there.
 const STOCK_HUB: &str = "localhost:8082";
@@ -48,6 +48,17 @@ async fn a_popup_of_the_page_brings_a_number_to_its_stored_key() {
 }
 
 #[tokio::test]
+async fn the_page_works_by_the_other_name_of_this_machine_too() {
+    let bundle = Bundle::start().await;
+    // It is led to the address whose origin is allowed.
+    let page = Page::open_at(&bundle, &bundle.url.replace("127.0.0.1", "localhost")).await;
+    page.find("dialog-connect-button").await;
+    page.click("#connect:enabled").await;
+    page.in_popup("#grant").await;
+    page.ends_with_stored_key(&bundle).await;
+}
+
+#[tokio::test]
 async fn a_cancelled_visit_is_told_and_the_next_one_works() {
     let bundle = Bundle::start().await;
     let page = Page::open(&bundle).await;
@@ -76,7 +87,6 @@ async fn a_popup_that_is_closed_is_told() {
 
 /// The demo page in a browser of its own. Dropping it ends both browser and driver.
 struct Page {
-    address: String,
     window: WindowHandle,
     browser: Client,
     _driver: Driver,
@@ -85,7 +95,11 @@ struct Page {
 
 impl Page {
     async fn open(bundle: &Bundle) -> Self {
-        let address = format!("{}/", bundle.url);
+        Self::open_at(bundle, &bundle.url).await
+    }
+
+    async fn open_at(bundle: &Bundle, url: &str) -> Self {
+        let address = format!("{url}/");
         let button = bundle.http.get(format!("{address}_demo/connect-button.js")).send().await.expect("an answer");
         assert_eq!(button.status(), 200, "360dialog's npm package is not installed: `make packages` installs it.");
         let profile = tempfile::tempdir().expect("a directory");
@@ -93,7 +107,7 @@ impl Page {
         let browser = driver.browser(&profile, bundle.hub.trim_start_matches("http://")).await;
         browser.goto(&address).await.expect("the page");
         let window = browser.window().await.expect("a window");
-        Self { address, window, browser, _driver: driver, _profile: profile }
+        Self { window, browser, _driver: driver, _profile: profile }
     }
 
     async fn find(&self, css: &str) -> Element {
@@ -150,13 +164,17 @@ impl Page {
         let row = self.find("#channels tr[data-key-status=stored]").await;
         let channel = row.attr("data-channel").await.expect("a row").expect("a channel");
         for (css, wanted) in [(".key", "stored"), (".permission", "granted")] {
-            let css = format!("#channels tr[data-channel={channel}] {css}");
+            let css = format!("#channels tr[data-channel='{channel}'] {css}");
             let text = self.find(&css).await.text().await.expect("a text");
             assert!(text.contains(wanted), "{css}: {text}");
         }
         let changes = self.find("#changes").await.text().await.expect("a text");
         assert!(changes.contains("stored"), "{changes}");
-        assert_eq!(self.browser.current_url().await.expect("an address").as_str(), self.address);
+        until(|| async {
+            let address = self.browser.current_url().await.map_err(|error| error.to_string())?.to_string();
+            if address == format!("{}/", bundle.url) { Ok(()) } else { Err(format!("not cleaned: {address}")) }
+        })
+        .await;
         assert_eq!(bundle.stored(PARTNER, TENANT, &channel).await["claim"], "confirmed");
         assert!(bundle.can_send(PARTNER, &channel).await);
     }
@@ -166,6 +184,8 @@ impl Page {
 struct Driver {
     port: u16,
     process: Child,
+    /// Kept open: it may write more.
+    _output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Driver {
@@ -181,9 +201,9 @@ impl Driver {
         let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines();
         while let Some(line) = lines.next_line().await.expect("a line") {
             // "ChromeDriver was started successfully on port 41723."
-            let port = line.rsplit_once(" on port ").map(|(_, port)| port.trim_end_matches('.'));
+            let port = line.split_once("successfully on port ").map(|(_, port)| port.trim_end_matches('.'));
             if let Some(port) = port.and_then(|port| port.parse().ok()) {
-                return Self { port, process };
+                return Self { port, process, _output: lines };
             }
         }
         panic!("chromedriver ended at once. {BROWSER_MISSING}");
@@ -204,7 +224,11 @@ impl Driver {
             format!("--user-data-dir={}", profile.path().display()),
             format!("--host-resolver-rules=MAP {STOCK_HUB} {hub}"),
         ];
-        let capabilities = json!({"goog:chromeOptions": {"args": arguments}});
+        let capabilities = json!({"goog:chromeOptions": {
+            "args": arguments,
+            // As people have it: a popup opened too late is blocked.
+            "excludeSwitches": ["disable-popup-blocking"],
+        }});
         ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities.as_object().cloned().expect("an object"))
             .connect(&format!("http://127.0.0.1:{}", self.port))

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use url::Url;
 
 use crate::data::Data;
 use crate::demo::Demo;
@@ -134,7 +135,10 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let source = Arc::new(secrets);
     let parts = Parts { environment, table, source, jwt, vault: Arc::new(FileVault::at(data.vault())) };
     let (router, provision, reconcile) = (parts.router()?, parts.provision()?, parts.reconcile()?);
-    let router = if running_hub.is_some() { router.merge(parts.demo()?) } else { router };
+    let router = match running_hub {
+        Some(_) => router.layer(from_fn(crate::demo::name_origin)).merge(parts.demo()?),
+        None => router,
+    };
     let workers = work(provision, reconcile, embedded.endpoint()).await?;
     announce(&data, &embedded).map_err(|why| StartError::Data { path: settings.data.display().to_string(), why })?;
 
@@ -301,9 +305,11 @@ impl Parts {
     fn demo(&self) -> Result<Router, StartError> {
         let channels = channels::Settings::from_env(&self.environment)?;
         let (jwt, claim) = (self.jwt.clone(), channels.tenant_claim);
+        let public_url = self.environment.text("PUBLIC_URL").and_then(|url| Url::parse(url).ok());
         Ok(crate::demo::routes(Demo {
             partners: channels.partner_ids.iter().cloned().collect(),
             tenant: DEMO_TENANT.to_owned(),
+            public_url,
             token: Arc::new(move || jwt.token(&claim, DEMO_TENANT).unwrap_or_default()),
         }))
     }

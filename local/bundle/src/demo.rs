@@ -9,9 +9,9 @@ use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, map_response};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use onboarding::id::PartnerId;
@@ -46,6 +46,8 @@ pub struct Demo {
     pub partners: Vec<PartnerId>,
     /// The tenant that is signed in.
     pub tenant: String,
+    /// The address the page is to be opened at: its origin is the one the functions allow.
+    pub public_url: Option<Url>,
     /// Makes a fresh token of that tenant.
     pub token: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -61,13 +63,29 @@ struct Session {
 /// The page and what it loads.
 pub fn routes(demo: Demo) -> Router {
     Router::new()
-        .route("/", get(|| async { ([(CONTENT_TYPE, HTML)], PAGE) }))
+        .route("/", get(page))
         .route("/_demo/app.js", get(|| async { ([(CONTENT_TYPE, JAVASCRIPT)], SCRIPT) }))
         .route("/_demo/style.css", get(|| async { ([(CONTENT_TYPE, CSS)], STYLE) }))
         .route("/_demo/connect-button.js", get(connect_button))
         .route("/_demo/session", get(session))
         .route_layer(map_response(with_headers))
         .with_state(Arc::new(demo))
+}
+
+/// The page; opened by another name of this machine, the way to the one its origin is allowed by.
+async fn page(State(demo): State<Arc<Demo>>, headers: HeaderMap, uri: Uri) -> Response {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|host| is_this_machine(host));
+    let opened_at = host.and_then(|host| Url::parse(&format!("http://{host}/")).ok());
+    if let (Some(opened_at), Some(public_url)) = (opened_at, &demo.public_url) {
+        let is_same_server = public_url.scheme() == "http" && opened_at.port() == public_url.port();
+        let is_here = is_same_server && is_this_machine(public_url.authority());
+        if is_here && opened_at.origin() != public_url.origin() {
+            let mut url = public_url.clone();
+            url.set_query(uri.query());
+            return Redirect::temporary(url.as_str()).into_response();
+        }
+    }
+    ([(CONTENT_TYPE, HTML)], PAGE).into_response()
 }
 
 /// Read at each request, so that the package may be installed while the bundle runs.
@@ -85,7 +103,7 @@ async fn session(State(demo): State<Arc<Demo>>, headers: HeaderMap) -> Response 
     if !host.is_some_and(is_this_machine) {
         return (StatusCode::MISDIRECTED_REQUEST, "Open the demo as localhost or 127.0.0.1.\n").into_response();
     }
-    let Demo { partners, tenant, token } = &*demo;
+    let Demo { partners, tenant, token, .. } = &*demo;
     Json(Session { token: token(), tenant: tenant.clone(), partners: partners.clone() }).into_response()
 }
 
@@ -137,6 +155,7 @@ mod tests {
         let demo = Demo {
             partners: vec!["aAbBcCPA".parse().unwrap()],
             tenant: "acme".to_owned(),
+            public_url: Some("http://127.0.0.1:8360".parse().unwrap()),
             token: Arc::new(|| "a.b.c".to_owned()),
         };
         let request = host.into_iter().fold(Request::get(path), |request, host| request.header(HOST, host));
@@ -147,13 +166,23 @@ mod tests {
     async fn every_answer_is_typed_and_kept_nowhere() {
         let files = [("/", HTML), ("/_demo/app.js", JAVASCRIPT), ("/_demo/style.css", CSS)];
         for (path, content_type) in files.into_iter().chain([("/_demo/session", "application/json")]) {
-            let response = get(path, Some("localhost:8360")).await;
+            let response = get(path, Some("127.0.0.1:8360")).await;
             assert_eq!(response.status(), 200, "{path}");
             assert_eq!(response.headers()[CONTENT_TYPE], content_type, "{path}");
             assert_eq!(response.headers()[CACHE_CONTROL], "no-store", "{path}");
             assert_eq!(response.headers()[CONTENT_SECURITY_POLICY], POLICY, "{path}");
             assert_eq!(response.headers()[X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
             assert_eq!(response.headers()[REFERRER_POLICY], "no-referrer", "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_page_is_opened_at_the_origin_that_is_allowed() {
+        let response = get("/?client=aCL", Some("localhost:8360")).await;
+        assert_eq!(response.status(), 307);
+        assert_eq!(response.headers()["location"], "http://127.0.0.1:8360/?client=aCL");
+        for host in ["127.0.0.1:8360", "localhost:9999", "a.example"] {
+            assert_eq!(get("/", Some(host)).await.status(), 200, "{host}");
         }
     }
 
