@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use local::data::Data;
@@ -63,7 +65,7 @@ impl Secrets {
 
 /// A running bundle and its data directory.
 pub struct Bundle {
-    /// Where everything of this run lies: `data/`, `secrets.json`, `log`.
+    /// Where everything of this run lies: `data/`, `secrets.json`, `log`, `output`.
     pub directory: TempDir,
     /// Its address, `http://127.0.0.1:…`.
     pub url: String,
@@ -85,8 +87,12 @@ impl Bundle {
 
     /// The same with further settings, which win over the harness's own.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_as(Secrets::two_hubs(), settings).await
+    }
+
+    /// The same with other secrets.
+    pub async fn start_as(secrets: Secrets, settings: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let secrets = Secrets::two_hubs();
         let file = directory.path().join("secrets.json");
         std::fs::write(&file, secrets.file.to_string()).expect("the secrets file");
         let mut all = BTreeMap::from([
@@ -104,9 +110,11 @@ impl Bundle {
         Self { directory, url, hub, secrets, http, settings: all, process }
     }
 
-    /// Kills it without a warning (SIGKILL) and starts it again on the same data and the same addresses.
+    /// Kills it without a warning (SIGKILL), if it runs, and starts it again on the same data and the same addresses.
     pub async fn kill_and_restart(&mut self) {
-        self.process.kill().await.expect("killed");
+        if self.process.id().is_some() {
+            self.process.kill().await.expect("killed");
+        }
         let address = |url: &str| url.trim_start_matches("http://").to_owned();
         self.settings.insert("LISTEN".to_owned(), address(&self.url));
         self.settings.insert("HUB_LISTEN".to_owned(), address(&self.hub));
@@ -172,6 +180,12 @@ impl Bundle {
     /// Comes back to the bundle as a program, which gets JSON.
     pub async fn come_back(&self, redirect_url: &str) -> Response {
         self.http.get(redirect_url).header("accept", "application/json").send().await.expect("an answer")
+    }
+
+    /// Comes back with `query` and the state of `signed`, without having been at the hub: a browser can say anything.
+    pub async fn come_back_with(&self, signed: &Value, query: &str) -> Response {
+        let redirect_url = signed["query_parameters"]["redirect_url"].as_str().expect("a redirect");
+        self.come_back(&format!("{redirect_url}?{query}")).await
     }
 
     /// From the first click to the browser's return: signs, completes, comes back; answers the JSON.
@@ -255,6 +269,26 @@ impl Bundle {
         items
     }
 
+    /// Every item of the table but those about `marker`, a channel nobody knows, once all that was under way when this
+    /// was called is over: an event about the marker has gone the same way behind it.
+    pub async fn scan_when_quiet(&self, marker: &str) -> Vec<String> {
+        let event = json!({"event": "channel_running", "data": {"id": marker}});
+        assert_eq!(self.webhook(PARTNER, &event.to_string()).await.status(), 200);
+        let channels = platform::store::Channels::new(self.table().await);
+        let (partner, channel) = (PARTNER.parse().expect("an id"), marker.parse().expect("an id"));
+        until(|| async {
+            let judged = channels.read(&partner, &channel).await.map_err(|error| error.to_string())?.channel.key;
+            let items = self.items().await;
+            let busy = items.iter().find(|item| item.contains_key("lease")).map(in_words);
+            match (judged, busy) {
+                (Some(_), None) => Ok(()),
+                (judged, busy) => Err(format!("{judged:?} {busy:?}")),
+            }
+        })
+        .await;
+        self.scan().await.into_iter().filter(|item| !item.contains(marker)).collect()
+    }
+
     /// Every item of the table.
     pub async fn items(&self) -> Vec<Item> {
         self.table().await.scan().await.expect("a scan")
@@ -281,6 +315,15 @@ pub fn hmac_sha256(secret: &str, body: &[u8]) -> String {
     HEXLOWER.encode(&mac.finalize().into_bytes())
 }
 
+/// Fails with what is only in one of two scans.
+pub fn assert_same(before: &[String], after: &[String]) {
+    let only = |these: &[String], those: &[String]| -> Vec<String> {
+        these.iter().filter(|item| !those.contains(item)).cloned().collect()
+    };
+    let (gone, new) = (only(before, after), only(after, before));
+    assert!(gone.is_empty() && new.is_empty(), "gone: {gone:#?}\nnew: {new:#?}");
+}
+
 /// Waits until `attempt` is `Ok`; fails with what it said last.
 pub async fn until<T, F: Future<Output = Result<T, String>>>(attempt: impl Fn() -> F) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -294,10 +337,19 @@ pub async fn until<T, F: Future<Output = Result<T, String>>>(attempt: impl Fn() 
     }
 }
 
-/// An item in words that do not depend on the order of its attributes.
+/// An item in words that do not depend on the order of its attributes, nor on that within their maps.
 fn in_words(item: &Item) -> String {
-    let sorted: BTreeMap<_, _> = item.iter().collect();
-    format!("{sorted:?}")
+    let sorted: BTreeMap<_, _> = item.iter().map(|(name, value)| (name, value_in_words(value))).collect();
+    let pairs: Vec<String> = sorted.into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    format!("{{{}}}", pairs.join(", "))
+}
+
+fn value_in_words(value: &AttributeValue) -> String {
+    match value {
+        AttributeValue::M(map) => in_words(map),
+        AttributeValue::L(list) => format!("[{}]", list.iter().map(value_in_words).collect::<Vec<_>>().join(", ")),
+        other => format!("{other:?}"),
+    }
 }
 
 /// Starts the program and reads the addresses it prints.
@@ -312,9 +364,12 @@ async fn spawn(settings: &BTreeMap<String, String>, directory: &Path) -> (Child,
         .kill_on_drop(true)
         .spawn()
         .expect("the bundle starts");
+    let mut output =
+        std::fs::OpenOptions::new().create(true).append(true).open(directory.join("output")).expect("a file");
     let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines();
     let (mut url, mut hub) = (String::new(), String::new());
     while let Some(line) = lines.next_line().await.expect("a line") {
+        writeln!(output, "{line}").expect("written down");
         match line.split_whitespace().collect::<Vec<_>>().as_slice() {
             ["bundle", address] => url = (*address).to_owned(),
             ["hub", address, ..] => hub = (*address).to_owned(),
@@ -327,7 +382,7 @@ async fn spawn(settings: &BTreeMap<String, String>, directory: &Path) -> (Child,
 }
 
 /// The program `bundle` of this package: cargo builds it with the tests and puts it above them.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let test = std::env::current_exe().expect("this test");
     test.parent().and_then(Path::parent).expect("a target directory").join("bundle")
 }

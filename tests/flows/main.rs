@@ -1,3 +1,16 @@
 //! Flows through the whole bundle, as a process of its own, over HTTP.
 
+mod demo;
+mod doors;
+mod hub_answers;
+mod lifecycle;
+mod misuse;
 mod onboarding;
+mod operator;
+mod redirect;
+mod restart;
+mod secrets;
+mod sign_flood;
+mod stand_in;
+mod store;
+mod workspace;

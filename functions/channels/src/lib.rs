@@ -70,11 +70,12 @@ struct List {
 
 /// The routes of this function.
 pub fn routes(channels: Channels) -> Router {
+    let served = channels.settings.partner_ids.clone();
     let routes = Router::new()
         .route("/{partner_id}/channels", get(list))
         .route("/{partner_id}/channels/{channel_id}", get(one))
         .with_state(Arc::new(channels));
-    finish(routes, "channels")
+    finish(routes, "channels", served)
 }
 
 async fn list(State(channels): State<Arc<Channels>>, request: Request) -> Result<Json<List>, Refusal> {
@@ -88,7 +89,7 @@ async fn one(State(channels): State<Arc<Channels>>, request: Request) -> Result<
 impl Channels {
     async fn list(&self, request: Request) -> Result<List, Refusal> {
         let (mut parts, _) = request.into_parts();
-        let partner = partner(&mut parts, &self.settings.partner_ids).await?;
+        let partner = partner(&parts, &self.settings.partner_ids)?;
         let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
         let query: Query<Vec<(String, String)>> =
             parts.extract().await.map_err(|_| Problem::bad_request("The query cannot be read."))?;
@@ -158,7 +159,7 @@ impl Channels {
     async fn one(&self, request: Request) -> Result<Row, Refusal> {
         let unknown = || Refusal(Problem::not_found("You have no such channel."));
         let (mut parts, _) = request.into_parts();
-        let partner = partner(&mut parts, &self.settings.partner_ids).await?;
+        let partner = partner(&parts, &self.settings.partner_ids)?;
         let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
         let path: Path<HashMap<String, String>> = parts.extract().await.map_err(|_| unknown())?;
         let id: ChannelId = path.get("channel_id").and_then(|id| id.parse().ok()).ok_or_else(unknown)?;

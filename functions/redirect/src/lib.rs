@@ -75,11 +75,12 @@ pub struct Redirect {
 
 /// The routes of this function.
 pub fn routes(redirect: Redirect) -> Router {
+    let served = redirect.settings.partner_ids.clone();
     let routes = Router::new()
         .route("/{partner_id}/redirect", get(come_back).post(hand_in))
         .route("/{partner_id}/redirect/{state}", get(come_back))
         .with_state(Arc::new(redirect));
-    finish(routes, "redirect")
+    finish(routes, "redirect", served)
 }
 
 async fn come_back(State(redirect): State<Arc<Redirect>>, request: Request) -> Response {
@@ -127,7 +128,7 @@ struct HandedIn {
 impl Redirect {
     /// A browser came back from the hub.
     async fn come_back(&self, parts: &mut Parts, reader: Reader) -> Result<Response, Refusal> {
-        let partner = partner(parts, &self.settings.partner_ids).await?;
+        let partner = partner(parts, &self.settings.partner_ids)?;
         let path: Path<HashMap<String, String>> = parts.extract().await.map_err(|_| Problem::bad_request(BAD_STATE))?;
         let query_text = parts.uri.query().unwrap_or_default();
         let in_path = path.get("state").filter(|state| !state.is_empty()).cloned();
@@ -143,7 +144,7 @@ impl Redirect {
     /// A caller whose own page is the redirect URL hands in what its browser came back with.
     async fn hand_in(&self, request: Request) -> Result<RedirectQuery, Refusal> {
         let (mut parts, body) = request.into_parts();
-        let partner = partner(&mut parts, &self.settings.partner_ids).await?;
+        let partner = partner(&parts, &self.settings.partner_ids)?;
         let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
         let handed_in = read(body).await?;
         let state = the_state(states(&handed_in.query).into_iter())?;

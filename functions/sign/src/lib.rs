@@ -112,7 +112,8 @@ struct QueryParameters {
 
 /// The routes of this function.
 pub fn routes(sign: Sign) -> Router {
-    finish(Router::new().route("/{partner_id}/sign", get(answer)).with_state(Arc::new(sign)), "sign")
+    let served = sign.settings.partner_ids.clone();
+    finish(Router::new().route("/{partner_id}/sign", get(answer)).with_state(Arc::new(sign)), "sign", served)
 }
 
 async fn answer(State(sign): State<Arc<Sign>>, request: Request) -> Result<Json<Signed>, Refusal> {
@@ -122,7 +123,7 @@ async fn answer(State(sign): State<Arc<Sign>>, request: Request) -> Result<Json<
 impl Sign {
     async fn sign(&self, request: Request) -> Result<Signed, Refusal> {
         let (mut parts, _) = request.into_parts();
-        let partner = partner(&mut parts, &self.settings.partner_ids).await?;
+        let partner = partner(&parts, &self.settings.partner_ids)?;
         let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
         let query: Query<Vec<(String, String)>> =
             parts.extract().await.map_err(|_| Problem::bad_request("The query cannot be read."))?;

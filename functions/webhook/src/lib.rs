@@ -58,7 +58,8 @@ pub struct Webhook {
 
 /// The routes of this function.
 pub fn routes(webhook: Webhook) -> Router {
-    finish(Router::new().route("/{partner_id}/webhook", post(answer)).with_state(Arc::new(webhook)), "webhook")
+    let served = webhook.settings.partner_ids.clone();
+    finish(Router::new().route("/{partner_id}/webhook", post(answer)).with_state(Arc::new(webhook)), "webhook", served)
 }
 
 async fn answer(State(webhook): State<Arc<Webhook>>, request: Request) -> Result<Json<Value>, Refusal> {
@@ -68,8 +69,8 @@ async fn answer(State(webhook): State<Arc<Webhook>>, request: Request) -> Result
 
 impl Webhook {
     async fn take(&self, request: Request) -> Result<(), Refusal> {
-        let (mut parts, body) = request.into_parts();
-        let partner = partner(&mut parts, &self.settings.partner_ids).await?;
+        let (parts, body) = request.into_parts();
+        let partner = partner(&parts, &self.settings.partner_ids)?;
         let body = to_bytes(body, LARGEST_BODY).await.map_err(|_| Problem::too_large(LARGEST_BODY))?;
         let event = self.verify(&partner, &parts.headers, body).await?;
         let now = clock::now();

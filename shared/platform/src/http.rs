@@ -1,8 +1,8 @@
 //! What every HTTP function shares: refusals, who is calling, one log line per request.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Path, Query, Request};
+use axum::extract::{MatchedPath, Query, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
@@ -62,9 +62,13 @@ pub fn unknown_partner() -> Refusal {
 }
 
 /// The served partner that the path names, else 404.
-pub async fn partner(parts: &mut Parts, served: &PartnerIds) -> Result<PartnerId, Refusal> {
-    let path: Path<HashMap<String, String>> = parts.extract().await.map_err(|_| unknown_partner())?;
-    path.get("partner_id").and_then(|id| served.find(id)).cloned().ok_or_else(unknown_partner)
+pub fn partner(parts: &Parts, served: &PartnerIds) -> Result<PartnerId, Refusal> {
+    served_in(parts.uri.path(), served).cloned().ok_or_else(unknown_partner)
+}
+
+/// Every route starts with the partner id; it is looked up as it stands, whatever the rest of the path holds.
+fn served_in<'a>(path: &str, served: &'a PartnerIds) -> Option<&'a PartnerId> {
+    path.split('/').nth(1).and_then(|id| served.find(id))
 }
 
 /// Who is calling, as the gateway's authorizer (on one machine: the bundle) found out.
@@ -100,22 +104,23 @@ pub async fn tenant(parts: &mut Parts, tenant_claim: &str) -> Result<Tenant, Ref
 }
 
 /// What all routes of a function share: `no-store`, refusals for other methods, one log line per request.
-pub fn finish(routes: Router, function: &'static str) -> Router {
+pub fn finish(routes: Router, function: &'static str, served: PartnerIds) -> Router {
+    let served = Arc::new(served);
     routes
         .method_not_allowed_fallback(|| async {
             Refusal(Problem::method_not_allowed("This address does not take this method."))
         })
-        .layer(from_fn(move |request, next| log(function, request, next)))
+        .layer(from_fn(move |request, next| log(function, served.clone(), request, next)))
 }
 
-/// Logs one line: the route's template and the partner id, never the path, which may hold a state, and never the query.
-async fn log(function: &'static str, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let partner = request.uri().path().split('/').nth(1).and_then(|id| id.parse::<PartnerId>().ok());
+/// Logs one line: the route's template and the served partner, never the path, which may hold a state or anything else
+/// that was sent, and never the query.
+async fn log(function: &'static str, served: Arc<PartnerIds>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
+    let partner = served_in(request.uri().path(), &served).map(PartnerId::as_str);
     let method = request.method().clone();
     let mut response = next.run(request).await;
     response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    let (route, partner) = (route.unwrap_or_default(), partner.as_ref().map(PartnerId::as_str));
     tracing::info!(function, %method, route, partner, status = response.status().as_u16(), "request");
     response
 }
