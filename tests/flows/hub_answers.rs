@@ -73,6 +73,28 @@ async fn without_a_list_of_keys_only_a_number_of_this_visit_gets_one() {
     }
 }
 
+/// I6
+#[tokio::test]
+async fn where_keys_are_not_listed_a_stored_key_stays_stored() {
+    let hub = StandIn::start().await;
+    let numbers: Vec<String> = (0..24).map(|index| format!("n{index}CH")).collect();
+    let now = platform::clock::now().to_string();
+    hub.script().channels = numbers.iter().map(|number| channel(number, Some(&now))).collect();
+    hub.now_says(Asked::Keys, Odd::Says(404, json!({})));
+    let bundle = hub.bundle(&[]).await;
+    claim(&bundle, PARTNER, &numbers.join(",")).await;
+    for number in &numbers {
+        until(|| async { bundle.vault_key(PARTNER, number).filter(|key| *key != json!({})).ok_or(number.clone()) })
+            .await;
+    }
+    bundle.scan_when_quiet("markerCH").await;
+    let seen: Vec<Value> = bundle.channels(PARTNER, "acme").await.into_iter().map(|row| row["key"].clone()).collect();
+    assert!(seen.iter().all(|key| key["status"] == "stored"), "{seen:#?}");
+    for number in &numbers {
+        assert_eq!(hub.posts(number), 1, "{number}");
+    }
+}
+
 /// I5
 #[tokio::test]
 async fn a_number_that_moved_to_another_client_gets_no_key() {
@@ -115,7 +137,6 @@ async fn a_missing_permission_is_asked_for_again_tomorrow_or_when_it_is_granted(
     let (due_in, intent) = outlook(&bundle, NUMBER).await;
     assert!(due_in.is_some_and(|due_in| (23 * 3600..=24 * 3600).contains(&due_in)), "{due_in:?}");
     assert_eq!(intent, None, "a clear refusal closes the intent");
-    assert_eq!(hub.posts(NUMBER), 1);
     hub.recovers();
     for event in ["channel_permission_revoked", "channel_permission_granted"] {
         let body = json!({"event": event, "data": {"id": NUMBER}}).to_string();
@@ -133,7 +154,9 @@ async fn a_refusal_without_a_cure_blocks() {
         hub.now_says(Asked::NewKey, Odd::Says(status, json!({})));
         claim(&bundle, PARTNER, NUMBER).await;
         waits_for(&bundle, "blocked", "hub_refused").await;
-        assert_eq!(hub.posts(NUMBER), 1);
+        bundle.scan_when_quiet("markerCH").await;
+        let (due_in, intent) = outlook(&bundle, NUMBER).await;
+        assert!(due_in.is_some_and(|due_in| due_in > 23 * 3600) && intent.is_none(), "{due_in:?} {intent:?}");
     }
 }
 
@@ -229,6 +252,19 @@ async fn a_hub_that_asks_to_wait_is_left_alone_for_so_long() {
     });
     let due_in = due_in.await;
     assert!(due_in.is_some_and(|due_in| (23 * 3600..=24 * 3600).contains(&due_in)), "{due_in:?}");
+}
+
+#[tokio::test]
+async fn a_hub_that_asks_to_wait_is_not_asked_again_because_something_else_changed() {
+    let (hub, bundle) = StandIn::with_new(NUMBER).await;
+    hub.now_says(Asked::NewKey, Odd::Wait("7200"));
+    claim(&bundle, PARTNER, NUMBER).await;
+    waits_for(&bundle, "waiting", "hub_unavailable").await;
+    let body = json!({"event": "channel_live", "data": {"id": NUMBER}}).to_string();
+    assert_eq!(bundle.webhook(PARTNER, &body).await.status(), 200);
+    bundle.channel_until(ABOUT, |seen| seen["stage"] == "live").await;
+    bundle.scan_when_quiet("markerCH").await;
+    assert_eq!(hub.posts(NUMBER), 1);
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! A look at a channel's key: is one wanted, why not yet, and when to look again. Every look is made under the
 //! lease and ends in at most one verdict.
 
+use jiff::Timestamp;
 use onboarding::channel::Channel;
-use onboarding::fact::{Binding, KeyReason, KeyState, KeyStatus, Said};
+use onboarding::fact::{Binding, Fact, KeyReason, KeyState, KeyStatus, Said, Source};
 use onboarding::id::{ChannelId, PartnerId};
 use onboarding::secret::Billing;
 use platform::clock;
@@ -133,22 +134,34 @@ impl Provision {
             return Ok(());
         };
         // Read under the lease: what changes after this read makes a record of its own.
-        let known = self.channels.read(partner, channel).await?.channel;
-        let Some(end) = self.decide(&mint, &known, run_time).await? else {
+        let mut known = self.channels.read(partner, channel).await?.channel;
+        // The last look's verdict may not be folded yet.
+        if let Some(verdict) = &mint.verdict
+            && known.key.as_ref().is_none_or(|key| key.at < verdict.at)
+        {
+            known.key = Some(verdict.clone());
+        }
+        let Some(end) = self.decide(&mint, &mut known, run_time).await? else {
             tracing::warn!(%partner, %channel, "the lease was lost; its new holder goes on");
             return Ok(());
         };
         if let Some(verdict) = end.verdict {
-            self.pronounce(&known, verdict, &token).await?;
+            self.pronounce(&mut known, verdict, &token).await?;
         }
         let now = clock::now();
-        let tries = if matches!(end.again, Again::Later(_)) { mint.tries.saturating_add(1) } else { 0 };
-        let next = NextLook { due_at: end.again.at(now, tries), intent: end.intent, tries };
+        let tries = match end.again {
+            Again::Later(_) => mint.tries.saturating_add(1),
+            Again::Until(_) | Again::Now => mint.tries,
+            Again::OnChange | Again::Tomorrow => 0,
+        };
+        let due_at = end.again.at(now, tries);
+        let not_before = due_at.filter(|_| matches!(end.again, Again::Later(_) | Again::Until(_)));
+        let next = NextLook { due_at, intent: end.intent, tries, not_before, verdict: known.key };
         self.mints.release(&mint, &next, now).await
     }
 
     /// Says where the key stands, unless the channel says so already.
-    pub(crate) async fn pronounce(&self, known: &Channel, verdict: KeyState, cause: &str) -> Result<(), Error> {
+    pub(crate) async fn pronounce(&self, known: &mut Channel, verdict: KeyState, cause: &str) -> Result<(), Error> {
         if known.key.as_ref().is_some_and(|key| key.value == verdict) {
             return Ok(());
         }
@@ -157,7 +170,10 @@ impl Provision {
         // Under the lease this verdict is the newest, whatever the clocks of two workers say.
         let last = known.key.as_ref().map(|key| key.at.saturating_add(jiff::SignedDuration::from_millis(1)));
         let at = last.and_then(Result::ok).map_or(clock::now(), |after| after.max(clock::now()));
-        self.tell(known, Said { key: Some(verdict), ..Said::default() }, at, cause).await?;
+        let said = Said { key: Some(verdict), ..Said::default() };
+        let fact = Fact::new((&known.partner, &known.id), Source::Provision, said, at, cause);
+        self.facts.append(&fact).await?;
+        known.join(&fact);
         tracing::info!(partner = %known.partner, channel = %known.id, %words, "key");
         if blocked {
             tracing::error!(partner = %known.partner, channel = %known.id, %words, "a key is blocked: an operator decides");
@@ -166,7 +182,7 @@ impl Provision {
     }
 
     /// Decides what to do about the key and does it; `None` when the lease was lost on the way.
-    async fn decide(&self, mint: &Mint, known: &Channel, run_time: RunTime) -> Result<Option<End>, Error> {
+    async fn decide(&self, mint: &Mint, known: &mut Channel, run_time: RunTime) -> Result<Option<End>, Error> {
         let intent = mint.intent.clone();
         if known.binding.is_none() && !known.is_cancelled() && self.bind_late(known).await? {
             // The fact just appended makes a record of its own, and that one a look.
@@ -180,14 +196,15 @@ impl Provision {
             }
         };
         let wanted = Wanted::of(known, access.billing, self.settings.auto_provision, intent.is_some());
-        let end = match (wanted, &known.binding) {
+        let end = match (wanted, known.binding.clone()) {
             (Wanted::Stored, _) => End::silent(Again::OnChange, None),
             (Wanted::Cancelled, _) => End::verdict(KeyStatus::None, KeyReason::Cancelled, Again::OnChange, intent),
             (Wanted::Waits(reason), _) => End::waiting(reason, Again::Tomorrow, intent),
             (Wanted::Yes, None) => End::waiting(KeyReason::Unclaimed, Again::Tomorrow, intent),
-            (Wanted::Yes, Some(binding)) => {
-                return self.mint(mint, known, &binding.value, &access, run_time).await;
-            }
+            (Wanted::Yes, Some(binding)) => match mint.not_before.filter(|then| *then > clock::now()) {
+                Some(then) => still_waiting(known, then, intent),
+                None => return self.mint(mint, known, &binding.value, &access, run_time).await,
+            },
         };
         Ok(Some(end))
     }
@@ -201,6 +218,17 @@ impl Provision {
         self.tell(known, said, clock::now(), "the client is bound").await?;
         Ok(true)
     }
+}
+
+/// The wait after the last trouble is not over: a change does not make the hub answer sooner.
+fn still_waiting(known: &Channel, then: Timestamp, intent: Option<Intent>) -> End {
+    let reason = known.key.as_ref().and_then(|key| key.value.reason);
+    let is_trouble =
+        matches!(reason, Some(KeyReason::HubUnavailable | KeyReason::BadCredentials | KeyReason::NotRunning));
+    if is_trouble {
+        return End::silent(Again::Until(then), intent);
+    }
+    End::waiting(KeyReason::HubUnavailable, Again::Until(then), intent)
 }
 
 #[cfg(test)]

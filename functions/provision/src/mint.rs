@@ -38,7 +38,7 @@ impl Provision {
     pub(crate) async fn mint(
         &self,
         mint: &Mint,
-        known: &Channel,
+        known: &mut Channel,
         binding: &Binding,
         access: &HubAccess,
         run_time: RunTime,
@@ -109,6 +109,8 @@ impl Provision {
             Err(NotRead::NotPermitted) => {
                 Listed::Stop(End::waiting(KeyReason::AwaitingPermission, Again::Tomorrow, intent()))
             }
+            // The vault's key was made by this very attempt, which was cut before it could say so.
+            Err(NotRead::NoSuchThing) if open.is_some_and(|intent| intent.attempt == current.id) => Listed::Ours,
             // Without a list only a channel that was made in our own session can have no key of somebody else's.
             Err(NotRead::NoSuchThing) if binding.fresh && current.key_id.is_none() => {
                 Listed::Clear { baseline: open.map(|intent| intent.baseline.clone()).unwrap_or_default() }

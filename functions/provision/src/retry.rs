@@ -25,6 +25,8 @@ pub(crate) enum Again {
     Tomorrow,
     /// After trouble: 2 s, doubling to 15 min, but not before the hub's `Retry-After`.
     Later(Option<Duration>),
+    /// Not before then: the wait after the last trouble is not over.
+    Until(Timestamp),
     /// At once.
     Now,
 }
@@ -41,6 +43,7 @@ impl Again {
                 let jittered = most.mul_f64(0.5 + fastrand::f64() / 2.0);
                 jittered.max(least.unwrap_or_default()).min(A_DAY)
             }
+            Self::Until(then) => return Some(then),
             Self::Now => Duration::ZERO,
         };
         Some(now.saturating_add(wait).unwrap_or(now))

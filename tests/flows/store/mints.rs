@@ -1,6 +1,8 @@
 //! MINT: one holder at a time, and only the holder writes.
 
 use jiff::{SignedDuration, Timestamp};
+use onboarding::channel::Mark;
+use onboarding::fact::{Fact, KeyReason, KeyState, KeyStatus, Said, Source};
 use platform::store::{Asked, Intent, Leased, Mint, Mints, NextLook, Subject, Wakes};
 use platform::table::Table;
 
@@ -22,6 +24,7 @@ contract! {
     an_intent_is_found_by_the_next_holder_until_it_is_closed,
     an_intent_survives_word_left_meanwhile,
     the_tries_are_kept,
+    a_wait_and_a_verdict_are_kept_until_the_next_look_says_otherwise,
     two_channels_have_leases_of_their_own,
 }
 
@@ -38,7 +41,7 @@ async fn lease(mints: &Mints, token: &str, now: Timestamp) -> Mint {
 
 fn ours(leased: Leased) -> Mint {
     match leased {
-        Leased::Ours(mint) => mint,
+        Leased::Ours(mint) => *mint,
         other => panic!("{other:?}"),
     }
 }
@@ -52,7 +55,7 @@ async fn release(mints: &Mints, mint: &Mint, next: NextLook, now: Timestamp) {
 }
 
 fn never() -> NextLook {
-    NextLook { due_at: None, intent: None, tries: 0 }
+    NextLook::default()
 }
 
 fn at(due_at: Timestamp) -> NextLook {
@@ -223,10 +226,26 @@ async fn an_intent_survives_word_left_meanwhile(table: Table) {
     let mint = lease(&mints, "a", after(0)).await;
     assert!(mints.intend(&mint, &intent("first")).await.expect("the table"));
     assert!(matches!(ask(&mints, "b", Asked::ByChange, after(1)).await, Leased::Taken));
-    let next = NextLook { due_at: Some(after(3600)), intent: Some(intent("first")), tries: 4 };
+    let next = NextLook { due_at: Some(after(3600)), intent: Some(intent("first")), tries: 4, ..never() };
     release(&mints, &mint, next, after(2)).await;
     assert_eq!(outlook(&mints).await, (Some(after(2)), Some(intent("first"))), "due at once, nothing lost");
     assert_eq!(lease(&mints, "c", after(2)).await.tries, 4);
+}
+
+async fn a_wait_and_a_verdict_are_kept_until_the_next_look_says_otherwise(table: Table) {
+    let mints = Mints::new(table);
+    let verdict = KeyState::without_key(KeyStatus::Waiting, KeyReason::HubUnavailable);
+    let said = Said { key: Some(verdict), ..Said::default() };
+    let fact = Fact::new((&partner(), &channel("oneCH")), Source::Provision, said.clone(), after(1), "a look");
+    let verdict = said.key.map(|value| Mark { value, at: fact.received_at, fact: fact.id });
+    let mint = lease(&mints, "a", after(0)).await;
+    let next = NextLook { not_before: Some(after(7200)), verdict: verdict.clone(), ..at(after(7200)) };
+    release(&mints, &mint, next, after(1)).await;
+    let again = lease(&mints, "b", after(2)).await;
+    assert_eq!((again.not_before, &again.verdict), (Some(after(7200)), &verdict));
+    release(&mints, &again, NextLook { verdict: verdict.clone(), ..never() }, after(3)).await;
+    let last = lease(&mints, "c", after(4)).await;
+    assert_eq!((last.not_before, last.verdict), (None, verdict));
 }
 
 async fn the_tries_are_kept(table: Table) {

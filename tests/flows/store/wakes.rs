@@ -23,7 +23,7 @@ async fn channel_due(table: &Table, id: &str, seconds: i64) {
     let mints = Mints::new(table.clone());
     let leased = mints.lease((&partner(), &channel(id)), "a", Asked::ByChange, after(0)).await.expect("the table");
     let Leased::Ours(mint) = leased else { panic!("{leased:?}") };
-    let next = NextLook { due_at: Some(after(seconds)), intent: None, tries: 0 };
+    let next = NextLook { due_at: Some(after(seconds)), ..NextLook::default() };
     mints.release(&mint, &next, after(0)).await.expect("the table");
 }
 

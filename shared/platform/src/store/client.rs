@@ -36,7 +36,7 @@ impl Clients {
     pub async fn bind(&self, partner: &PartnerId, client: &ClientId, tenant: &Tenant) -> Result<Bound, StoreError> {
         let update = Update {
             pk: table::client(partner, client),
-            sets: "SET tenant = :tenant",
+            sets: "SET tenant = :tenant".into(),
             condition: "attribute_not_exists(tenant) OR tenant = :tenant",
             values: vec![(":tenant", text(tenant.as_str()))],
         };

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
+use onboarding::channel::Mark;
+use onboarding::fact::KeyState;
 use onboarding::id::{ChannelId, PartnerId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Update, Written, millis, number, number_of, text, time_of, to_value};
-use crate::table::{self, DUE_AT, Item, StoreError, Table};
+use crate::table::{self, DUE_AT, DUE_PK, Item, StoreError, Table};
 
 /// How long a lease holds: longer than the function may run (20 s).
 const LEASE: Duration = Duration::from_secs(25);
@@ -21,6 +24,9 @@ const LEASE_TOKEN: &str = "lease";
 const LEASE_UNTIL: &str = "lease_until";
 const INTENT: &str = "intent";
 const TRIES: &str = "tries";
+const NOT_BEFORE: &str = "not_before";
+const VERDICT: &str = "verdict";
+const NUDGED: &str = "nudged";
 
 /// The intent to make a key: written before the POST, open until its outcome is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,13 +52,17 @@ pub struct Mint {
     pub intent: Option<Intent>,
     /// How often in a row there was trouble.
     pub tries: u32,
+    /// After trouble: the hub is not asked before then, whatever changes.
+    pub not_before: Option<Timestamp>,
+    /// The verdict of the last look, which the channel may not show yet.
+    pub verdict: Option<Mark<KeyState>>,
 }
 
 /// What asking for the lease came to.
 #[derive(Clone, Debug)]
 pub enum Leased {
     /// It is ours for [`LEASE`].
-    Ours(Mint),
+    Ours(Box<Mint>),
     /// Another worker has it, and will look again when it is done.
     Taken,
     /// It is not due.
@@ -68,8 +78,8 @@ pub enum Asked {
     ByClock,
 }
 
-/// What the holder leaves behind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the holder leaves behind; by default nothing to look at again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NextLook {
     /// When to look again; `None`: not before something changes.
     pub due_at: Option<Timestamp>,
@@ -77,6 +87,10 @@ pub struct NextLook {
     pub intent: Option<Intent>,
     /// How often in a row there was trouble.
     pub tries: u32,
+    /// After trouble: the hub is not asked before then.
+    pub not_before: Option<Timestamp>,
+    /// The verdict that stands now.
+    pub verdict: Option<Mark<KeyState>>,
 }
 
 /// May hold leases and intents.
@@ -101,7 +115,7 @@ impl Mints {
     ) -> Result<Leased, StoreError> {
         for _ in 0..TURNS {
             let old = match self.take(partner, channel, token, asked, now).await? {
-                Written::Done(item) => return Ok(Leased::Ours(mint(partner, channel, token, &item)?)),
+                Written::Done(item) => return Ok(Leased::Ours(Box::new(mint(partner, channel, token, &item)?))),
                 Written::Refused(old) => old.unwrap_or_default(),
             };
             let is_free = time_of(&old, LEASE_UNTIL).is_none_or(|until| until < now);
@@ -127,7 +141,7 @@ impl Mints {
         let until = now.saturating_add(LEASE).unwrap_or(now);
         let update = Update {
             pk: table::mint(partner, channel),
-            sets: "SET lease = :token, lease_until = :until, due_at = :until, due_pk = :due REMOVE nudged",
+            sets: "SET lease = :token, lease_until = :until, due_at = :until, due_pk = :due REMOVE nudged".into(),
             condition: match asked {
                 Asked::ByChange => "attribute_not_exists(lease_until) OR lease_until < :now OR lease = :token",
                 Asked::ByClock => {
@@ -153,7 +167,7 @@ impl Mints {
     ) -> Result<bool, StoreError> {
         let update = Update {
             pk: table::mint(partner, channel),
-            sets: "SET nudged = :yes",
+            sets: "SET nudged = :yes".into(),
             condition: "lease = :holder",
             values: vec![(":yes", AttributeValue::Bool(true)), (":holder", holder)],
         };
@@ -164,7 +178,7 @@ impl Mints {
     pub async fn intend(&self, mint: &Mint, intent: &Intent) -> Result<bool, StoreError> {
         let update = Update {
             pk: table::mint(&mint.partner, &mint.channel),
-            sets: "SET intent = :intent",
+            sets: "SET intent = :intent".into(),
             condition: "lease = :token",
             values: vec![(":intent", to_value(intent)?), (":token", text(&mint.token))],
         };
@@ -176,7 +190,7 @@ impl Mints {
         let until = now.saturating_add(LEASE).unwrap_or(now);
         let update = Update {
             pk: table::mint(&mint.partner, &mint.channel),
-            sets: "SET lease_until = :until, due_at = :until",
+            sets: "SET lease_until = :until, due_at = :until".into(),
             condition: "lease = :token AND lease_until >= :now",
             values: vec![(":until", millis(until)), (":token", text(&mint.token)), (":now", millis(now))],
         };
@@ -201,25 +215,30 @@ impl Mints {
         mint: &Mint,
         next: &NextLook,
     ) -> Result<Written<Item>, StoreError> {
-        let mut values = vec![(":token", text(&mint.token)), (":tries", number(next.tries))];
-        if let Some(due_at) = next.due_at {
-            values.push((":due_at", millis(due_at)));
-        }
-        if let Some(intent) = &next.intent {
-            values.push((":intent", to_value(intent)?));
+        let verdict = next.verdict.as_ref().map(to_value).transpose()?;
+        let intent = next.intent.as_ref().map(to_value).transpose()?;
+        let fields = [
+            (TRIES, ":tries", Some(number(next.tries))),
+            (DUE_AT, ":due_at", next.due_at.map(millis)),
+            (DUE_PK, ":due", next.due_at.map(|_| text(table::due(&mint.partner)))),
+            (NOT_BEFORE, ":not_before", next.not_before.map(millis)),
+            (INTENT, ":intent", intent),
+            (VERDICT, ":verdict", verdict),
+        ];
+        let mut values = vec![(":token", text(&mint.token))];
+        let (mut sets, mut removes) = (Vec::new(), vec![LEASE_TOKEN, LEASE_UNTIL, NUDGED]);
+        for (name, placeholder, value) in fields {
+            match value {
+                Some(value) => {
+                    sets.push(format!("{name} = {placeholder}"));
+                    values.push((placeholder, value));
+                }
+                None => removes.push(name),
+            }
         }
         let update = Update {
             pk: table::mint(&mint.partner, &mint.channel),
-            sets: match (next.due_at.is_some(), next.intent.is_some()) {
-                (true, true) => {
-                    "SET tries = :tries, intent = :intent, due_at = :due_at REMOVE lease, lease_until, nudged"
-                }
-                (true, false) => "SET tries = :tries, due_at = :due_at REMOVE lease, lease_until, nudged, intent",
-                (false, true) => {
-                    "SET tries = :tries, intent = :intent REMOVE lease, lease_until, nudged, due_pk, due_at"
-                }
-                (false, false) => "SET tries = :tries REMOVE lease, lease_until, nudged, due_pk, due_at, intent",
-            },
+            sets: format!("SET {} REMOVE {}", sets.join(", "), removes.join(", ")).into(),
             condition,
             values,
         };
@@ -233,7 +252,7 @@ impl Mints {
         channel: &ChannelId,
     ) -> Result<(Option<Timestamp>, Option<Intent>), StoreError> {
         let item = self.0.read(table::mint(partner, channel), table::ALONE).await?.unwrap_or_default();
-        Ok((time_of(&item, DUE_AT), intent(&item)?))
+        Ok((time_of(&item, DUE_AT), kept(&item, INTENT)?))
     }
 }
 
@@ -242,13 +261,15 @@ fn mint(partner: &PartnerId, channel: &ChannelId, token: &str, item: &Item) -> R
         partner: partner.clone(),
         channel: channel.clone(),
         token: token.to_owned(),
-        intent: intent(item)?,
+        intent: kept(item, INTENT)?,
+        not_before: time_of(item, NOT_BEFORE),
+        verdict: kept(item, VERDICT)?,
         tries: number_of(item, TRIES).and_then(|tries| u32::try_from(tries).ok()).unwrap_or(0),
     })
 }
 
-/// The open intent; one that cannot be read is an error, never "none": a key of ours may be live.
-fn intent(item: &Item) -> Result<Option<Intent>, StoreError> {
-    let Some(intent) = item.get(INTENT).cloned() else { return Ok(None) };
-    serde_dynamo::from_attribute_value(intent).map(Some).map_err(|_| StoreError::Malformed("an intent"))
+/// What an attribute keeps; if it cannot be read that is an error, never "none": a key of ours may be live.
+fn kept<T: DeserializeOwned>(item: &Item, name: &str) -> Result<Option<T>, StoreError> {
+    let Some(value) = item.get(name).cloned() else { return Ok(None) };
+    serde_dynamo::from_attribute_value(value).map(Some).map_err(|_| StoreError::Malformed("a mint"))
 }

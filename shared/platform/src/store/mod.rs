@@ -16,6 +16,8 @@ pub use mint::{Asked, Intent, Leased, Mint, Mints, NextLook};
 pub use second::{Seconds, Taken};
 pub use wake::{Due, Subject, Wakes};
 
+use std::borrow::Cow;
+
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -114,7 +116,7 @@ fn refused_update(error: SdkError<UpdateItemError>) -> Result<Option<Item>, Stor
 /// An update of one item on a condition: expression, condition and their values side by side.
 struct Update {
     pk: String,
-    sets: &'static str,
+    sets: Cow<'static, str>,
     condition: &'static str,
     values: Vec<(&'static str, AttributeValue)>,
 }
@@ -128,7 +130,7 @@ impl Update {
             .table_name(&*table.name)
             .key(PK, text(self.pk))
             .key(SK, text(crate::table::ALONE))
-            .update_expression(self.sets)
+            .update_expression(&*self.sets)
             .condition_expression(self.condition)
             .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);

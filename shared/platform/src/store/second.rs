@@ -52,7 +52,7 @@ impl Seconds {
     async fn step(&self, partner: &PartnerId, floor: i64, now: i64) -> Result<Written<Item>, StoreError> {
         let update = Update {
             pk: table::second(partner),
-            sets: "SET issued = issued + :one",
+            sets: "SET issued = issued + :one".into(),
             condition: "issued >= :floor AND issued < :now",
             values: vec![(":one", number(1)), (":floor", number(floor)), (":now", number(now))],
         };
@@ -62,7 +62,7 @@ impl Seconds {
     async fn jump(&self, partner: &PartnerId, floor: i64) -> Result<Written<Item>, StoreError> {
         let update = Update {
             pk: table::second(partner),
-            sets: "SET issued = :floor",
+            sets: "SET issued = :floor".into(),
             condition: "attribute_not_exists(issued) OR issued < :floor",
             values: vec![(":floor", number(floor))],
         };
