@@ -104,5 +104,5 @@ pub async fn open_table(data: &Data, name: &str) -> Result<Opened, EmbeddedError
 
 /// Writes down where the embedded DynamoDB answers.
 pub fn announce(data: &Data, embedded: &Embedded) -> io::Result<()> {
-    replace_private(&data.endpoint(), format!("{}\n", embedded.endpoint()).as_bytes())
+    replace_private(&data.endpoint(), embedded.endpoint().as_bytes())
 }
