@@ -2,7 +2,9 @@
 
 mod demo;
 mod doors;
+mod gateway;
 mod hub_answers;
+mod in_between;
 mod lifecycle;
 mod misuse;
 mod onboarding;
@@ -10,6 +12,7 @@ mod operator;
 mod redirect;
 mod restart;
 mod secrets;
+mod settings;
 mod sign_flood;
 mod stand_in;
 mod store;

@@ -258,3 +258,35 @@ fn is_safe(page: &Response) {
     assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'sha256-"), "{policy}");
     assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
 }
+
+#[tokio::test]
+async fn head_records_nothing_and_takes_no_second() {
+    let bundle = Bundle::start().await;
+    let signed = bundle.sign(PARTNER, "acme").await;
+    let before = bundle.scan().await;
+    let redirect_url = signed["query_parameters"]["redirect_url"].as_str().expect("a redirect");
+    for url in [format!("{redirect_url}?client=aCL&channels=[oneCH]"), format!("{}/{PARTNER}/sign", bundle.url)] {
+        let answer = bundle.http.head(url).bearer_auth(bundle.token("acme")).send().await.expect("an answer");
+        assert_eq!(answer.status(), 405);
+    }
+    assert_same(&before, &bundle.scan().await);
+}
+
+#[tokio::test]
+async fn a_list_is_no_body_of_the_documented_form() {
+    let bundle = Bundle::start().await;
+    let post = bundle.http.post(format!("{}/{PARTNER}/redirect", bundle.url)).bearer_auth(bundle.token("acme"));
+    let answer = post.json(&json!(["?client=aCL&channels=[oneCH]"])).send().await.expect("an answer");
+    assert_eq!(answer.status(), 400);
+}
+
+#[tokio::test]
+async fn the_same_content_in_another_order_gets_the_first_answer() {
+    let bundle = Bundle::start().await;
+    let signed = bundle.sign(PARTNER, "acme").await;
+    let mut answers = Vec::new();
+    for query in ["client=aCL&channels=[oneCH,twoCH]", "channels=[twoCH,oneCH]&client=aCL"] {
+        answers.push(bundle.come_back_with(&signed, query).await.text().await.expect("a text"));
+    }
+    assert_eq!(answers[0], answers[1]);
+}

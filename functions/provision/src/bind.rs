@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use onboarding::claim::{Claim, ClaimStatus, Standing};
-use onboarding::fact::{Binding, Reading, Said};
+use onboarding::fact::{Reading, Said};
 use onboarding::secret::HubCredentials;
 use platform::clock;
 use platform::hub_api::NotRead;
@@ -10,6 +10,15 @@ use platform::store::{Bound, Error, StoredClaim};
 
 use crate::retry::Again;
 use crate::{Provision, RunTime};
+
+/// Whose the client of a claim is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// The tenant's that claims it.
+    Claimant,
+    /// Nobody's yet.
+    Nobody,
+}
 
 impl Provision {
     /// Looks at a pending claim: one read of the client's channels, then facts for what it confirms.
@@ -37,6 +46,9 @@ impl Provision {
             claim.refuse();
             return Ok(Again::OnChange);
         }
+        if !claim.settled.is_empty() && claim.unsettled().next().is_none() {
+            return self.close(claim).await;
+        }
         if !run_time.allows_a_call() {
             return Ok(Again::Now);
         }
@@ -59,7 +71,7 @@ impl Provision {
                 Standing::Doubtful => claim.hold(),
                 Standing::Fresh => return self.bind(claim, &mut readings, sent_at, &access.credentials).await,
             }
-            self.tell_readings(claim, &readings, sent_at, None).await?;
+            self.tell_readings(claim, &readings, sent_at, Owner::Nobody).await?;
             return Ok(Again::Later(None));
         }
         self.grant(claim, &readings, sent_at).await
@@ -88,11 +100,23 @@ impl Provision {
 
     /// The client is the tenant's: its channels are bound, and what the claim says of them becomes facts.
     async fn grant(&self, claim: &mut Claim, readings: &[Reading], sent_at: Timestamp) -> Result<Again, Error> {
-        self.tell_readings(claim, readings, sent_at, Some(())).await?;
+        self.tell_readings(claim, readings, sent_at, Owner::Claimant).await?;
         for fact in claim.permission_facts(readings) {
             self.facts.append(&fact).await?;
         }
         claim.settle(readings, clock::now());
+        self.close(claim).await
+    }
+
+    /// Closes the claim once all of it is settled and the fold has seen it: until then its ids show as claimed.
+    async fn close(&self, claim: &mut Claim) -> Result<Again, Error> {
+        for id in claim.confirmed() {
+            let known = self.channels.read(&claim.partner, id).await?.channel;
+            if known.tenant() != Some(&claim.tenant) {
+                return Ok(Again::Later(None));
+            }
+        }
+        claim.close_if_settled();
         Ok(Again::Later(None))
     }
 
@@ -102,18 +126,14 @@ impl Provision {
         claim: &Claim,
         readings: &[Reading],
         sent_at: Timestamp,
-        bound: Option<()>,
+        owner: Owner,
     ) -> Result<(), Error> {
         for reading in readings {
-            let known = self.channels.read(&claim.partner, &reading.channel).await?.channel;
-            self.tell(&known, reading.said.clone(), sent_at, sent_at.as_millisecond().to_string()).await?;
-            if bound.is_some() {
-                let mut binding = claim.binding_of(reading);
-                let same = |old: &Binding| old.tenant == binding.tenant && old.client == binding.client;
-                let was_fresh = known.binding.as_ref().is_some_and(|old| same(&old.value) && old.value.fresh);
-                binding.fresh |= was_fresh;
-                let said = Said { binding: Some(binding), ..Said::default() };
-                self.tell(&known, said, clock::now(), claim.id.as_str()).await?;
+            let mut known = self.channels.read(&claim.partner, &reading.channel).await?.channel;
+            self.tell(&mut known, reading.said.clone(), sent_at, sent_at.as_millisecond().to_string()).await?;
+            if owner == Owner::Claimant {
+                let said = Said { binding: Some(claim.binding_of(reading)), ..Said::default() };
+                self.tell(&mut known, said, clock::now(), claim.id.as_str()).await?;
             }
         }
         Ok(())

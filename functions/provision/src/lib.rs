@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use onboarding::channel::Channel;
 use onboarding::fact::{Fact, Said, Source};
-use onboarding::id::{ChannelId, PartnerId};
 use onboarding::secret::HubAccess;
 use platform::clock;
 use platform::hub_api::{CALL_TIME, HubApi, KeysPath};
@@ -167,10 +166,10 @@ impl Provision {
         }
     }
 
-    /// Appends what `said` adds to what is known of a channel, if anything.
+    /// Appends what `said` adds to what is known of a channel, if anything; it is known from then on.
     async fn tell(
         &self,
-        known: &Channel,
+        known: &mut Channel,
         said: Said,
         at: jiff::Timestamp,
         cause: impl Into<String>,
@@ -179,8 +178,9 @@ impl Provision {
         if said.is_nothing() {
             return Ok(());
         }
-        let about: (&PartnerId, &ChannelId) = (&known.partner, &known.id);
-        self.facts.append(&Fact::new(about, Source::Provision, said, at, cause)).await?;
+        let fact = Fact::new((&known.partner, &known.id), Source::Provision, said, at, cause);
+        self.facts.append(&fact).await?;
+        known.join(&fact);
         Ok(())
     }
 }

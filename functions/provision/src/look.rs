@@ -3,10 +3,11 @@
 
 use jiff::Timestamp;
 use onboarding::channel::Channel;
-use onboarding::fact::{Binding, Fact, KeyReason, KeyState, KeyStatus, Said, Source};
+use onboarding::fact::{Binding, KeyReason, KeyState, KeyStatus, Said};
 use onboarding::id::{ChannelId, PartnerId};
-use onboarding::secret::Billing;
+use onboarding::secret::{Billing, HubAccess};
 use platform::clock;
+use platform::hub_api::NotRead;
 use platform::settings::Switch;
 use platform::store::{Asked, Error, Intent, Leased, Mint, NextLook};
 use uuid::Uuid;
@@ -149,13 +150,16 @@ impl Provision {
             self.pronounce(&mut known, verdict, &token).await?;
         }
         let now = clock::now();
+        // A wait that trouble imposed outlasts whatever else was found meanwhile.
+        let held = mint.not_before.filter(|then| *then > now);
         let tries = match end.again {
             Again::Later(_) => mint.tries.saturating_add(1),
             Again::Until(_) | Again::Now => mint.tries,
+            Again::Tomorrow if held.is_some() => mint.tries,
             Again::OnChange | Again::Tomorrow => 0,
         };
         let due_at = end.again.at(now, tries);
-        let not_before = due_at.filter(|_| matches!(end.again, Again::Later(_) | Again::Until(_)));
+        let not_before = if matches!(end.again, Again::Later(_)) { due_at } else { held };
         let next = NextLook { due_at, intent: end.intent, tries, not_before, verdict: known.key };
         self.mints.release(&mint, &next, now).await
     }
@@ -170,10 +174,7 @@ impl Provision {
         // Under the lease this verdict is the newest, whatever the clocks of two workers say.
         let last = known.key.as_ref().map(|key| key.at.saturating_add(jiff::SignedDuration::from_millis(1)));
         let at = last.and_then(Result::ok).map_or(clock::now(), |after| after.max(clock::now()));
-        let said = Said { key: Some(verdict), ..Said::default() };
-        let fact = Fact::new((&known.partner, &known.id), Source::Provision, said, at, cause);
-        self.facts.append(&fact).await?;
-        known.join(&fact);
+        self.tell(known, Said { key: Some(verdict), ..Said::default() }, at, cause).await?;
         tracing::info!(partner = %known.partner, channel = %known.id, %words, "key");
         if blocked {
             tracing::error!(partner = %known.partner, channel = %known.id, %words, "a key is blocked: an operator decides");
@@ -184,10 +185,6 @@ impl Provision {
     /// Decides what to do about the key and does it; `None` when the lease was lost on the way.
     async fn decide(&self, mint: &Mint, known: &mut Channel, run_time: RunTime) -> Result<Option<End>, Error> {
         let intent = mint.intent.clone();
-        if known.binding.is_none() && !known.is_cancelled() && self.bind_late(known).await? {
-            // The fact just appended makes a record of its own, and that one a look.
-            return Ok(Some(End::silent(Again::Tomorrow, intent)));
-        }
         let access = match self.secrets.of(&known.partner).await {
             Ok(access) => access,
             Err(error) => {
@@ -195,6 +192,15 @@ impl Provision {
                 return Ok(Some(End::silent(Again::Later(None), intent)));
             }
         };
+        if known.binding.is_none() && !known.is_cancelled() {
+            if let Some(again) = self.find_client(mint, known, &access, run_time).await? {
+                return Ok(Some(End::waiting(KeyReason::Unclaimed, again, intent)));
+            }
+            if self.bind_late(known).await? {
+                // The fact just appended makes a record of its own, and that one a look.
+                return Ok(Some(End::silent(Again::Tomorrow, intent)));
+            }
+        }
         let wanted = Wanted::of(known, access.billing, self.settings.auto_provision, intent.is_some());
         let end = match (wanted, known.binding.clone()) {
             (Wanted::Stored, _) => End::silent(Again::OnChange, None),
@@ -209,8 +215,39 @@ impl Provision {
         Ok(Some(end))
     }
 
+    /// Asks the hub whose a channel is, if no webhook said so; answers when to ask again if it did not tell.
+    async fn find_client(
+        &self,
+        mint: &Mint,
+        known: &mut Channel,
+        access: &HubAccess,
+        run_time: RunTime,
+    ) -> Result<Option<Again>, Error> {
+        if known.client.is_some() {
+            return Ok(None);
+        }
+        if let Some(then) = mint.not_before.filter(|then| *then > clock::now()) {
+            return Ok(Some(Again::Until(then)));
+        }
+        if !run_time.allows_a_call() {
+            return Ok(Some(Again::Now));
+        }
+        let sent_at = clock::now();
+        match self.hub.channel(&known.partner, &access.credentials, &known.id).await {
+            Ok(Some(reading)) => {
+                self.tell(known, reading.said, sent_at, sent_at.as_millisecond().to_string()).await?;
+                Ok(None)
+            }
+            Ok(None) => Ok(None),
+            Err(why) => {
+                tracing::warn!(partner = %known.partner, channel = %known.id, %why, "the channel could not be read");
+                Ok(Some(Again::Later(if let NotRead::Later(least) = why { least } else { None })))
+            }
+        }
+    }
+
     /// Binds a channel that appeared after its client was bound; whether it did.
-    async fn bind_late(&self, known: &Channel) -> Result<bool, Error> {
+    async fn bind_late(&self, known: &mut Channel) -> Result<bool, Error> {
         let Some(client) = known.client.as_ref().map(|client| client.value.clone()) else { return Ok(false) };
         let Some(tenant) = self.clients.owner(&known.partner, &client).await? else { return Ok(false) };
         let binding = Binding { tenant, client, fresh: false };

@@ -112,7 +112,7 @@ impl Provision {
             // The vault's key was made by this very attempt, which was cut before it could say so.
             Err(NotRead::NoSuchThing) if open.is_some_and(|intent| intent.attempt == current.id) => Listed::Ours,
             // Without a list only a channel that was made in our own session can have no key of somebody else's.
-            Err(NotRead::NoSuchThing) if binding.fresh && current.key_id.is_none() => {
+            Err(NotRead::NoSuchThing) if known.is_fresh() && current.key_id.is_none() && open.is_none_or(is_recent) => {
                 Listed::Clear { baseline: open.map(|intent| intent.baseline.clone()).unwrap_or_default() }
             }
             Err(NotRead::NoSuchThing) => Listed::Stop(End::blocked(KeyReason::KeysUnlisted, intent())),
@@ -179,7 +179,11 @@ fn judge(ids: Vec<String>, current: &Version, open: Option<&Intent>) -> Listed {
 }
 
 fn may_be_ours(id: &String, intent: &Intent) -> bool {
-    clock::now().duration_since(intent.sent_at) < LOST_ANSWER && !intent.baseline.contains(id)
+    is_recent(intent) && !intent.baseline.contains(id)
+}
+
+fn is_recent(intent: &Intent) -> bool {
+    clock::now().duration_since(intent.sent_at) < LOST_ANSWER
 }
 
 /// Trouble before the POST is retried for ever.

@@ -30,6 +30,8 @@ use platform::settings::{Environment, PartnerIds, SettingError};
 use platform::store::{Claims, Made};
 use serde::Deserialize;
 
+use crate::page::Done;
+
 /// The largest body of a POST that is read, bytes: a query of 90 ids and a state fit in many times over.
 const LARGEST_BODY: usize = 64 * 1024;
 
@@ -78,6 +80,7 @@ pub fn routes(redirect: Redirect) -> Router {
     let served = redirect.settings.partner_ids.clone();
     let routes = Router::new()
         .route("/{partner_id}/redirect", get(come_back).post(hand_in))
+        .route("/{partner_id}/redirect/", get(come_back))
         .route("/{partner_id}/redirect/{state}", get(come_back))
         .with_state(Arc::new(redirect));
     finish(routes, "redirect", served)
@@ -113,6 +116,8 @@ impl Reader {
     fn refuse(self, refusal: Refusal) -> Response {
         match self {
             Self::Program => refusal.into_response(),
+            // An address that does not exist is for whoever wrote it.
+            Self::Person if refusal.0.status == 404 => refusal.into_response(),
             Self::Person => page::refused(&refusal.0),
         }
     }
@@ -137,7 +142,7 @@ impl Redirect {
         };
         let session = self.session(&partner, &state).await?;
         let query = parse(query_text)?;
-        self.record(Claim::of_session(&session, &query, clock::now())).await?;
+        let query = self.record(Claim::of_session(&session, &query, clock::now()), query).await?;
         Ok(answer(&session, &query, reader))
     }
 
@@ -150,16 +155,14 @@ impl Redirect {
         let state = the_state(states(&handed_in.query).into_iter())?;
         let Some(state) = state else {
             let query = parse(&handed_in.query)?;
-            self.record(Claim::of_caller(&partner, &tenant, &query, clock::now())).await?;
-            return Ok(query);
+            return self.record(Claim::of_caller(&partner, &tenant, &query, clock::now()), query).await;
         };
         let session = self.session(&partner, &state).await?;
         if session.tenant != tenant {
             return Err(bad_state());
         }
         let query = parse(&handed_in.query)?;
-        self.record(Claim::of_session(&session, &query, clock::now())).await?;
-        Ok(query)
+        self.record(Claim::of_session(&session, &query, clock::now()), query).await
     }
 
     /// The session that a state names; after a mismatch the secret is read again, in case it was rotated.
@@ -176,11 +179,15 @@ impl Redirect {
         session.map_err(|_| bad_state())
     }
 
-    /// Records a claim; a cancelled visit claims nothing and uses nothing up.
-    async fn record(&self, claim: Option<Claim>) -> Result<(), Refusal> {
-        let Some(claim) = claim else { return Ok(()) };
+    /// Records a claim and answers what is recorded; a cancelled visit claims nothing and uses nothing up.
+    async fn record(&self, claim: Option<Claim>, query: RedirectQuery) -> Result<RedirectQuery, Refusal> {
+        let Some(claim) = claim else { return Ok(query) };
         match self.claims.make(&claim).await? {
-            Made::New | Made::SameAgain => Ok(()),
+            Made::New => Ok(query),
+            Made::SameAgain(first) => {
+                let Claim { client, channels, revoked, .. } = *first;
+                Ok(RedirectQuery { client: Some(client), channels, revoked })
+            }
             Made::SomethingElse => Err(bad_state()),
         }
     }
@@ -189,7 +196,7 @@ impl Redirect {
     fn without_a_state(&self, query: RedirectQuery, reader: Reader) -> Response {
         match reader {
             Reader::Program => Json(query).into_response(),
-            Reader::Person => page::hand_over(&query, self.settings.allowed_origins.only()),
+            Reader::Person => page::hand_over(&query, self.settings.allowed_origins.only(), Done::Nothing),
         }
     }
 }
@@ -199,11 +206,11 @@ fn answer(session: &Session, query: &RedirectQuery, reader: Reader) -> Response 
         return Json(query).into_response();
     }
     let Some(return_to) = &session.return_to else {
-        return page::hand_over(query, Some(&session.origin));
+        return page::hand_over(query, Some(&session.origin), Done::Recorded);
     };
     match HeaderValue::try_from(query.append_to(return_to)) {
         Ok(location) => (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response(),
-        Err(_) => page::hand_over(query, Some(&session.origin)),
+        Err(_) => page::hand_over(query, Some(&session.origin), Done::Recorded),
     }
 }
 
@@ -227,7 +234,10 @@ fn parse(query: &str) -> Result<RedirectQuery, Refusal> {
 async fn read(body: Body) -> Result<HandedIn, Refusal> {
     let body = to_bytes(body, LARGEST_BODY).await.map_err(|_| Problem::too_large(LARGEST_BODY))?;
     let form = "Send {\"query\": \"?client=…&channels=[…]&state=…\"} as JSON, the query as your page received it.";
-    serde_json::from_slice(&body).map_err(|_| Problem::bad_request(form).into())
+    // serde would take a list for an object too.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let handed_in = is_object.then(|| serde_json::from_slice(&body).ok()).flatten();
+    handed_in.ok_or_else(|| Problem::bad_request(form).into())
 }
 
 #[cfg(test)]

@@ -34,12 +34,28 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 });
 
+/// What was done with the result before the page is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// It is recorded.
+    Recorded,
+    /// The link was opened without `sign`: only the application can hand it in.
+    Nothing,
+}
+
 /// Posts the result to the opener if it is a page of `origin`; else says what to do.
-pub(crate) fn hand_over(query: &RedirectQuery, origin: Option<&Origin>) -> Response {
-    let (title, done) = if query.is_cancelled() {
-        ("Nothing was changed", "You did not connect a number.")
-    } else {
-        ("Thank you", "Your choice was handed on.")
+pub(crate) fn hand_over(query: &RedirectQuery, origin: Option<&Origin>, done: Done) -> Response {
+    let title = if query.is_cancelled() { "Nothing was changed" } else { "Thank you" };
+    let (told, alone) = match (done, query.is_cancelled()) {
+        (_, true) => ("You did not connect a number.", "You did not connect a number."),
+        (Done::Recorded, false) => (
+            "Your choice was handed on.",
+            "Your choice is recorded. The application could not be told from this window: go back to it and reload it.",
+        ),
+        (Done::Nothing, false) => (
+            "Your choice was handed to the application.",
+            "This link was not made by the application, so nothing was recorded: go back to it and start there.",
+        ),
     };
     let message = query.to_query();
     let message = if message.is_empty() { message } else { format!("?{message}") };
@@ -47,17 +63,9 @@ pub(crate) fn hand_over(query: &RedirectQuery, origin: Option<&Origin>) -> Respo
         body data-message=(message) data-origin=[origin.map(Origin::as_str)] {
             main {
                 h1 { (title) }
-                p id="told" hidden { (done) " You can close this window." }
-                p id="alone" hidden {
-                    @if origin.is_some() {
-                        (done) " This window was not opened by the application, so it could not be told here: "
-                        "close this window, go back to the application and reload it."
-                    } @else {
-                        "This link was not made by the application, so nothing was recorded. "
-                        "Close this window, go back to the application and start there."
-                    }
-                }
-                noscript { p { (done) " Close this window, go back to the application and reload it." } }
+                p id="told" hidden { (told) " You can close this window." }
+                p id="alone" hidden { (alone) " You can close this window." }
+                noscript { p { (alone) " You can close this window." } }
             }
             script { (PreEscaped(SCRIPT)) }
         }
@@ -107,7 +115,7 @@ mod tests {
     #[tokio::test]
     async fn the_page_posts_the_result_to_one_origin_and_nothing_else_runs() {
         let query = RedirectQuery::parse("client=aCL&channels=[bCH]").unwrap();
-        let response = hand_over(&query, Some(&"https://app.example".parse().unwrap()));
+        let response = hand_over(&query, Some(&"https://app.example".parse().unwrap()), Done::Recorded);
         let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
         assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
         assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
@@ -120,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_cancelled_visit_posts_an_empty_text() {
-        let page = text(hand_over(&RedirectQuery::parse("").unwrap(), None)).await;
+        let page = text(hand_over(&RedirectQuery::parse("").unwrap(), None, Done::Nothing)).await;
         assert!(page.contains(r#"data-message="""#), "{page}");
         assert!(!page.contains("data-origin"), "{page}");
     }

@@ -14,7 +14,7 @@ use onboarding::hub_event::HubEvent;
 use onboarding::id::PartnerId;
 use onboarding::problem::Problem;
 use onboarding::secret::SigningSecrets;
-use onboarding::signature::{UnverifiedEvent, VerifiedEvent};
+use onboarding::signature::{BadSignature, UnverifiedEvent, VerifiedEvent};
 use platform::clock;
 use platform::http::{Refusal, finish, partner};
 use platform::secrets::PartnerSecrets;
@@ -89,14 +89,20 @@ impl Webhook {
         let secrets = self.secrets.of(partner).await?;
         let event = match event.verify(header, &secrets.accepted(clock::now())) {
             Ok((event, which)) => return Ok(noted(partner, event, which)),
-            Err((event, _)) => event,
+            Err((event, BadSignature::Mismatch)) => event,
+            Err(_) => return Err(bad_signature()),
         };
         let reread = self.secrets.reread(partner).await?;
         match event.verify(header, &reread.accepted(clock::now())) {
             Ok((event, which)) => Ok(noted(partner, event, which)),
-            Err(_) => Err(Problem::unauthorized("Sign the raw body with the platform secret of this partner.").into()),
+            Err(_) => Err(bad_signature()),
         }
     }
+}
+
+/// The one answer to a signature that is missing or wrong.
+fn bad_signature() -> Refusal {
+    Problem::unauthorized("Sign the raw body with the platform secret of this partner.").into()
 }
 
 fn noted(partner: &PartnerId, event: VerifiedEvent, which: usize) -> VerifiedEvent {

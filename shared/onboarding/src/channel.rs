@@ -1,6 +1,8 @@
 //! A channel: the join of its facts. Any order, any repetition and any split of the same facts gives the same
 //! channel, so nothing here may depend on a clock, on another item or on what came first.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +47,9 @@ pub struct Channel {
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<Mark<Binding>>,
+    /// The owners in whose onboarding session it was created: once fresh, a binding to the same owner stays fresh.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub fresh_for: BTreeSet<(Tenant, ClientId)>,
     /// The last verdict on its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Mark<KeyState>>,
@@ -90,6 +95,7 @@ impl Channel {
             permission: None,
             claimed: None,
             binding: None,
+            fresh_for: BTreeSet::new(),
             key: None,
             phone_number: None,
             display_name: None,
@@ -110,6 +116,9 @@ impl Channel {
         join_later(&mut self.cancelled, cancelled, fact);
         join_permission(&mut self.permission, permission, fact);
         join_later(&mut self.claimed, claimed.then_some(true), fact);
+        if let Some(binding) = binding.as_ref().filter(|binding| binding.fresh) {
+            self.fresh_for.insert((binding.tenant.clone(), binding.client.clone()));
+        }
         join_later(&mut self.binding, binding, fact);
         join_later(&mut self.key, key, fact);
         join_later(&mut self.phone_number, said.phone_number, fact);
@@ -131,13 +140,29 @@ impl Channel {
             cancelled: unless_known(said.cancelled, &self.cancelled),
             permission: unless_known(said.permission, &self.permission),
             claimed: said.claimed && self.claimed.is_none(),
-            binding: unless_known(said.binding, &self.binding),
+            binding: said.binding.filter(|binding| !self.has_binding(binding)),
             key: unless_known(said.key, &self.key),
             phone_number: unless_known(said.phone_number, &self.phone_number),
             display_name: unless_known(said.display_name, &self.display_name),
             quality: unless_known(said.quality, &self.quality),
             messaging_limit: unless_known(said.messaging_limit, &self.messaging_limit),
         }
+    }
+
+    /// Whether it was created in the onboarding session of its owner.
+    pub fn is_fresh(&self) -> bool {
+        self.binding.as_ref().is_some_and(|Mark { value, .. }| self.is_fresh_for(value))
+    }
+
+    fn is_fresh_for(&self, binding: &Binding) -> bool {
+        self.fresh_for.contains(&(binding.tenant.clone(), binding.client.clone()))
+    }
+
+    /// Whether `said` adds nothing to the binding there is.
+    fn has_binding(&self, said: &Binding) -> bool {
+        let same = |known: &Binding| known.tenant == said.tenant && known.client == said.client;
+        let is_owner = self.binding.as_ref().is_some_and(|known| same(&known.value));
+        is_owner && (!said.fresh || self.is_fresh_for(said))
     }
 
     /// The tenant it belongs to.
@@ -193,6 +218,16 @@ impl Channel {
         .max()
     }
 
+    /// Where its key stands before the first verdict.
+    fn key_to_come(&self) -> KeyView {
+        let reason = match (self.is_running(), self.is_permitted()) {
+            (false, _) => KeyReason::NotRunning,
+            (true, false) => KeyReason::AwaitingPermission,
+            (true, true) => return KeyView { status: KeyStatus::Minting, reason: None, secret_name: None },
+        };
+        KeyView { status: KeyStatus::Waiting, reason: Some(reason), secret_name: None }
+    }
+
     /// The channel as the tenant sees it, or `None` while it belongs to nobody.
     pub fn view(&self) -> Option<ChannelView> {
         let binding = &self.binding.as_ref()?.value;
@@ -208,7 +243,7 @@ impl Channel {
                 Some(Mark { value: Permission::Revoked, .. }) => PermissionView::Revoked,
             },
             claim: if self.claimed.is_some() { ClaimView::Confirmed } else { ClaimView::None },
-            key: self.key.as_ref().map_or(KeyView::none(), |key| KeyView::from(&key.value)),
+            key: self.key.as_ref().map_or_else(|| self.key_to_come(), |key| KeyView::from(&key.value)),
             phone_number: value(&self.phone_number),
             display_name: value(&self.display_name),
             quality: value(&self.quality),
@@ -289,12 +324,6 @@ pub struct KeyView {
     pub reason: Option<KeyReason>,
     /// The vault's name of the stored key, an opaque reference.
     pub secret_name: Option<String>,
-}
-
-impl KeyView {
-    fn none() -> Self {
-        Self { status: KeyStatus::None, reason: None, secret_name: None }
-    }
 }
 
 impl From<&KeyState> for KeyView {

@@ -128,6 +128,18 @@ fn the_later_permission_wins_and_at_equal_times_the_revocation() {
 }
 
 #[test]
+fn a_binding_that_was_fresh_once_stays_fresh_for_the_same_owner() {
+    let binding = |tenant: &str, fresh| Said {
+        binding: Some(Binding { tenant: tenant.parse().unwrap(), client: "cCL".parse().unwrap(), fresh }),
+        ..Said::default()
+    };
+    let (fresh, later) = (fact(binding("acme", true), 1, ""), fact(binding("acme", false), 2, ""));
+    assert!(joined(&[fresh.clone(), later.clone()]).is_fresh());
+    assert!(joined(&[later, fresh.clone()]).is_fresh());
+    assert!(!joined(&[fresh, fact(binding("other", false), 3, "")]).is_fresh());
+}
+
+#[test]
 fn a_fact_about_another_channel_changes_nothing() {
     let mut other = fact(stage(Stage::Live), 1, "");
     other.channel = "otherCH".parse().unwrap();
@@ -151,7 +163,7 @@ fn a_channel_is_shown_in_the_form_of_the_contract() {
     let expected = serde_json::json!({
         "id": "y9MiLoCH", "partner_id": "aAbBcCPA", "client_id": "oaY9LLfUCL", "tenant": "acme",
         "stage": "running", "permission": "granted", "claim": "confirmed",
-        "key": {"status": "none", "reason": null, "secret_name": null},
+        "key": {"status": "minting", "reason": null, "secret_name": null},
         "phone_number": null, "display_name": null, "quality": null, "messaging_limit": null,
         "updated_at": "2026-04-09T13:09:08Z"
     });

@@ -209,6 +209,8 @@ impl Claim {
     }
 
     /// Settles what can be settled after a read of the client's channels, once the client is the tenant's.
+    ///
+    /// The claim stays open: see [`Claim::close_if_settled`].
     pub fn settle(&mut self, readings: &[Reading], now: Timestamp) {
         let found: BTreeSet<&ChannelId> = readings.iter().map(|reading| &reading.channel).collect();
         let patience_is_over = self.patience_is_over(now);
@@ -219,6 +221,16 @@ impl Claim {
                 self.settled.insert(id, Settled::Refused);
             }
         }
+    }
+
+    /// The ids that the hub confirmed.
+    pub fn confirmed(&self) -> impl Iterator<Item = &ChannelId> {
+        self.settled.iter().filter(|(_, settled)| **settled == Settled::Confirmed).map(|(id, _)| id)
+    }
+
+    /// Closes it if every id is settled; to be called once the channels it confirmed show their tenant, so that an id
+    /// is seen as claimed or as a channel at any time.
+    pub fn close_if_settled(&mut self) {
         if self.unsettled().next().is_none() {
             let nothing_held = !self.settled.is_empty() && self.settled.values().all(|s| *s == Settled::Refused);
             self.close(if nothing_held { ClaimStatus::Refused } else { ClaimStatus::Confirmed });
@@ -337,7 +349,11 @@ mod tests {
         assert!(claim.is_open());
         assert!(claim.permission_facts(&readings).is_empty(), "a settled id makes no second fact");
 
+        claim.close_if_settled();
+        assert!(claim.is_open(), "two ids are not settled");
         claim.settle(&[reading("cCH", None)], at(124 * HOUR));
+        assert!(claim.is_open(), "until its channels show their tenant");
+        claim.close_if_settled();
         assert_eq!(claim.status, ClaimStatus::Confirmed);
         assert_eq!(claim.due_at, None);
         assert_eq!(claim.settled[&"bCH".parse().unwrap()], Settled::Refused);
@@ -347,8 +363,10 @@ mod tests {
     fn a_claim_of_which_nothing_was_found_for_a_day_is_refused() {
         let mut claim = claim("client=aCL&channels=[aCH]");
         claim.settle(&[], at(124 * HOUR - 1));
+        claim.close_if_settled();
         assert_eq!(claim.status, ClaimStatus::Pending);
         claim.settle(&[], at(124 * HOUR));
+        claim.close_if_settled();
         assert_eq!(claim.status, ClaimStatus::Refused);
     }
 
@@ -356,6 +374,7 @@ mod tests {
     fn a_claim_on_a_client_alone_is_confirmed_with_the_client() {
         let mut claim = claim("client=aCL");
         claim.settle(&[], at(100 * HOUR));
+        claim.close_if_settled();
         assert_eq!(claim.status, ClaimStatus::Confirmed);
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{MatchedPath, Query, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::{RequestPartsExt, Router};
@@ -107,10 +107,12 @@ pub async fn tenant(parts: &mut Parts, tenant_claim: &str) -> Result<Tenant, Ref
 pub fn finish(routes: Router, function: &'static str, served: PartnerIds) -> Router {
     let served = Arc::new(served);
     routes
-        .method_not_allowed_fallback(|| async {
-            Refusal(Problem::method_not_allowed("This address does not take this method."))
-        })
+        .method_not_allowed_fallback(|| async { no_such_method() })
         .layer(from_fn(move |request, next| log(function, served.clone(), request, next)))
+}
+
+fn no_such_method() -> Refusal {
+    Problem::method_not_allowed("This address does not take this method.").into()
 }
 
 /// Logs one line: the route's template and the served partner, never the path, which may hold a state or anything else
@@ -119,7 +121,11 @@ async fn log(function: &'static str, served: Arc<PartnerIds>, request: Request, 
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
     let partner = served_in(request.uri().path(), &served).map(PartnerId::as_str);
     let method = request.method().clone();
-    let mut response = next.run(request).await;
+    // The router would answer HEAD by GET, which here records things.
+    let mut response = match method {
+        Method::HEAD => no_such_method().into_response(),
+        _ => next.run(request).await,
+    };
     response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     tracing::info!(function, %method, route, partner, status = response.status().as_u16(), "request");
     response

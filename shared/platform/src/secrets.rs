@@ -59,6 +59,8 @@ impl PartnerSecret for HubAccess {
 struct Known<T> {
     secret: Arc<T>,
     read_at: Instant,
+    /// When it was last tried to read it again because a signature did not match.
+    tried_at: Instant,
 }
 
 type Slot<T> = Arc<Mutex<Option<Known<T>>>>;
@@ -83,24 +85,44 @@ impl<T: PartnerSecret> PartnerSecrets<T> {
 
     /// A partner's secret, read at most once every five minutes however many ask.
     pub async fn of(&self, partner: &PartnerId) -> Result<Arc<T>, SecretUnavailable> {
-        self.no_older_than(KEPT, partner).await
-    }
-
-    /// A partner's secret after a signature did not match: read again, but not within ten seconds of the last read.
-    pub async fn reread(&self, partner: &PartnerId) -> Result<Arc<T>, SecretUnavailable> {
-        self.no_older_than(REREAD_AFTER, partner).await
-    }
-
-    async fn no_older_than(&self, age: Duration, partner: &PartnerId) -> Result<Arc<T>, SecretUnavailable> {
-        let slot = self.slots.lock().await.entry(partner.clone()).or_default().clone();
+        let slot = self.slot(partner).await;
         // Whoever comes while it is read waits for that read instead of making another.
         let mut slot = slot.lock().await;
-        if let Some(known) = slot.as_ref().filter(|known| known.read_at.elapsed() < age) {
-            return Ok(known.secret.clone());
+        match &*slot {
+            Some(known) if known.read_at.elapsed() < KEPT => Ok(known.secret.clone()),
+            _ => self.read(partner, &mut slot).await,
         }
+    }
+
+    /// A partner's secret after a signature did not match: read again, but not within ten seconds of the last try. If
+    /// it cannot be read, the one that is known stands.
+    pub async fn reread(&self, partner: &PartnerId) -> Result<Arc<T>, SecretUnavailable> {
+        let slot = self.slot(partner).await;
+        let mut slot = slot.lock().await;
+        let Some(known) = slot.as_mut() else { return self.read(partner, &mut slot).await };
+        let known_secret = known.secret.clone();
+        if known.tried_at.elapsed() < REREAD_AFTER {
+            return Ok(known_secret);
+        }
+        known.tried_at = Instant::now();
+        match self.read(partner, &mut slot).await {
+            Ok(secret) => Ok(secret),
+            Err(error) => {
+                tracing::error!(%error, %partner, "the partner secret could not be read again");
+                Ok(known_secret)
+            }
+        }
+    }
+
+    async fn slot(&self, partner: &PartnerId) -> Slot<T> {
+        self.slots.lock().await.entry(partner.clone()).or_default().clone()
+    }
+
+    async fn read(&self, partner: &PartnerId, slot: &mut Option<Known<T>>) -> Result<Arc<T>, SecretUnavailable> {
         let json = self.source.read(partner).await?;
         let secret = Arc::new(T::parse(json.expose())?);
-        *slot = Some(Known { secret: secret.clone(), read_at: Instant::now() });
+        let now = Instant::now();
+        *slot = Some(Known { secret: secret.clone(), read_at: now, tried_at: now });
         Ok(secret)
     }
 }
@@ -111,6 +133,7 @@ mod tests {
 
     use super::*;
 
+    /// Fails from the fifth read on.
     struct Counting(AtomicU32);
 
     #[async_trait]
@@ -118,6 +141,9 @@ mod tests {
         async fn read(&self, _: &PartnerId) -> Result<Secret, SecretUnavailable> {
             let reads = self.0.fetch_add(1, Ordering::SeqCst);
             tokio::task::yield_now().await;
+            if reads >= 4 {
+                return Err(SecretUnavailable::Missing);
+            }
             Ok(Secret::new(format!("{{\"platform_secret\":\"number {reads}\"}}")))
         }
     }
@@ -149,5 +175,19 @@ mod tests {
         tokio::time::advance(KEPT).await;
         secrets.of(&partner).await.unwrap();
         assert_eq!(source.0.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_that_cannot_be_read_again_stands_and_is_not_asked_for_all_the_time() {
+        let (source, secrets, partner) = counting();
+        secrets.of(&partner).await.unwrap();
+        source.0.store(4, Ordering::SeqCst);
+        tokio::time::advance(REREAD_AFTER).await;
+        for _ in 0..3 {
+            assert_eq!(secrets.reread(&partner).await.unwrap().current().expose(), "number 0");
+        }
+        assert_eq!(source.0.load(Ordering::SeqCst), 5, "one try in ten seconds");
+        tokio::time::advance(KEPT).await;
+        assert!(secrets.of(&partner).await.is_err(), "five minutes are over");
     }
 }

@@ -10,12 +10,12 @@ use super::{VALUE, VERSION, Written, keyed, millis, number, number_of, refused_p
 use crate::table::{self, ALONE, DUE_AT, DUE_PK, Item, StoreError, TENANT_PK, TENANT_SK, Table};
 
 /// What making a claim came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Made {
     /// It is recorded now.
     New,
-    /// The same was recorded before.
-    SameAgain,
+    /// The same was recorded before: this.
+    SameAgain(Box<Claim>),
     /// The session made another claim before.
     SomethingElse,
 }
@@ -53,7 +53,7 @@ impl Claims {
             Written::Refused(Some(old)) => {
                 let old: Claim = value_of(&old, "claim")?;
                 let same = old.digest == claim.digest && old.tenant == claim.tenant;
-                Ok(if same { Made::SameAgain } else { Made::SomethingElse })
+                Ok(if same { Made::SameAgain(Box::new(old)) } else { Made::SomethingElse })
             }
         }
     }

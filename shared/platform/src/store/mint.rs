@@ -61,7 +61,7 @@ pub struct Mint {
 /// What asking for the lease came to.
 #[derive(Clone, Debug)]
 pub enum Leased {
-    /// It is ours for [`LEASE`].
+    /// It is ours for 25 s.
     Ours(Box<Mint>),
     /// Another worker has it, and will look again when it is done.
     Taken,
@@ -185,7 +185,7 @@ impl Mints {
         Ok(matches!(update.send(&self.0).await?, Written::Done(_)))
     }
 
-    /// Holds the lease for another [`LEASE`]; `false` if it is lost.
+    /// Holds the lease for another 25 s; `false` if it is lost.
     pub async fn renew(&self, mint: &Mint, now: Timestamp) -> Result<bool, StoreError> {
         let until = now.saturating_add(LEASE).unwrap_or(now);
         let update = Update {
