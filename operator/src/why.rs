@@ -1,7 +1,6 @@
 //! A channel's story: its facts in order, and what each of them changed.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use onboarding::channel::Channel;
 use onboarding::fact::Fact;
@@ -25,7 +24,8 @@ pub(crate) fn tell(
         let words = format!("key asked for at {} without a clear answer, {} times", intent.sent_at, intent.posts);
         line(&mut story, &format!("  {:<16} {words}", "open intent"));
     }
-    line(&mut story, &format!("\n{} facts, oldest first", facts.len()));
+    line(&mut story, "");
+    line(&mut story, &format!("{} facts, oldest first", facts.len()));
     let mut known = Channel::unknown(channel.partner.clone(), channel.id.clone());
     for StoredFact { fact, .. } in facts {
         let before = fields(&known);
@@ -40,17 +40,19 @@ pub(crate) fn tell(
         }
     }
     if fields(&known) != fields(channel) {
+        line(&mut story, "");
         line(
             &mut story,
-            "\nThe channel shows more than these facts, or less: some have expired, or are being folded now.",
+            "The channel shows more than these facts, or less: some have expired, or are being folded now.",
         );
     }
     story
 }
 
+/// Adds a line. What the hub says is anybody's text: no control character of it reaches the terminal.
 fn line(story: &mut String, text: &str) {
-    // Writing to a text cannot fail.
-    let _ok = writeln!(story, "{text}");
+    story.extend(text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }));
+    story.push('\n');
 }
 
 fn heading(fact: &Fact) -> String {
@@ -122,5 +124,17 @@ mod tests {
                         1970-01-01T00:00:03Z  webhook permission  channel_permission_granted\n    \
                         permission: - → granted\n";
         assert_eq!(story, expected);
+    }
+
+    #[test]
+    fn a_name_cannot_steer_the_terminal() {
+        let about = ("aPA".parse().unwrap(), "bCH".parse().unwrap());
+        let said = Said { display_name: Some("a\u{1b}[2Jb\nkey stored\u{9b}".to_owned()), ..Said::default() };
+        let fact = Fact::new((&about.0, &about.1), Source::Webhook, said, Timestamp::UNIX_EPOCH, "channel_live\r");
+        let mut channel = Channel::unknown(about.0.clone(), about.1.clone());
+        channel.join(&fact);
+        let story = tell(&channel, &[StoredFact { fact, body: None }], None::<Timestamp>, None);
+        assert_eq!(story.matches("a\u{fffd}[2Jb\u{fffd}key stored\u{fffd}\n").count(), 2, "{story}");
+        assert!(!story.contains(|c: char| c.is_control() && c != '\n'), "{story:?}");
     }
 }

@@ -297,7 +297,7 @@ async fn put_secrets_where_they_do_not_belong(run: &mut Run) {
             (Method::GET, format!("/{secret}?token={secret}"), 404),
             (Method::DELETE, format!("/{PARTNER}/redirect/{secret}"), 405),
             (Method::PUT, format!("/{PARTNER}/webhook?{secret}"), 405),
-            (Method::OPTIONS, format!("/{PARTNER}/sign?{secret}"), 200),
+            (Method::OPTIONS, format!("/{PARTNER}/sign?{secret}"), 204),
         ] {
             let request = run.request_of("acme", method.clone(), &path).header("origin", format!("http://{secret}"));
             let answer = run.ask(request).await;

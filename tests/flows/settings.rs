@@ -104,7 +104,7 @@ fn elsewhere(bundle: &Bundle) -> String {
 async fn refuses_to_start(bundle: &Bundle, other: &[(&str, &str)]) -> String {
     let mut settings: BTreeMap<&str, &str> =
         bundle.settings().iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    settings.extend(other);
+    settings.extend(other.iter().copied());
     let mut program = Command::new(tests::program());
     let ended = program.env_clear().envs(&settings).env("RUST_LOG", "off").kill_on_drop(true).output();
     let ended = ended.await.expect("it ends");

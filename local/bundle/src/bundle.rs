@@ -1,16 +1,14 @@
 //! Puts the functions together and runs them.
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, Method};
 use axum::middleware::from_fn;
 use hub::RunningHub;
-use onboarding::origin::AllowedOrigins;
 use onboarding::problem::Problem;
 use onboarding::secret::Secret;
 use platform::clock;
@@ -26,9 +24,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tower_http::cors::{AllowOrigin, CorsLayer};
 use url::Url;
 
+use crate::cors;
 use crate::data::Data;
 use crate::demo::Demo;
 use crate::embedded::{Embedded, EmbeddedError, announce};
@@ -38,7 +36,7 @@ use crate::secrets_file::{SecretsFile, SecretsFileError};
 use crate::settings::{Hub, Settings};
 use crate::vault_file::FileVault;
 
-/// The table's name on one machine.
+/// The table's name on one machine, unless `TABLE_NAME` says otherwise.
 pub const TABLE: &str = "onboarding";
 
 /// The tenant the demo signs in as.
@@ -52,9 +50,6 @@ const RUN_TIME: Duration = Duration::from_secs(20);
 
 /// How long open requests may take to end when the bundle is stopped.
 const STOPPING: Duration = Duration::from_secs(3);
-
-/// How long a browser may remember the answer to a preflight.
-const PREFLIGHT_LIFE: Duration = Duration::from_secs(600);
 
 /// Why the bundle does not start; every one names the setting to change.
 #[derive(Debug, thiserror::Error)]
@@ -109,28 +104,35 @@ pub struct Running {
     workers: Vec<JoinHandle<()>>,
     running_hub: Option<RunningHub>,
     _embedded: Embedded,
+    _lock: File,
 }
 
 /// Starts the bundle and, unless `HUB=none`, the simulated hub and the demo.
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
-    let data = Data::open(&settings.data)
-        .map_err(|why| StartError::Data { path: settings.data.display().to_string(), why })?;
+    let unusable = |why| StartError::Data { path: settings.data.display().to_string(), why };
+    let data = Data::open(&settings.data).map_err(unusable)?;
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.map_err(|why| StartError::Address { setting: "LISTEN", address: settings.listen, why })?;
+    let lock = data.lock().map_err(unusable)?;
     let address = listener.local_addr().unwrap_or(settings.listen);
     let secrets = match (&settings.secrets_file, settings.hub) {
         (Some(path), _) => SecretsFile::at(path),
         (None, _) => SecretsFile::of_demo(&data.demo_secrets())?,
     };
+    let base = match settings.hub {
+        Hub::Simulated => settings.environment.clone().with_default("PARTNER_IDS", secrets.partner_ids()?),
+        Hub::None => settings.environment.clone(),
+    };
+    secrets.check(&base.partner_ids()?)?;
     let running_hub = match settings.hub {
         Hub::Simulated => Some(start_hub(&settings, &data, &secrets, address).await?),
         Hub::None => None,
     };
-    let environment = environment(&settings, &secrets, address, running_hub.as_ref())?;
+    let environment = environment(base, address, running_hub.as_ref());
     let jwt = Jwt::new(jwt_secret(&settings.environment, &secrets)?);
 
     let embedded = Embedded::open(&data.database()).await?;
-    let table = Table::at_endpoint(embedded.endpoint(), TABLE);
+    let table = Table::at_endpoint(embedded.endpoint(), environment.text("TABLE_NAME").unwrap_or(TABLE));
     table.create().await.map_err(EmbeddedError::from)?;
     let source = Arc::new(secrets);
     let parts = Parts { environment, table, source, jwt, vault: Arc::new(FileVault::at(data.vault())) };
@@ -140,12 +142,12 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         None => router,
     };
     let workers = work(provision, reconcile, embedded.endpoint()).await?;
-    announce(&data, &embedded).map_err(|why| StartError::Data { path: settings.data.display().to_string(), why })?;
+    announce(&data, &embedded).map_err(unusable)?;
 
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(serve(listener, router, stopped));
     let hub = running_hub.as_ref().map(|hub| hub.url().to_owned());
-    Ok(Running { address, hub, data, stop, server, workers, running_hub, _embedded: embedded })
+    Ok(Running { address, hub, data, stop, server, workers, running_hub, _embedded: embedded, _lock: lock })
 }
 
 impl Running {
@@ -205,26 +207,18 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// The functions' settings, with what is known on one machine filled in.
-fn environment(
-    settings: &Settings,
-    secrets: &SecretsFile,
-    address: SocketAddr,
-    hub: Option<&RunningHub>,
-) -> Result<Environment, StartError> {
-    let mut environment = settings
-        .environment
-        .clone()
+fn environment(base: Environment, address: SocketAddr, hub: Option<&RunningHub>) -> Environment {
+    let mut environment = base
         .with_default("TABLE_NAME", TABLE)
         .with_default("TENANT_CLAIM", "sub")
         .with_default("PUBLIC_URL", format!("http://{address}"));
     if let Some(hub) = hub {
         environment = environment
-            .with_default("PARTNER_IDS", secrets.partner_ids()?)
             .with_default("PARTNER_API_URL", format!("{}/api/v2", hub.url()))
             .with_default("ONBOARDING_URL", format!("{}/dashboard/app/{{partner_id}}/permissions", hub.url()))
             .with_default("ALLOWED_ORIGINS", format!("http://{address}"));
     }
-    Ok(environment)
+    environment
 }
 
 /// The secret of the tenants' tokens: `JWT_HS256_SECRET`, else the demo's own.
@@ -252,7 +246,7 @@ impl Parts {
         let (seconds, claims) = (Seconds::new(table.clone()), Claims::new(table.clone()));
         let secrets = PartnerSecrets::new(self.source.clone());
         let sign = sign::Settings::from_env(env)?;
-        let allowed_origins = sign.allowed_origins.clone();
+        let allowed = sign.allowed_origins.clone();
         let sign = sign::routes(sign::Sign { settings: sign, seconds, secrets: secrets.clone() });
         let redirect = redirect::Redirect {
             settings: redirect::Settings::from_env(env)?,
@@ -272,7 +266,7 @@ impl Parts {
             .merge(self.guarded(channels::routes(channels), Guarded::All))
             .merge(webhook::routes(webhook))
             .fallback(|| async { Refusal(Problem::not_found("There is nothing at this address.")) })
-            .layer(cors(&allowed_origins)))
+            .layer(from_fn(move |request, next| cors::answer(allowed.clone(), request, next))))
     }
 
     fn guarded(&self, routes: Router, guarded: Guarded) -> Router {
@@ -313,17 +307,6 @@ impl Parts {
             token: Arc::new(move || jwt.token(&claim, DEMO_TENANT).unwrap_or_default()),
         }))
     }
-}
-
-/// CORS as the template has it: the allowed origins, GET and POST, `Authorization` and `Content-Type`.
-fn cors(allowed: &AllowedOrigins) -> CorsLayer {
-    let origins = allowed.iter().filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok());
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers([AUTHORIZATION, CONTENT_TYPE])
-        .expose_headers([RETRY_AFTER])
-        .max_age(PREFLIGHT_LIFE)
 }
 
 /// Starts the two mappings of `provision` and the clock of `reconcile`.

@@ -1,6 +1,6 @@
 //! The data directory: what is in it, and that nobody else may read it.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,20 @@ impl Data {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Takes it for this process alone, until the file is closed: a process that is killed leaves no lock behind.
+    ///
+    /// Only a running bundle does; who looks on, goes through its address.
+    pub fn lock(&self) -> io::Result<File> {
+        let file = open_private(&self.0.join("lock"))?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                io::Error::other("another bundle works with it; stop that one, or set DATA to another directory")
+            }
+            TryLockError::Error(why) => why,
+        })?;
+        Ok(file)
     }
 
     /// `onboarding.db`, the embedded DynamoDB.
@@ -71,6 +85,27 @@ pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Makes an empty file that only its owner may read, unless it is there.
 pub fn touch_private(path: &Path) -> io::Result<()> {
-    OpenOptions::new().create(true).truncate(false).write(true).mode(PRIVATE).open(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(PRIVATE))
+    open_private(path).map(drop)
+}
+
+fn open_private(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(PRIVATE).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(PRIVATE))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_works_with_the_data() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = Data::open(directory.path()).unwrap();
+        let lock = data.lock().unwrap();
+        assert_eq!(lock.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(Data::open(directory.path()).unwrap().lock().unwrap_err().to_string().contains("another bundle"));
+        drop(lock);
+        assert!(data.lock().is_ok());
+    }
 }

@@ -7,6 +7,7 @@ pub mod embedded;
 pub mod secrets_file;
 pub mod vault_file;
 pub mod jwt;
+pub mod cors;
 pub mod demo;
 pub mod follower;
 pub mod bundle;

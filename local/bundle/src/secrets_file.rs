@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use onboarding::id::PartnerId;
-use onboarding::secret::Secret;
+use onboarding::secret::{HubAccess, Secret, SecretError, SigningSecrets};
+use platform::clock;
 use platform::secrets::{SecretSource, SecretUnavailable};
+use platform::settings::PartnerIds;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -38,6 +40,24 @@ pub enum SecretsFileError {
     Malformed {
         /// The file.
         path: PathBuf,
+    },
+    /// A served partner is not in it.
+    #[error("SECRETS_FILE {path}: partner {partner} is served, but its secret is missing")]
+    NoSecret {
+        /// The file.
+        path: PathBuf,
+        /// The partner.
+        partner: PartnerId,
+    },
+    /// The secret of a served partner cannot be used.
+    #[error("SECRETS_FILE {path}: the secret of partner {partner}: {why}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// The partner.
+        partner: PartnerId,
+        /// What is wrong with it.
+        why: SecretError,
     },
 }
 
@@ -83,6 +103,22 @@ impl SecretsFile {
         Ok(self.secrets()?.get(DEMO).and_then(Value::as_str).map(Secret::new))
     }
 
+    /// Refuses a file in which the secret of a served partner is missing or cannot be used.
+    pub fn check(&self, served: &PartnerIds) -> Result<(), SecretsFileError> {
+        let secrets = self.secrets()?;
+        for partner in served.iter() {
+            let missing = || SecretsFileError::NoSecret { path: self.0.clone(), partner: partner.clone() };
+            let unusable = |why| SecretsFileError::Unusable { path: self.0.clone(), partner: partner.clone(), why };
+            let secret = Secret::new(secrets.get(partner.as_str()).ok_or_else(missing)?.to_string());
+            let signing = SigningSecrets::parse(secret.expose()).map_err(unusable)?;
+            HubAccess::parse(secret.expose()).map_err(unusable)?;
+            if signing.previous_is_too_long(clock::now()) {
+                tracing::warn!(%partner, "previous_platform_secret is not accepted: its until is over 24 hours ahead");
+            }
+        }
+        Ok(())
+    }
+
     fn secrets(&self) -> Result<Map<String, Value>, SecretsFileError> {
         let secrets = serde_json::from_str(self.text()?.expose());
         secrets.map_err(|_| SecretsFileError::Malformed { path: self.0.clone() })
@@ -117,6 +153,34 @@ mod tests {
         let partner = file.read(&DEMO_PARTNER.parse().unwrap()).await.unwrap();
         assert!(onboarding::secret::SigningSecrets::parse(partner.expose()).is_ok());
         assert!(matches!(file.read(&"otherPA".parse().unwrap()).await, Err(SecretUnavailable::Missing)));
+    }
+
+    #[test]
+    fn a_served_partner_without_a_usable_secret_is_named_and_nothing_is_quoted() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = SecretsFile::at(directory.path().join("s.json"));
+        let check = |content: Value| {
+            fs::write(&file.0, content.to_string()).unwrap();
+            file.check(&"aPA,bPA".parse().unwrap()).map_err(|error| error.to_string())
+        };
+        let good = json!({"platform_secret": "needle", "partner_token": "needle"});
+        assert_eq!(check(json!({"aPA": good, "bPA": good, "cPA": 7})), Ok(()));
+        let bad = [
+            (None, "missing"),
+            (Some(json!("needle")), "JSON object"),
+            (Some(json!({"partner_token": "needle"})), "platform_secret is missing"),
+            (Some(json!({"platform_secret": "needle"})), "partner_api_key is missing"),
+            (Some(json!({"platform_secret": ["needle"], "partner_token": "needle"})), "platform_secret must be"),
+        ];
+        for (secret, why) in bad {
+            let mut content = json!({"aPA": good});
+            if let Some(secret) = secret {
+                content["bPA"] = secret;
+            }
+            let error = check(content).unwrap_err();
+            assert!(error.starts_with("SECRETS_FILE ") && error.contains("partner bPA"), "{error}");
+            assert!(error.contains(why) && !error.contains("needle"), "{error}");
+        }
     }
 
     #[test]

@@ -134,7 +134,7 @@ struct SecretsEntry {
     #[serde(default)]
     partner_api_key: Option<String>,
     #[serde(default)]
-    billing: Billing,
+    billing: Option<Billing>,
 }
 
 impl Partner {
@@ -178,7 +178,7 @@ impl Partner {
             id: id.to_owned(),
             platform_secret: entry.platform_secret,
             access,
-            billing: entry.billing,
+            billing: entry.billing.unwrap_or_default(),
             webhook_url: None,
             redirect_url: None,
             check_signature: true,
@@ -202,15 +202,17 @@ mod tests {
         let text = r#"{
             "_comment": "development only",
             "aAbBcCPA": {"platform_secret": "s1", "partner_token": "t1", "messaging_webhook_headers": {"a": "b"}},
-            "dDeEfFPA": {"platform_secret": "s2", "partner_api_key": "k2", "billing": "partner_paid"}
+            "dDeEfFPA": {"platform_secret": "s2", "partner_api_key": "k2", "billing": "partner_paid"},
+            "nUlLPA": {"platform_secret": "s3", "partner_token": "t3", "partner_api_key": null, "billing": null}
         }"#;
         let partners = Partner::from_secrets_json(text).unwrap();
-        assert_eq!(partners.len(), 2);
+        assert_eq!(partners.len(), 3);
         assert_eq!(partners[0].access, [Access::Token("t1".into())]);
         assert_eq!(partners[0].billing, Billing::DirectPaid);
         assert!(partners[0].check_signature);
         assert_eq!(partners[1].access, [Access::ApiKey("k2".into())]);
         assert_eq!(partners[1].billing, Billing::PartnerPaid);
+        assert_eq!((partners[2].billing, partners[2].access.len()), (Billing::DirectPaid, 1));
     }
 
     #[test]

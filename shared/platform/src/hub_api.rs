@@ -1,6 +1,8 @@
 //! The Partner API, as far as keys need it. No call is retried here, no body is ever logged, and an answer that
 //! cannot be understood is never taken for "no".
 
+use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -52,6 +54,10 @@ impl FromStr for KeysPath {
     fn from_str(text: &str) -> Result<Self, &'static str> {
         if !text.starts_with('/') || !text.contains("{channel_id}") {
             return Err("it must start with / and hold {channel_id}");
+        }
+        let rest = text.replace("{partner_id}", "").replace("{channel_id}", "");
+        if rest.contains(|c: char| matches!(c, '{' | '}' | '?' | '#') || c.is_whitespace() || c.is_control()) {
+            return Err("it must be a path without a query, whose only placeholders are {partner_id} and {channel_id}");
         }
         Ok(Self(text.to_owned()))
     }
@@ -135,19 +141,15 @@ impl HubApi {
         credentials: &HubCredentials,
         client: &ClientId,
     ) -> Result<Vec<Reading>, NotRead> {
-        let mut readings: Vec<Reading> = Vec::new();
-        let mut offset = 0;
-        for _ in 0..MOST_PAGES {
-            let page = self.page(partner, credentials, &json!({"client_id": client}), offset).await?;
-            let (count, total) = (page.rows.len(), page.total);
-            readings.extend(page.rows.iter().filter_map(reading).filter(|reading| reading.client == *client));
-            offset += count;
-            // A hub may give fewer than were asked for: its total decides, and where it gives none, an empty page.
-            if count == 0 || total.is_some_and(|total| offset >= total) {
-                return Ok(readings);
+        let mut readings = Vec::new();
+        self.list(partner, credentials, &json!({"client_id": client}), |reading| {
+            if reading.client == *client {
+                readings.push(reading);
             }
-        }
-        Err(NotRead::Unclear("the list of channels does not end"))
+            ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(readings)
     }
 
     /// One channel, or `None` if the hub does not list it.
@@ -157,8 +159,16 @@ impl HubApi {
         credentials: &HubCredentials,
         channel: &ChannelId,
     ) -> Result<Option<Reading>, NotRead> {
-        let page = self.page(partner, credentials, &json!({"id": channel}), 0).await?;
-        Ok(page.rows.iter().filter_map(reading).find(|reading| reading.channel == *channel))
+        let mut found = None;
+        self.list(partner, credentials, &json!({"id": channel}), |reading| {
+            if reading.channel != *channel {
+                return ControlFlow::Continue(());
+            }
+            found = Some(reading);
+            ControlFlow::Break(())
+        })
+        .await?;
+        Ok(found)
     }
 
     /// The ids of a channel's keys.
@@ -170,6 +180,10 @@ impl HubApi {
     ) -> Result<Vec<String>, NotRead> {
         let body = self.get(credentials, &self.keys_path.of(partner, channel), &[]).await?;
         let keys = body.get("api_keys").unwrap_or(&body).as_array().ok_or(NotRead::Unclear("no list of keys"))?;
+        let says_more = |name| body.get(name).and_then(Value::as_u64).is_some_and(|said| said > keys.len() as u64);
+        if says_more("total") || says_more("count") {
+            return Err(NotRead::Unclear("not all keys are listed"));
+        }
         let ids: Option<Vec<String>> = keys.iter().map(|key| id_text(key.get("id")?)).collect();
         ids.ok_or(NotRead::Unclear("a key without an id"))
     }
@@ -193,6 +207,40 @@ impl HubApi {
         }
         let body: Option<Value> = answer.json().await.ok();
         body.as_ref().and_then(new_key).map_or(Minted::Unknown("no readable key"), Minted::Created)
+    }
+
+    /// Hands over one channel after the other, once each, until `see` has seen enough or the list is at its end.
+    ///
+    /// A hub may take no notice of `filters` or of `offset`, or give fewer than were asked for.
+    async fn list(
+        &self,
+        partner: &PartnerId,
+        credentials: &HubCredentials,
+        filters: &Value,
+        mut see: impl FnMut(Reading) -> ControlFlow<()>,
+    ) -> Result<(), NotRead> {
+        let mut seen = HashSet::new();
+        let mut offset = 0;
+        for _ in 0..MOST_PAGES {
+            let Page { rows, total } = self.page(partner, credentials, filters, offset).await?;
+            let known = seen.len();
+            for row in &rows {
+                let is_new = text(row, &["id"]).is_some_and(|id| seen.insert(id));
+                if is_new && reading(row).is_some_and(|reading| see(reading).is_break()) {
+                    return Ok(());
+                }
+            }
+            offset += rows.len();
+            // A page with nothing new on it is the end, unless the hub itself says that there is more.
+            if seen.len() == known {
+                let is_cut = total.is_some_and(|total| seen.len() < total);
+                return if is_cut { Err(NotRead::Unclear("the list of channels is cut")) } else { Ok(()) };
+            }
+            if total.is_some_and(|total| offset >= total) {
+                return Ok(());
+            }
+        }
+        Err(NotRead::Unclear("the list of channels does not end"))
     }
 
     async fn page(

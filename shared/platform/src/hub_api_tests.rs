@@ -1,5 +1,11 @@
 //! The shapes the Partner API is known to answer in.
 
+use std::collections::HashMap;
+
+use axum::Router;
+use axum::extract::Query;
+use tokio::net::TcpListener;
+
 use super::*;
 
 #[test]
@@ -63,4 +69,80 @@ fn a_keys_path_names_the_channel() {
     assert_eq!(default.0.parse::<KeysPath>().unwrap(), default);
     assert!("/partners/api-keys".parse::<KeysPath>().is_err());
     assert!("channels/{channel_id}".parse::<KeysPath>().is_err());
+    for bad in ["/{channel_id}/{waba}", "/{channel_id}/}", "/{channel_id}?x=1", "/{channel_id}#x", "/{channel_id}/a b"]
+    {
+        assert!(bad.parse::<KeysPath>().is_err(), "{bad}");
+    }
+}
+
+/// What a stand-in answers at an offset.
+type Pages = fn(usize) -> Value;
+
+/// A page of `ids`, with a total if the hub gives one.
+fn page(ids: impl Iterator<Item = usize>, total: Option<usize>) -> Value {
+    let rows: Vec<Value> = ids.map(|id| json!({"id": format!("n{id}CH"), "client_id": "aCL"})).collect();
+    json!({"partner_channels": rows, "total": total})
+}
+
+/// The API of a hub that answers every GET with what `pages` says of its offset.
+async fn hub(pages: Pages) -> HubApi {
+    let answer = async move |Query(query): Query<HashMap<String, String>>| {
+        axum::Json(pages(query.get("offset").map_or(0, |offset| offset.parse().unwrap())))
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    HubApi::new(base.parse().unwrap(), KeysPath::default()).unwrap()
+}
+
+/// Whether the hub of `pages` lists channel n`id`CH, and how many channels of the client.
+async fn listed(pages: Pages, id: usize) -> (Result<bool, NotRead>, Result<usize, NotRead>) {
+    let (hub, partner) = (hub(pages).await, "aPA".parse().unwrap());
+    let token = HubCredentials::Token(Secret::new("t"));
+    let channel = hub.channel(&partner, &token, &format!("n{id}CH").parse().unwrap()).await;
+    let channels = hub.channels_of(&partner, &token, &"aCL".parse().unwrap()).await;
+    (channel.map(|reading| reading.is_some()), channels.map(|readings| readings.len()))
+}
+
+#[tokio::test]
+async fn a_list_is_read_to_its_end_however_the_hub_pages() {
+    // Takes no notice of filters, and gives fewer than were asked for.
+    let small: Pages = |offset| page(offset..(offset + 60).min(150), Some(150));
+    assert_eq!(listed(small, 149).await, (Ok(true), Ok(150)));
+    assert_eq!(listed(small, 150).await, (Ok(false), Ok(150)));
+    let no_total: Pages = |offset| page(offset..(offset + 60).min(150).max(offset), None);
+    assert_eq!(listed(no_total, 149).await, (Ok(true), Ok(150)));
+    // Takes no notice of the offset.
+    let whole: Pages = |_| page(0..150, None);
+    assert_eq!(listed(whole, 150).await, (Ok(false), Ok(150)));
+    // One channel on two pages is one.
+    let shifted: Pages = |offset| page(offset.saturating_sub(10)..(offset + 60).min(150), None);
+    assert_eq!(listed(shifted, 150).await, (Ok(false), Ok(150)));
+}
+
+#[tokio::test]
+async fn a_list_that_is_cut_is_unclear() {
+    let cut = NotRead::Unclear("the list of channels is cut");
+    let same_page: Pages = |_| page(0..100, Some(150));
+    assert_eq!(listed(same_page, 149).await, (Err(cut.clone()), Err(cut.clone())));
+    assert_eq!(listed(same_page, 99).await.0, Ok(true));
+    let empty: Pages = |_| page(0..0, Some(2));
+    assert_eq!(listed(empty, 0).await, (Err(cut.clone()), Err(cut)));
+    let endless: Pages = |offset| page(offset..offset + 1, None);
+    let unclear = NotRead::Unclear("the list of channels does not end");
+    assert_eq!(listed(endless, 999).await, (Err(unclear.clone()), Err(unclear)));
+}
+
+#[tokio::test]
+async fn a_list_of_keys_shorter_than_its_total_is_unclear() {
+    async fn keys(pages: Pages) -> Result<usize, NotRead> {
+        let token = HubCredentials::Token(Secret::new("t"));
+        let keys = hub(pages).await.keys(&"aPA".parse().unwrap(), &token, &"bCH".parse().unwrap()).await;
+        keys.map(|ids| ids.len())
+    }
+    let cut = Err(NotRead::Unclear("not all keys are listed"));
+    assert_eq!(keys(|_| json!({"api_keys": [], "total": 2})).await, cut);
+    assert_eq!(keys(|_| json!({"api_keys": [{"id": "1"}], "count": 2})).await, cut);
+    assert_eq!(keys(|_| json!({"api_keys": [{"id": "1"}], "count": 1, "total": 1})).await, Ok(1));
+    assert_eq!(keys(|_| json!([{"id": "1"}, {"id": 2}])).await, Ok(2));
 }

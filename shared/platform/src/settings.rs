@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use onboarding::id::PartnerId;
+use url::Url;
 
 /// A setting that is missing or malformed; says which one and what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,8 +110,10 @@ impl FromStr for PartnerIds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let ids = text.split(',').map(|id| id.trim().parse().map_err(|why| format!("{why}")));
-        Ok(Self(ids.collect::<Result<_, _>>()?))
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let ids: BTreeSet<PartnerId> =
+            items.map(|id| id.parse().map_err(|why| format!("{why}"))).collect::<Result<_, _>>()?;
+        if ids.is_empty() { Err("it names no partner id: list at least one".to_owned()) } else { Ok(Self(ids)) }
     }
 }
 
@@ -135,7 +138,7 @@ impl FromStr for Switch {
     }
 }
 
-/// An absolute `http` or `https` address without a trailing slash, which may hold `{placeholders}`.
+/// An absolute `http` or `https` address without a trailing slash, which may hold `{partner_id}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(String);
 
@@ -150,10 +153,22 @@ impl FromStr for BaseUrl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let sample = text.replace("{partner_id}", "aAbBcCPA");
+        let rest = sample.strip_prefix("https://").or_else(|| sample.strip_prefix("http://"));
         let rest = rest.ok_or("it must start with https:// or http://")?;
-        if rest.is_empty() || rest.starts_with('/') || rest.contains(['?', '#', ' ', '"', '<', '>']) {
-            return Err("it must be an absolute address without a query or a fragment");
+        // What the parser drops or mends without a word is refused before it is asked.
+        if rest.contains(['{', '}']) {
+            return Err("its only placeholder is {partner_id}");
+        }
+        if rest.contains(['?', '#']) {
+            return Err("it must have neither a query nor a fragment");
+        }
+        if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
+            return Err("it must not hold a user name");
+        }
+        let is_odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\\' | '"' | '<' | '>');
+        if rest.is_empty() || rest.starts_with('/') || rest.contains(is_odd) || Url::parse(&sample).is_err() {
+            return Err("it must be an absolute address such as https://hub.example/api");
         }
         Ok(Self(text.trim_end_matches('/').to_owned()))
     }
@@ -185,6 +200,9 @@ mod tests {
         let ids = env(&[("PARTNER_IDS", "aPA, bPA")]).partner_ids().unwrap();
         assert!(ids.find("aPA").is_some() && ids.find("bPA").is_some());
         assert_eq!(ids.find("cPA"), None);
+        assert_eq!(env(&[("PARTNER_IDS", "aPA,, bPA,")]).partner_ids(), Ok(ids));
+        let error = env(&[("PARTNER_IDS", " , ")]).partner_ids().unwrap_err().to_string();
+        assert_eq!(error, "PARTNER_IDS is malformed: it names no partner id: list at least one");
     }
 
     #[test]
@@ -195,7 +213,30 @@ mod tests {
     #[test]
     fn an_address_is_absolute_and_has_no_query() {
         assert_eq!("https://hub.example/api/".parse::<BaseUrl>().unwrap().as_str(), "https://hub.example/api");
-        for bad in ["hub.example", "ftp://hub.example", "https://", "https:///x", "https://a.example/?x"] {
+        for good in ["http://[::1]:8082/x@y", "https://hub.example/{partner_id}/x", "https://{partner_id}.example"] {
+            assert_eq!(good.parse::<BaseUrl>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "hub.example",
+            "ftp://hub.example",
+            "https://",
+            "https:///x",
+            "https://a.example/?x",
+            "https://a.example?",
+            "https://a.example/#",
+            "https://a.example:99999",
+            "https://a.example:port",
+            "https://[::1",
+            "https://user@a.example",
+            "https://@a.example",
+            "https://a.example\\x",
+            "https://a.example/x y",
+            "https://a.exa\tmple",
+            "https://a.example/\u{7f}",
+            "https://a.example/{channel_id}",
+            "https://a.example/{partner_id",
+            "https://a.example/}",
+        ] {
             assert!(bad.parse::<BaseUrl>().is_err(), "{bad}");
         }
     }
