@@ -26,8 +26,6 @@ use platform::table::prefix;
 use platform::vault::KeyVault;
 use tokio::time::Instant;
 
-pub use crate::look::Wanted;
-
 /// Where the Partner API is unless `PARTNER_API_URL` says otherwise.
 const PARTNER_API_URL: &str = "https://hub.360dialog.io/api/v2";
 

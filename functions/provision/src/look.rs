@@ -17,7 +17,7 @@ use crate::{Provision, RunTime};
 
 /// Whether a key is wanted, by what is known of the channel alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// It is stored; nothing is to be done.
     Stored,
     /// The channel is gone.
@@ -30,7 +30,7 @@ pub enum Wanted {
 
 impl Wanted {
     /// Judges `channel`; an open intent of ours makes a key wanted that would otherwise count as stored.
-    pub fn of(channel: &Channel, billing: Billing, auto_provision: Switch, has_intent: bool) -> Self {
+    pub(crate) fn of(channel: &Channel, billing: Billing, auto_provision: Switch, has_intent: bool) -> Self {
         if channel.is_cancelled() {
             return Self::Cancelled;
         }
