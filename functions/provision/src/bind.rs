@@ -60,7 +60,7 @@ impl Provision {
             }
         };
         let sent_at = clock::now();
-        let mut readings = match self.hub.channels_of(&claim.partner, &access.credentials, &claim.client).await {
+        let readings = match self.hub.channels_of(&claim.partner, &access.credentials, &claim.client).await {
             Ok(readings) => readings,
             Err(why) => return Ok(trouble(claim, &why)),
         };
@@ -69,7 +69,7 @@ impl Provision {
                 Standing::NoChannel if claim.patience_is_over(clock::now()) => claim.refuse(),
                 Standing::NoChannel => {}
                 Standing::Doubtful => claim.hold(),
-                Standing::Fresh => return self.bind(claim, &mut readings, sent_at, &access.credentials).await,
+                Standing::Fresh => return self.bind(claim, readings, sent_at, &access.credentials).await,
             }
             self.tell_readings(claim, &readings, sent_at, Owner::Nobody).await?;
             return Ok(Again::Later(None));
@@ -81,7 +81,7 @@ impl Provision {
     async fn bind(
         &self,
         claim: &mut Claim,
-        readings: &mut Vec<Reading>,
+        mut readings: Vec<Reading>,
         mut sent_at: Timestamp,
         credentials: &HubCredentials,
     ) -> Result<Again, Error> {
@@ -92,10 +92,10 @@ impl Provision {
         // A channel that appeared between the read and the bind found no owner: this read finds it.
         let now = clock::now();
         if let Ok(again) = self.hub.channels_of(&claim.partner, credentials, &claim.client).await {
-            *readings = again;
+            readings = again;
             sent_at = now;
         }
-        self.grant(claim, readings, sent_at).await
+        self.grant(claim, &readings, sent_at).await
     }
 
     /// The client is the tenant's: its channels are bound, and what the claim says of them becomes facts.

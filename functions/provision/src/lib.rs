@@ -20,7 +20,9 @@ use platform::clock;
 use platform::hub_api::{CALL_TIME, HubApi, KeysPath};
 use platform::secrets::PartnerSecrets;
 use platform::settings::{BaseUrl, Environment, PartnerIds, SettingError, Switch};
-use platform::store::{Channels, Claims, Clients, Error, Facts, Mints, StoredChannel, StoredClaim, Subject, Wakes};
+use platform::store::{
+    Asked, Channels, Claims, Clients, Error, Facts, Mints, StoredChannel, StoredClaim, Subject, Wakes,
+};
 use platform::stream::{Change, Record, StoppedBefore};
 use platform::table::prefix;
 use platform::vault::KeyVault;
@@ -145,7 +147,7 @@ impl Provision {
         match record.kind() {
             prefix::CLAIM => self.confirm(StoredClaim::of_item(new)?, run_time).await,
             prefix::WAKE => match Wakes::subject(new).ok_or(Error::Malformed("a wake-up"))? {
-                (partner, Subject::Channel(channel)) => self.look_by_clock(&partner, &channel, run_time).await,
+                (partner, Subject::Channel(channel)) => self.look(&partner, &channel, Asked::ByClock, run_time).await,
                 (partner, Subject::Claim(claim)) => match self.claims.read(&partner, &claim).await? {
                     Some(stored) if stored.claim.due_at.is_some_and(|due_at| due_at <= clock::now()) => {
                         self.confirm(stored, run_time).await
@@ -157,7 +159,7 @@ impl Provision {
                 let new = StoredChannel::of_item(new)?.channel;
                 let old = record.old.as_ref().map(StoredChannel::of_item).transpose()?;
                 if look::is_worth_a_look(old.map(|old| old.channel).as_ref(), &new) {
-                    self.look_by_change(&new.partner, &new.id, run_time).await?;
+                    self.look(&new.partner, &new.id, Asked::ByChange, run_time).await?;
                 }
                 Ok(())
             }

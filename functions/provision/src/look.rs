@@ -103,27 +103,8 @@ impl End {
 }
 
 impl Provision {
-    /// Looks because the channel changed.
-    pub(crate) async fn look_by_change(
-        &self,
-        partner: &PartnerId,
-        channel: &ChannelId,
-        run_time: RunTime,
-    ) -> Result<(), Error> {
-        self.look(partner, channel, Asked::ByChange, run_time).await
-    }
-
-    /// Looks because it is due.
-    pub(crate) async fn look_by_clock(
-        &self,
-        partner: &PartnerId,
-        channel: &ChannelId,
-        run_time: RunTime,
-    ) -> Result<(), Error> {
-        self.look(partner, channel, Asked::ByClock, run_time).await
-    }
-
-    async fn look(
+    /// Looks at a channel's key, under the lease; not if it is another worker's, which then looks again.
+    pub(crate) async fn look(
         &self,
         partner: &PartnerId,
         channel: &ChannelId,

@@ -7,7 +7,6 @@
 use std::fmt;
 
 use data_encoding::HEXLOWER;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -102,8 +101,6 @@ pub struct HubEvent {
     pub quality: Option<String>,
     /// The number's messaging limit, in the hub's words.
     pub messaging_limit: Option<String>,
-    /// When the channel was created at the hub (RFC 3339); only where `data` is the channel itself.
-    pub created_at: Option<Timestamp>,
     /// The element's own bytes, exactly as received.
     pub raw: Vec<u8>,
 }
@@ -144,7 +141,6 @@ impl HubEvent {
             display_name: None,
             quality: None,
             messaging_limit: None,
-            created_at: None,
             raw: raw.to_vec(),
         }
     }
@@ -181,7 +177,6 @@ impl HubEvent {
             display_name: described(data, "phone_name"),
             quality,
             messaging_limit: text(data.get("current_limit")),
-            created_at: data.get("created_at").filter(|_| is_channel).and_then(time),
             ..self
         }
     }
@@ -247,10 +242,6 @@ fn text(value: Option<&Value>) -> Option<String> {
     };
     let fits = !text.is_empty() && text.chars().nth(TEXT_MAX).is_none();
     fits.then_some(text)
-}
-
-fn time(value: &Value) -> Option<Timestamp> {
-    value.as_str()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -329,7 +320,7 @@ mod tests {
         let event = one(
             r#"{"event":"account_violation","data":{"id":"x","channel_id":"aCH","created_at":"2026-04-09T12:00:00Z"}}"#,
         );
-        assert_eq!((event.channel, event.created_at), (id("aCH"), None));
+        assert_eq!(event.channel, id("aCH"));
     }
 
     #[test]
@@ -353,7 +344,6 @@ mod tests {
         assert_eq!(event.display_name.as_deref(), Some("Zürich"));
         assert_eq!(event.quality.as_deref(), Some("High"));
         assert_eq!(event.messaging_limit.as_deref(), Some("1000"));
-        assert_eq!(event.created_at, "2026-04-09T12:00:00Z".parse().ok());
     }
 
     #[test]
