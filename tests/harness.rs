@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use local::data::Data;
+use platform::store::StoredClaim;
 use platform::table::{Item, Table};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -279,7 +280,7 @@ impl Bundle {
         until(|| async {
             let judged = channels.read(&partner, &channel).await.map_err(|error| error.to_string())?.channel.key;
             let items = self.items().await;
-            let busy = items.iter().find(|item| item.contains_key("lease")).map(in_words);
+            let busy = items.iter().find(|item| item.contains_key("lease") || is_about_to_close(item)).map(in_words);
             match (judged, busy) {
                 (Some(_), None) => Ok(()),
                 (judged, busy) => Err(format!("{judged:?} {busy:?}")),
@@ -335,6 +336,15 @@ pub async fn until<T, F: Future<Output = Result<T, String>>>(attempt: impl Fn() 
         assert!(tokio::time::Instant::now() < deadline, "it never came; last seen: {seen}");
         tokio::time::sleep(GLANCE).await;
     }
+}
+
+/// Whether an item is a claim that is settled and only waits for the fold to be closed.
+fn is_about_to_close(item: &Item) -> bool {
+    let is_claim = item.get("pk").and_then(|pk| pk.as_s().ok()).is_some_and(|pk| pk.starts_with("CLAIM#"));
+    let stored = is_claim.then(|| StoredClaim::of_item(item).expect("a claim"));
+    stored.is_some_and(|StoredClaim { claim, .. }| {
+        claim.is_open() && !claim.settled.is_empty() && claim.unsettled().next().is_none()
+    })
 }
 
 /// An item in words that do not depend on the order of its attributes, nor on that within their maps.
