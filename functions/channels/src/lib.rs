@@ -87,6 +87,13 @@ async fn one(State(channels): State<Arc<Channels>>, request: Request) -> Result<
 }
 
 impl Channels {
+    /// Opens the connection that the first request will need.
+    pub async fn warm_up(&self) {
+        if let Some(partner) = self.settings.partner_ids.first() {
+            self.channels.knock(partner).await;
+        }
+    }
+
     async fn list(&self, request: Request) -> Result<List, Refusal> {
         let (mut parts, _) = request.into_parts();
         let partner = partner(&parts, &self.settings.partner_ids)?;

@@ -17,14 +17,15 @@ use onboarding::channel::Channel;
 use onboarding::fact::{Fact, Said, Source};
 use onboarding::secret::HubAccess;
 use platform::clock;
-use platform::hub_api::{CALL_TIME, HubApi, KeysPath};
-use platform::secrets::PartnerSecrets;
+use platform::event_bus::EventBus;
+use platform::hub_api::{CALL_TIME, HubApi, KeysPath, NoTls};
+use platform::secrets::{PartnerSecrets, SecretSource};
 use platform::settings::{BaseUrl, Environment, PartnerIds, SettingError, Switch};
 use platform::store::{
     Asked, Channels, Claims, Clients, Error, Facts, Mints, StoredChannel, StoredClaim, Subject, Wakes,
 };
 use platform::stream::{Change, Record, StoppedBefore};
-use platform::table::prefix;
+use platform::table::{Table, prefix};
 use platform::vault::KeyVault;
 use tokio::time::Instant;
 
@@ -57,7 +58,7 @@ impl Settings {
             partner_ids: env.partner_ids()?,
             partner_api_url: partner_api_url.map_err(|why| SettingError::malformed("PARTNER_API_URL", why))?,
             keys_path: env.optional("HUB_API_KEYS_PATH")?.unwrap_or_default(),
-            channel_secret_prefix: env.text("CHANNEL_SECRET_PREFIX").unwrap_or("360dialog/channels/").to_owned(),
+            channel_secret_prefix: env.secret_prefix("CHANNEL_SECRET_PREFIX", "360dialog/channels/")?,
             auto_provision: env.optional("AUTO_PROVISION")?.unwrap_or(Switch::On),
         })
     }
@@ -82,6 +83,8 @@ pub struct Provision {
     pub secrets: PartnerSecrets<HubAccess>,
     /// Where keys are kept.
     pub vault: Arc<dyn KeyVault>,
+    /// Where the partner's application is told.
+    pub bus: Arc<dyn EventBus>,
     /// The Partner API.
     pub hub: HubApi,
 }
@@ -98,6 +101,11 @@ impl RunTime {
         Self { until }
     }
 
+    /// Whether so little is left that no other record should be begun.
+    fn is_over(self) -> bool {
+        self.until.saturating_duration_since(Instant::now()) < retry::AFTER_A_CALL
+    }
+
     /// Whether a call of the hub, and what follows it, still fits.
     fn allows_a_call(self) -> bool {
         self.until.saturating_duration_since(Instant::now()) > CALL_TIME + retry::AFTER_A_CALL
@@ -105,6 +113,45 @@ impl RunTime {
 }
 
 impl Provision {
+    /// Opens the connections and reads the secrets that the first request will need.
+    pub async fn warm_up(&self) {
+        let partners = &self.settings.partner_ids;
+        let knock = async {
+            if let Some(partner) = partners.first() {
+                self.channels.knock(partner).await;
+            }
+        };
+        tokio::join!(self.secrets.warm_up(partners), knock);
+    }
+
+    /// Puts it together from the places where things are kept.
+    pub fn new(
+        settings: Settings,
+        table: Table,
+        secrets: Arc<dyn SecretSource>,
+        vault: Arc<dyn KeyVault>,
+        bus: Arc<dyn EventBus>,
+    ) -> Result<Self, NoTls> {
+        Ok(Self {
+            facts: Facts::new(table.clone()),
+            channels: Channels::new(table.clone()),
+            claims: Claims::new(table.clone()),
+            clients: Clients::new(table.clone()),
+            mints: Mints::new(table),
+            secrets: PartnerSecrets::new(secrets),
+            vault,
+            bus,
+            hub: HubApi::new(settings.partner_api_url.clone(), settings.keys_path.clone())?,
+            settings,
+        })
+    }
+
+    /// Handles a batch of either mapping: the kinds of records that they take are different ones.
+    pub async fn handle(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
+        self.fold(records).await?;
+        self.act(records, run_time).await
+    }
+
     /// The mapping **fold**: inserted facts.
     pub fn folds(record: &Record) -> bool {
         record.change == Change::Inserted && matches!(record.kind(), prefix::FACT | prefix::RAW)
@@ -130,6 +177,10 @@ impl Provision {
     /// passed, and trouble with the hub ends in a time to look again.
     pub async fn act(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
         for record in records.iter().filter(|record| Self::acts_on(record)) {
+            // What is not begun comes again by itself; what is cut off would come again as a whole batch.
+            if run_time.is_over() {
+                return Err(StoppedBefore(record.sequence.clone()));
+            }
             match self.act_on(record, run_time).await {
                 Ok(()) => {}
                 Err(Error::Malformed(what)) => dead(record, what),

@@ -131,6 +131,17 @@ struct HandedIn {
 }
 
 impl Redirect {
+    /// Opens the connections and reads the secrets that the first request will need.
+    pub async fn warm_up(&self) {
+        let partners = &self.settings.partner_ids;
+        let knock = async {
+            if let Some(partner) = partners.first() {
+                self.claims.knock(partner).await;
+            }
+        };
+        tokio::join!(self.secrets.warm_up(partners), knock);
+    }
+
     /// A browser came back from the hub.
     async fn come_back(&self, parts: &mut Parts, reader: Reader) -> Result<Response, Refusal> {
         let partner = partner(parts, &self.settings.partner_ids)?;

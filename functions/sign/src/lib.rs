@@ -121,6 +121,17 @@ async fn answer(State(sign): State<Arc<Sign>>, request: Request) -> Result<Json<
 }
 
 impl Sign {
+    /// Opens the connections and reads the secrets that the first request will need.
+    pub async fn warm_up(&self) {
+        let partners = &self.settings.partner_ids;
+        let knock = async {
+            if let Some(partner) = partners.first() {
+                self.seconds.knock(partner).await;
+            }
+        };
+        tokio::join!(self.secrets.warm_up(partners), knock);
+    }
+
     async fn sign(&self, request: Request) -> Result<Signed, Refusal> {
         let (mut parts, _) = request.into_parts();
         let partner = partner(&parts, &self.settings.partner_ids)?;

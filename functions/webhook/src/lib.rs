@@ -68,6 +68,17 @@ async fn answer(State(webhook): State<Arc<Webhook>>, request: Request) -> Result
 }
 
 impl Webhook {
+    /// Opens the connections and reads the secrets that the first request will need.
+    pub async fn warm_up(&self) {
+        let partners = &self.settings.partner_ids;
+        let knock = async {
+            if let Some(partner) = partners.first() {
+                self.facts.knock(partner).await;
+            }
+        };
+        tokio::join!(self.secrets.warm_up(partners), knock);
+    }
+
     async fn take(&self, request: Request) -> Result<(), Refusal> {
         let (parts, body) = request.into_parts();
         let partner = partner(&parts, &self.settings.partner_ids)?;

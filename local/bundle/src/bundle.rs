@@ -12,11 +12,12 @@ use hub::RunningHub;
 use onboarding::problem::Problem;
 use onboarding::secret::Secret;
 use platform::clock;
+use platform::event_bus::{EventBus, NoBus};
 use platform::http::Refusal;
-use platform::hub_api::HubApi;
+use platform::hub_api::NoTls;
 use platform::secrets::PartnerSecrets;
 use platform::settings::{Environment, SettingError};
-use platform::store::{Channels, Claims, Clients, Facts, Mints, Seconds, Wakes};
+use platform::store::{Channels, Claims, Facts, Seconds, Wakes};
 use platform::table::Table;
 use provision::{Provision, RunTime};
 use reconcile::Reconcile;
@@ -30,6 +31,7 @@ use crate::cors;
 use crate::data::Data;
 use crate::demo::Demo;
 use crate::embedded::{Embedded, EmbeddedError, announce};
+use crate::event_file::FileBus;
 use crate::follower::{Follower, StreamError};
 use crate::jwt::{Guarded, Jwt};
 use crate::secrets_file::{SecretsFile, SecretsFileError};
@@ -88,8 +90,8 @@ pub enum StartError {
     #[error(transparent)]
     Stream(#[from] StreamError),
     /// No HTTP client can be made.
-    #[error("no TLS can be set up: {0}")]
-    Client(String),
+    #[error(transparent)]
+    Client(#[from] NoTls),
 }
 
 /// A running bundle.
@@ -135,7 +137,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let table = Table::at_endpoint(embedded.endpoint(), environment.text("TABLE_NAME").unwrap_or(TABLE));
     table.create().await.map_err(EmbeddedError::from)?;
     let source = Arc::new(secrets);
-    let parts = Parts { environment, table, source, jwt, vault: Arc::new(FileVault::at(data.vault())) };
+    let (vault, bus) = (Arc::new(FileVault::at(data.vault())), bus(&environment, &data));
+    let parts = Parts { environment, table, source, jwt, vault, bus };
     let (router, provision, reconcile) = (parts.router()?, parts.provision()?, parts.reconcile()?);
     let router = match running_hub {
         Some(_) => router.layer(from_fn(crate::demo::name_origin)).merge(parts.demo()?),
@@ -230,12 +233,18 @@ pub fn jwt_secret(environment: &Environment, secrets: &SecretsFile) -> Result<Se
     secrets.demo_jwt_secret()?.ok_or_else(|| SettingError::missing("JWT_HS256_SECRET", expected).into())
 }
 
+/// Where the partner's application is told: a file, or nobody if `EVENT_BUS_NAME` is set and empty.
+fn bus(environment: &Environment, data: &Data) -> Arc<dyn EventBus> {
+    if environment.is_empty("EVENT_BUS_NAME") { Arc::new(NoBus) } else { Arc::new(FileBus::at(data.events())) }
+}
+
 /// What the functions are put together from.
 struct Parts {
     environment: Environment,
     table: Table,
     source: Arc<SecretsFile>,
     vault: Arc<FileVault>,
+    bus: Arc<dyn EventBus>,
     jwt: Jwt,
 }
 
@@ -276,19 +285,8 @@ impl Parts {
 
     fn provision(&self) -> Result<Provision, StartError> {
         let settings = provision::Settings::from_env(&self.environment)?;
-        let hub = HubApi::new(settings.partner_api_url.clone(), settings.keys_path.clone());
-        let table = || self.table.clone();
-        Ok(Provision {
-            settings,
-            facts: Facts::new(table()),
-            channels: Channels::new(table()),
-            claims: Claims::new(table()),
-            clients: Clients::new(table()),
-            mints: Mints::new(table()),
-            secrets: PartnerSecrets::new(self.source.clone()),
-            vault: self.vault.clone(),
-            hub: hub.map_err(|error| StartError::Client(error.to_string()))?,
-        })
+        let (table, vault, bus) = (self.table.clone(), self.vault.clone(), self.bus.clone());
+        Ok(Provision::new(settings, table, self.source.clone(), vault, bus)?)
     }
 
     fn reconcile(&self) -> Result<Reconcile, StartError> {

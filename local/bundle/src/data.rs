@@ -56,6 +56,11 @@ impl Data {
         self.0.join("vault.json")
     }
 
+    /// `events.ndjson`, what the partner's application is told.
+    pub fn events(&self) -> PathBuf {
+        self.0.join("events.ndjson")
+    }
+
     /// `hub.json`, the simulated hub's state.
     pub fn hub(&self) -> PathBuf {
         self.0.join("hub.json")
@@ -86,6 +91,14 @@ pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Makes an empty file that only its owner may read, unless it is there.
 pub fn touch_private(path: &Path) -> io::Result<()> {
     open_private(path).map(drop)
+}
+
+/// Appends to a file that only its owner may read.
+pub fn append_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).mode(PRIVATE).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(PRIVATE))?;
+    file.write_all(content)?;
+    file.sync_all()
 }
 
 fn open_private(path: &Path) -> io::Result<File> {

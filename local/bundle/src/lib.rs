@@ -6,6 +6,7 @@ pub mod data;
 pub mod embedded;
 pub mod secrets_file;
 pub mod vault_file;
+pub mod event_file;
 pub mod jwt;
 pub mod cors;
 pub mod demo;

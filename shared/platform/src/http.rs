@@ -76,6 +76,8 @@ fn served_in<'a>(path: &str, served: &'a PartnerIds) -> Option<&'a PartnerId> {
 pub enum Caller {
     /// The bearer of a valid JWT with these claims.
     Jwt(Map<String, Value>),
+    /// A caller with AWS credentials: the partner's own backend, which speaks for any tenant it names.
+    Iam,
 }
 
 /// The gateway's own domain name, as the gateway says it; never the `Host` header.
@@ -84,23 +86,36 @@ pub struct GatewayDomain(pub String);
 
 /// The tenant on whose behalf the request is made.
 ///
-/// 401 without a caller, 403 if the claim `tenant_claim` is not a text of 1–128 characters, 400 if `tenant` is given
-/// in the query: a bearer cannot choose.
+/// 401 without a caller. With a JWT: 403 if the claim `tenant_claim` is not a text of 1–128 characters, 400 if `tenant` is
+/// given in the query, since a bearer cannot choose. With IAM: 400 unless `tenant` is given once, 1–128 characters.
 pub async fn tenant(parts: &mut Parts, tenant_claim: &str) -> Result<Tenant, Refusal> {
-    let Some(Caller::Jwt(claims)) = parts.extensions.get::<Caller>() else {
+    let Some(caller) = parts.extensions.get::<Caller>().cloned() else {
         return Err(Problem::unauthorized("Send your token as Authorization: Bearer.").into());
     };
-    let tenant = claims.get(tenant_claim).and_then(Value::as_str).and_then(|tenant| tenant.parse().ok());
     let query: Query<Vec<(String, String)>> = parts.extract().await.map_err(|_| {
         Problem::bad_request("The query cannot be read. Encode it as application/x-www-form-urlencoded.")
     })?;
-    let tenant = tenant.ok_or_else(|| {
-        Problem::forbidden(format!("Your token must name the tenant in the claim {tenant_claim}, 1 to 128 characters."))
-    })?;
-    if query.iter().any(|(name, _)| name == "tenant") {
-        return Err(Problem::bad_request("Leave out tenant: your token says it.").into());
+    let named: Vec<&str> =
+        query.iter().filter(|(name, _)| name == "tenant").map(|(_, tenant)| tenant.as_str()).collect();
+    match caller {
+        Caller::Jwt(claims) => {
+            let tenant = claims.get(tenant_claim).and_then(Value::as_str).and_then(|tenant| tenant.parse().ok());
+            let tenant = tenant.ok_or_else(|| {
+                let detail =
+                    format!("Your token must name the tenant in the claim {tenant_claim}, 1 to 128 characters.");
+                Problem::forbidden(detail)
+            })?;
+            if !named.is_empty() {
+                return Err(Problem::bad_request("Leave out tenant: your token says it.").into());
+            }
+            Ok(tenant)
+        }
+        Caller::Iam => {
+            let tenant = if let [tenant] = named.as_slice() { tenant.parse().ok() } else { None };
+            let detail = "Say once for which of your tenants you ask: ?tenant=, 1 to 128 characters.";
+            Ok(tenant.ok_or_else(|| Problem::bad_request(detail))?)
+        }
     }
-    Ok(tenant)
 }
 
 /// What all routes of a function share: `no-store`, refusals for other methods, one log line per request.
@@ -153,6 +168,20 @@ mod tests {
         assert_eq!(tenant_of("/x/sign", None).await, Err(401));
         for bad in [serde_json::json!({}), serde_json::json!({"sub": ""}), serde_json::json!({"sub": 7})] {
             assert_eq!(tenant_of("/x/sign", Some(bad)).await, Err(403));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_backend_with_iam_names_the_tenant_itself() {
+        let tenant_of = async |uri: &str| {
+            let (mut parts, ()) = http::Request::get(uri).body(()).unwrap().into_parts();
+            parts.extensions.insert(Caller::Iam);
+            tenant(&mut parts, "sub").await.map_err(|Refusal(problem)| problem.status)
+        };
+        assert_eq!(tenant_of("/x/sign?tenant=a%20b").await.unwrap().as_str(), "a b");
+        for bad in ["/x/sign", "/x/sign?tenant=", "/x/sign?tenant=a&tenant=a", &format!("/?tenant={}", "x".repeat(129))]
+        {
+            assert_eq!(tenant_of(bad).await, Err(400), "{bad}");
         }
     }
 

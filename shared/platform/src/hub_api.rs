@@ -123,14 +123,20 @@ pub struct HubApi {
     keys_path: KeysPath,
 }
 
+/// No HTTP client can be made, since no TLS can be set up.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no TLS can be set up")]
+pub struct NoTls;
+
 impl HubApi {
     /// The API at `base` (`https://hub.360dialog.io/api/v2`); fails if no TLS can be set up.
-    pub fn new(base: BaseUrl, keys_path: KeysPath) -> Result<Self, reqwest::Error> {
+    pub fn new(base: BaseUrl, keys_path: KeysPath) -> Result<Self, NoTls> {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIME)
             .timeout(CALL_TIME)
             .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+            .build()
+            .map_err(|_| NoTls)?;
         Ok(Self { http, base, keys_path })
     }
 

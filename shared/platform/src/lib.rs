@@ -4,10 +4,15 @@
 
 pub mod settings;
 pub mod clock;
+pub mod metric;
+mod sdk_error;
 pub mod table;
 pub mod store;
 pub mod stream;
 pub mod secrets;
 pub mod vault;
 pub mod hub_api;
+pub mod event_bus;
 pub mod http;
+pub mod aws;
+pub mod lambda;

@@ -9,7 +9,10 @@ use async_trait::async_trait;
 use onboarding::id::PartnerId;
 use onboarding::secret::{HubAccess, Secret, SecretError, SigningSecrets};
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
+
+use crate::settings::PartnerIds;
 
 /// How long a secret that was read is used.
 const KEPT: Duration = Duration::from_secs(300);
@@ -112,6 +115,24 @@ impl<T: PartnerSecret> PartnerSecrets<T> {
                 Ok(known_secret)
             }
         }
+    }
+
+    /// Reads the secrets of all `partners` before the first request needs them; one that cannot be read now is tried
+    /// again when it is needed.
+    pub async fn warm_up(&self, partners: &PartnerIds)
+    where
+        T: 'static,
+    {
+        let mut reads = JoinSet::new();
+        for partner in partners.iter() {
+            let (secrets, partner) = (self.clone(), partner.clone());
+            reads.spawn(async move {
+                if let Err(error) = secrets.of(&partner).await {
+                    tracing::error!(%error, %partner, "the partner secret failed");
+                }
+            });
+        }
+        reads.join_all().await;
     }
 
     async fn slot(&self, partner: &PartnerId) -> Slot<T> {

@@ -7,6 +7,10 @@ use std::str::FromStr;
 use onboarding::id::PartnerId;
 use url::Url;
 
+/// The longest prefix of a secret's name: with two ids and a slash behind it, a name fits into the 512 characters of
+/// [CreateSecret](https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html).
+const LONGEST_PREFIX: usize = 256;
+
 /// A setting that is missing or malformed; says which one and what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
@@ -66,6 +70,11 @@ impl Environment {
         self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
+    /// Whether a variable is there and empty: where there is a default, that means none.
+    pub fn is_empty(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|value| value.trim().is_empty())
+    }
+
     /// A variable that must be there.
     pub fn required<T: FromStr<Err: ToString>>(&self, name: &str, expected: &str) -> Result<T, SettingError> {
         self.optional(name)?.ok_or_else(|| SettingError::missing(name, expected))
@@ -76,6 +85,17 @@ impl Environment {
         self.text(name)
             .map(|text| text.parse().map_err(|why: T::Err| SettingError::malformed(name, why.to_string())))
             .transpose()
+    }
+
+    /// The prefix `name` of secrets' names, `default` if it is not given; Secrets Manager allows `A-Za-z0-9/_+=.@-`.
+    pub fn secret_prefix(&self, name: &str, default: &str) -> Result<String, SettingError> {
+        let prefix = self.text(name).unwrap_or(default);
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c);
+        if prefix.len() > LONGEST_PREFIX || !prefix.chars().all(is_allowed) {
+            let why = format!("it must be at most {LONGEST_PREFIX} characters of A-Z a-z 0-9 / _ + = . @ -");
+            return Err(SettingError::malformed(name, why));
+        }
+        Ok(prefix.to_owned())
     }
 
     /// `PARTNER_IDS`, the hubs this deployment serves.
@@ -98,6 +118,11 @@ impl PartnerIds {
     /// The served id that `text` is.
     pub fn find(&self, text: &str) -> Option<&PartnerId> {
         self.0.iter().find(|id| id.as_str() == text)
+    }
+
+    /// One of them; there always is one.
+    pub fn first(&self) -> Option<&PartnerId> {
+        self.0.first()
     }
 
     /// All of them.
@@ -208,6 +233,16 @@ mod tests {
     #[test]
     fn an_empty_setting_counts_as_absent() {
         assert_eq!(env(&[("AUTO_PROVISION", " ")]).optional::<Switch>("AUTO_PROVISION").unwrap(), None);
+    }
+
+    #[test]
+    fn a_prefix_of_secrets_is_one_that_secrets_manager_takes() {
+        let prefix = |value| env(&[("X_PREFIX", value)]).secret_prefix("X_PREFIX", "a/b/");
+        assert_eq!(prefix("").unwrap(), "a/b/");
+        assert_eq!(prefix("team-1/360dialog.channels/").unwrap(), "team-1/360dialog.channels/");
+        for bad in ["a b/", "a#/", "ä/", "x".repeat(257).as_str()] {
+            assert!(prefix(bad).unwrap_err().to_string().starts_with("X_PREFIX is malformed"), "{bad}");
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ use aws_sdk_dynamodb::types::{
 use onboarding::claim::ClaimId;
 use onboarding::id::{ChannelId, ClientId, PartnerId, Tenant};
 
+use crate::sdk_error::words;
+
 /// An item as DynamoDB has it.
 pub type Item = HashMap<String, AttributeValue>;
 
@@ -144,14 +146,7 @@ pub enum StoreError {
 
 impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for StoreError {
     fn from(error: SdkError<E, R>) -> Self {
-        let what = match &error {
-            SdkError::ConstructionFailure(_) => "the request could not be built",
-            SdkError::TimeoutError(_) => "no answer in time",
-            SdkError::DispatchFailure(_) => "not reached",
-            SdkError::ResponseError(_) => "the answer could not be read",
-            _ => error.code().unwrap_or("an unknown error"),
-        };
-        Self::Unavailable(what.to_owned())
+        Self::Unavailable(words(&error).to_owned())
     }
 }
 

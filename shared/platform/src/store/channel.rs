@@ -61,6 +61,11 @@ impl Channels {
         Self(table)
     }
 
+    /// Opens the connection with a read of nothing.
+    pub async fn knock(&self, partner: &PartnerId) {
+        let _nothing = self.0.read(format!("{}#{partner}#{ALONE}", table::prefix::CHANNEL), ALONE).await;
+    }
+
     /// Reads a channel; one about which nothing was ever said is unknown, not missing.
     pub async fn read(&self, partner: &PartnerId, channel: &ChannelId) -> Result<StoredChannel, StoreError> {
         match self.0.read(table::channel(partner, channel), ALONE).await? {

@@ -45,6 +45,11 @@ impl Claims {
         Self(table)
     }
 
+    /// Opens the connection, as [`super::Seconds::knock`] does.
+    pub async fn knock(&self, partner: &PartnerId) {
+        self.0.knock(format!("{}#{partner}#{ALONE}", table::prefix::CLAIM)).await;
+    }
+
     /// Records a claim once; one put.
     pub async fn make(&self, claim: &Claim) -> Result<Made, StoreError> {
         match self.0.put_once(item(claim, 1)?).await? {

@@ -8,7 +8,7 @@ use onboarding::hub_event::HubEvent;
 use onboarding::id::{ChannelId, PartnerId};
 
 use super::{VALUE, Written, keyed, millis, number, text, to_value, value_of};
-use crate::table::{self, EXPIRES_AT, Item, PK, StoreError, Table};
+use crate::table::{self, ALONE, EXPIRES_AT, Item, PK, StoreError, Table};
 
 /// The attribute that keeps an event's own bytes.
 const BODY: &str = "body";
@@ -41,6 +41,11 @@ impl Facts {
     /// The facts of `table`.
     pub fn new(table: Table) -> Self {
         Self(table)
+    }
+
+    /// Opens the connection, as [`super::Seconds::knock`] does.
+    pub async fn knock(&self, partner: &PartnerId) {
+        self.0.knock(table::raw(partner, ALONE)).await;
     }
 
     /// Appends a fact; `false` if it was there already.

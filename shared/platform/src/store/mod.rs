@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::table::{Item, PK, SK, StoreError, Table};
+use crate::table::{ALONE, Item, PK, SK, StoreError, Table};
 
 pub use crate::table::StoreError as Error;
 
@@ -81,6 +81,12 @@ impl Table {
         Ok(got.key(PK, text(pk)).key(SK, text(sk)).send().await?.item)
     }
 
+    /// Opens the connection with a put that cannot succeed: it takes no right that the function lacks, and leaves nothing.
+    async fn knock(&self, pk: String) {
+        let put = self.client.put_item().table_name(&*self.name).set_item(Some(keyed(pk, ALONE)));
+        let _refused = put.condition_expression("attribute_exists(pk) AND attribute_not_exists(pk)").send().await;
+    }
+
     /// Puts an item unless one with its key is there.
     async fn put_once(&self, item: Item) -> Result<Written<()>, StoreError> {
         let put = self
@@ -129,7 +135,7 @@ impl Update {
             .update_item()
             .table_name(&*table.name)
             .key(PK, text(self.pk))
-            .key(SK, text(crate::table::ALONE))
+            .key(SK, text(ALONE))
             .update_expression(&*self.sets)
             .condition_expression(self.condition)
             .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew)

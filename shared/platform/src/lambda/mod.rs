@@ -1,0 +1,66 @@
+//! Runs a function on AWS Lambda: its start, its log lines, its figures, and what the gateway says of a request.
+
+mod emf;
+mod gateway;
+mod records;
+
+pub use gateway::serve;
+pub use records::{Batch, consume};
+
+use std::future::Future;
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde::de::IgnoredAny;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, filter};
+
+use crate::aws::Aws;
+use crate::metric;
+use crate::settings::Environment;
+
+/// Why a function does not start or does not go on.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Starts a function: log lines first, so that a setting that is missing is said in one of them.
+pub async fn start<F: Future<Output = Result<(), Error>>>(run: impl FnOnce(Aws) -> F) -> ExitCode {
+    log();
+    let aws = Aws::load(Environment::of_process()).await;
+    // A future of its own on the heap: nested in `main`'s, its type is deeper than the compiler looks.
+    let run: Pin<Box<dyn Future<Output = _>>> = Box::pin(run(aws));
+    match run.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            tracing::error!(%why, "the function does not start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does `work` at every tick of a schedule until Lambda ends the process; an error is the function's, and counted.
+pub async fn tick<T, E, F>(work: impl Fn() -> F) -> Result<(), Error>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<Error>,
+{
+    let work = &work;
+    lambda_runtime::run(service_fn(move |_: LambdaEvent<IgnoredAny>| async move {
+        work().await.map(|_| ()).map_err(|error| {
+            let error: Error = error.into();
+            tracing::error!(%error, "the tick failed");
+            error
+        })
+    }))
+    .await
+}
+
+/// JSON lines with `level` and an RFC 3339 `timestamp`, as Lambda's log filter reads them; figures in a form of their own.
+fn log() {
+    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_filter(level);
+    let lines = lines.with_filter(filter::filter_fn(|event| event.target() != metric::TARGET));
+    tracing_subscriber::registry().with(lines).with(emf::Figures::new()).init();
+}

@@ -1,0 +1,108 @@
+//! Batches of the table's stream, with the partial answer that makes what failed come again.
+
+use std::future::Future;
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde::{Deserialize, Serialize};
+use serde_dynamo::Item as AnyItem;
+use serde_json::Value;
+use tokio::time::{Duration, Instant};
+
+use crate::lambda::Error;
+use crate::stream::{Change, Record, StoppedBefore};
+use crate::table::Item;
+
+/// One batch, and how long the function may work on it.
+pub struct Batch {
+    /// The records that could be read.
+    pub records: Vec<Record>,
+    /// When Lambda ends the run.
+    pub until: Instant,
+}
+
+/// Hands every batch to `handle` until Lambda ends the process; what it stopped before comes again.
+///
+/// A record that is none of DynamoDB's is logged and passed.
+pub async fn consume<F>(handle: impl Fn(Batch) -> F) -> Result<(), Error>
+where
+    F: Future<Output = Result<(), StoppedBefore>>,
+{
+    let handle = &handle;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
+        let until = Instant::now() + left(event.context.deadline);
+        let records = event.payload.records.into_iter().filter_map(read).collect();
+        let failed = match handle(Batch { records, until }).await {
+            Ok(()) => Vec::new(),
+            Err(StoppedBefore(item_identifier)) => vec![Failure { item_identifier }],
+        };
+        Ok::<_, Error>(Answer { batch_item_failures: failed })
+    }))
+    .await
+}
+
+/// The time until `deadline`, ms since 1970.
+fn left(deadline: u64) -> Duration {
+    let now = u64::try_from(crate::clock::now().as_millisecond()).unwrap_or_default();
+    Duration::from_millis(deadline.saturating_sub(now))
+}
+
+/// The event of a DynamoDB stream.
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "Records")]
+    records: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StreamEntry {
+    event_name: String,
+    dynamodb: StreamData,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StreamData {
+    sequence_number: String,
+    keys: AnyItem,
+    new_image: Option<AnyItem>,
+    old_image: Option<AnyItem>,
+}
+
+/// What Lambda reads of the answer: [`ReportBatchItemFailures`][1].
+///
+/// [1]: https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    batch_item_failures: Vec<Failure>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure {
+    item_identifier: String,
+}
+
+fn read(entry: Value) -> Option<Record> {
+    let entry: StreamEntry = match serde_json::from_value(entry) {
+        Ok(entry) => entry,
+        Err(_) => {
+            tracing::error!("a record was passed: it is none of a DynamoDB stream");
+            return None;
+        }
+    };
+    let change = match entry.event_name.as_str() {
+        "INSERT" => Change::Inserted,
+        "MODIFY" => Change::Modified,
+        _ => Change::Removed,
+    };
+    let StreamData { sequence_number, keys, new_image, old_image } = entry.dynamodb;
+    Some(Record {
+        sequence: sequence_number,
+        change,
+        keys: keys.into(),
+        new: new_image.map(Item::from),
+        old: old_image.map(Item::from),
+    })
+}
