@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::de::IgnoredAny;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -61,6 +62,13 @@ where
 fn log() {
     let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_filter(level);
-    let lines = lines.with_filter(filter::filter_fn(|event| event.target() != metric::TARGET));
+    let lines = lines.with_filter(filter::filter_fn(is_a_line));
     tracing_subscriber::registry().with(lines).with(emf::Figures::new()).init();
+}
+
+/// Whether an event may become a line of the log: no figure, and not what the runtime tells at the most talkative level
+/// whatever `RUST_LOG` says, whole events with their tokens and signatures.
+fn is_a_line(event: &Metadata<'_>) -> bool {
+    let is_of_runtime = event.target().starts_with("lambda_runtime");
+    event.target() != metric::TARGET && !(is_of_runtime && *event.level() == Level::TRACE)
 }
