@@ -241,6 +241,13 @@ impl Bundle {
         serde_json::from_str(text).ok()
     }
 
+    /// What the partner's application was told so far: `source`, `detail-type`, `detail`.
+    pub async fn events(&self) -> Vec<Value> {
+        let lines = std::fs::read_to_string(self.data().join("events.ndjson")).unwrap_or_default();
+        let whole = lines.lines().filter(|_| lines.ends_with('\n'));
+        whole.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
     /// Whether a message can be sent with the key that the vault keeps: the hub's own word.
     pub async fn can_send(&self, partner: &str, channel: &str) -> bool {
         let key = self.vault_key(partner, channel).expect("a key");

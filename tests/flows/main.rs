@@ -2,6 +2,7 @@
 
 mod demo;
 mod doors;
+mod events;
 mod gateway;
 mod hub_answers;
 mod in_between;

@@ -11,7 +11,7 @@ mod wake;
 pub use channel::{Channels, Saved, StoredChannel, TenantRow};
 pub use claim::{Claims, Made, StoredClaim};
 pub use client::{Bound, Clients};
-pub use fact::{Facts, StoredFact};
+pub use fact::{Facts, RawEvent, StoredFact};
 pub use mint::{Asked, Intent, Leased, Mint, Mints, NextLook};
 pub use second::{Seconds, Taken};
 pub use wake::{Due, Subject, Wakes};
