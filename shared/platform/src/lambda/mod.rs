@@ -62,5 +62,7 @@ fn log() {
     let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_filter(level);
     let lines = lines.with_filter(filter::filter_fn(|event| event.target() != metric::TARGET));
-    tracing_subscriber::registry().with(lines).with(emf::Figures::new()).init();
+    let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+    let figures = emf::Figures::of(function, emf::print);
+    tracing_subscriber::registry().with(lines).with(figures).init();
 }
