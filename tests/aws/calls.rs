@@ -1,0 +1,212 @@
+//! What the functions ask of AWS: every call is written down, and any of them can be made to go wrong.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+
+use super::forward;
+use super::process::Processes;
+
+/// A service of AWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// DynamoDB.
+    DynamoDb,
+    /// DynamoDB's streams, which only the harness reads.
+    Streams,
+    /// Secrets Manager.
+    SecretsManager,
+    /// EventBridge.
+    EventBridge,
+}
+
+impl Service {
+    /// Service and action in a header `X-Amz-Target`.
+    pub(super) fn of_target(target: &str) -> Option<(Self, &str)> {
+        let (name, action) = target.split_once('.')?;
+        Some((
+            match name {
+                "DynamoDB_20120810" => Self::DynamoDb,
+                "DynamoDBStreams_20120810" => Self::Streams,
+                "secretsmanager" => Self::SecretsManager,
+                "AWSEvents" => Self::EventBridge,
+                _ => return None,
+            },
+            action,
+        ))
+    }
+}
+
+/// One call, also one that the SDK made again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The process that made it; `local` is the harness itself.
+    pub process: String,
+    /// The function that runs there.
+    pub function: String,
+    /// The service.
+    pub service: Service,
+    /// What was asked, such as `PutItem`.
+    pub action: String,
+    /// Whether it was made to go wrong.
+    pub was_hurt: bool,
+}
+
+/// How a call goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// It is throttled, and not done.
+    Throttle,
+    /// 500, and it is not done.
+    Fail,
+    /// No answer, and it is not done.
+    Silence,
+    /// It is done, and no answer comes.
+    LoseAnswer,
+    /// The process that made it is killed (SIGKILL) before it is done.
+    KillBefore,
+    /// The process that made it is killed (SIGKILL) once it is done.
+    KillAfter,
+}
+
+/// Calls that go wrong.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    function: String,
+    service: Option<Service>,
+    action: Option<String>,
+    pass: usize,
+    times: usize,
+    harm: Harm,
+    /// How many calls it fitted so far.
+    seen: usize,
+}
+
+impl Fault {
+    /// Every call of `function` from now on.
+    pub fn of(function: &str, harm: Harm) -> Self {
+        Self { function: function.to_owned(), service: None, action: None, pass: 0, times: usize::MAX, harm, seen: 0 }
+    }
+
+    /// Only those of one service.
+    #[must_use]
+    pub fn at(self, service: Service) -> Self {
+        Self { service: Some(service), ..self }
+    }
+
+    /// Only those that ask for `action`.
+    #[must_use]
+    pub fn asking(self, action: &str) -> Self {
+        Self { action: Some(action.to_owned()), ..self }
+    }
+
+    /// Only the `n`th of them, counted from 1.
+    #[must_use]
+    pub fn only_the(self, n: usize) -> Self {
+        Self { pass: n.saturating_sub(1), times: 1, ..self }
+    }
+
+    /// Only the first `n` of them.
+    #[must_use]
+    pub fn the_first(self, n: usize) -> Self {
+        Self { pass: 0, times: n, ..self }
+    }
+
+    /// Whether it fits a call, and if so whether that one is to be hurt.
+    fn hurts(&mut self, call: &Call) -> bool {
+        let fits = self.function == call.function
+            && self.service.is_none_or(|service| service == call.service)
+            && self.action.as_ref().is_none_or(|action| *action == call.action);
+        if !fits {
+            return false;
+        }
+        self.seen += 1;
+        self.seen > self.pass && self.seen - self.pass <= self.times
+    }
+}
+
+#[derive(Default)]
+struct State {
+    calls: Vec<Call>,
+    events: Vec<Value>,
+    faults: Vec<Fault>,
+}
+
+/// The place between the functions and AWS.
+#[derive(Clone)]
+pub struct Calls {
+    state: Arc<Mutex<State>>,
+    /// Where the functions find AWS.
+    pub url: String,
+}
+
+impl Calls {
+    /// Starts it in front of `place`.
+    pub(super) async fn start(place: forward::Place, processes: Processes) -> Self {
+        let state: Arc<Mutex<State>> = Arc::default();
+        let recorder = Self { state: state.clone(), url: String::new() };
+        let url = forward::serve(place, processes, recorder).await;
+        Self { state, url }
+    }
+
+    /// From now on calls go wrong as `fault` says, besides what was said before.
+    pub fn hurt(&self, fault: Fault) {
+        self.state().faults.push(fault);
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn heal(&self) {
+        self.state().faults.clear();
+    }
+
+    /// Forgets all calls so far.
+    pub fn forget(&self) {
+        self.state().calls.clear();
+    }
+
+    /// All calls that functions made since they were last forgotten.
+    pub fn made(&self) -> Vec<Call> {
+        self.state().calls.iter().filter(|call| call.function != HARNESS).cloned().collect()
+    }
+
+    /// The calls that `function` made, as texts: `DynamoDb PutItem`.
+    pub fn of(&self, function: &str) -> Vec<String> {
+        let made = self.made().into_iter().filter(|call| call.function == function);
+        made.map(|call| format!("{:?} {}", call.service, call.action)).collect()
+    }
+
+    /// How many calls were made to go wrong since they were last forgotten.
+    pub fn hurt_so_far(&self) -> usize {
+        self.state().calls.iter().filter(|call| call.was_hurt).count()
+    }
+
+    /// The bodies of all calls that put events.
+    pub fn events(&self) -> Vec<Value> {
+        self.state().events.clone()
+    }
+
+    /// Writes a call down; how it is to go wrong, if at all.
+    pub(super) fn record(&self, mut call: Call) -> Option<Harm> {
+        let mut state = self.state();
+        let mut harm = None;
+        for fault in &mut state.faults {
+            if fault.hurts(&call) {
+                harm = harm.or(Some(fault.harm));
+            }
+        }
+        call.was_hurt = harm.is_some();
+        state.calls.push(call);
+        harm
+    }
+
+    pub(super) fn record_events(&self, body: &[u8]) {
+        self.state().events.extend(serde_json::from_slice::<Value>(body));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The access key id of the harness's own calls.
+const HARNESS: &str = "local";
