@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run check audit tools packages format
+.PHONY: help run connect check audit tools packages format
 
 demo := local/bundle/demo
 export PATH := $(CURDIR)/tools/bin:$(PATH)
@@ -13,10 +13,13 @@ export CARGO_INCREMENTAL := 0
 endif
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' Makefile
 
 run: packages ## the whole bundle on this machine
 	cargo run --locked
+
+connect: ## point 360dialog at the bundle you have deployed (ARGS="--check" changes nothing; ARGS="--help" tells more)
+	cargo run --locked -p operator -- connect $(ARGS)
 
 check: format tools ## the gate: format, dependencies, lints, documentation, tests
 	cargo deny --locked check licenses bans sources
