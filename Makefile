@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run check template deploy audit tools packages format
+.PHONY: help run check template deploy connect audit tools packages format
 
 demo := local/bundle/demo
 export PATH := $(CURDIR)/tools/bin:$(CURDIR)/tools/python/bin:$(PATH)
@@ -33,6 +33,9 @@ template: tools ## check template.yaml
 deploy: tools ## build the functions and deploy them to your AWS account; asks for the parameters, and keeps your answers
 	sam build
 	sam deploy --guided --capabilities CAPABILITY_IAM
+
+connect: ## point 360dialog at the bundle you have deployed (ARGS="--check" changes nothing; ARGS="--help" tells more)
+	cargo run --locked -p operator -- connect $(ARGS)
 
 audit: tools ## look for known vulnerabilities in the dependencies (needs the network)
 	cargo deny --locked check advisories

@@ -1,5 +1,6 @@
 //! Flows through the whole bundle, as a process of its own, over HTTP.
 
+mod connect;
 mod demo;
 mod demo_secrets;
 mod doors;

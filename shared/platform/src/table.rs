@@ -58,6 +58,7 @@ pub mod prefix {
     pub const MINT: &str = "MINT";
     pub const WAKE: &str = "WAKE";
     pub const DUE: &str = "DUE";
+    pub const CONNECT: &str = "CONNECT";
 }
 
 /// The partition key of an item of kind `prefix` about `rest` at `partner`.
@@ -105,6 +106,11 @@ pub fn mint(partner: &PartnerId, channel: &ChannelId) -> String {
 /// Where `partner`'s wake-ups are.
 pub fn wake(partner: &PartnerId) -> String {
     format!("{}#{partner}", prefix::WAKE)
+}
+
+/// Where the addresses that 360dialog had before `operator connect` are.
+pub fn connect(partner: &PartnerId) -> String {
+    format!("{}#{partner}", prefix::CONNECT)
 }
 
 /// The partition of [`BY_DUE`].
