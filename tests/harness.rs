@@ -295,6 +295,18 @@ impl Bundle {
         serde_json::from_str(&text).ok()
     }
 
+    /// What the partner's application was told so far: `source`, `detail-type`, `detail`.
+    pub async fn events(&self) -> Vec<Value> {
+        match &self.place {
+            Place::OneMachine(_) => {
+                let lines = std::fs::read_to_string(self.data().join("events.ndjson")).unwrap_or_default();
+                let whole = lines.lines().filter(|_| lines.ends_with('\n'));
+                whole.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+            }
+            Place::Aws(stack) => stack.calls.events().iter().flat_map(entries).collect(),
+        }
+    }
+
     /// Whether a message can be sent with the key that the vault keeps: the hub's own word.
     pub async fn can_send(&self, partner: &str, channel: &str) -> bool {
         let key = self.vault_key(partner, channel).expect("a key");
@@ -382,6 +394,15 @@ pub fn hmac_sha256(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key will do");
     mac.update(body);
     HEXLOWER.encode(&mac.finalize().into_bytes())
+}
+
+/// The events of one call that put them.
+fn entries(call: &Value) -> Vec<Value> {
+    let entry = |entry: &Value| {
+        let detail: Value = serde_json::from_str(entry["Detail"].as_str().expect("a detail")).expect("JSON");
+        json!({"source": entry["Source"], "detail-type": entry["DetailType"], "detail": detail})
+    };
+    call["Entries"].as_array().into_iter().flatten().map(entry).collect()
 }
 
 /// Fails with what is only in one of two scans.

@@ -1,8 +1,10 @@
 //! Flows through the whole bundle, as a process of its own, over HTTP.
 
+mod connect;
 mod demo;
 mod demo_secrets;
 mod doors;
+mod events;
 mod gateway;
 mod hub_answers;
 mod in_between;

@@ -2,6 +2,8 @@
 
 #[path = "../flows/doors.rs"]
 mod doors;
+#[path = "../flows/events.rs"]
+mod events;
 #[path = "../flows/gateway.rs"]
 mod gateway;
 #[path = "../flows/hub_answers.rs"]

@@ -4,24 +4,31 @@ use std::collections::BTreeMap;
 
 use onboarding::fact::Fact;
 use onboarding::id::{ChannelId, PartnerId};
-use platform::store::{Error, Saved, StoredFact};
+use platform::event_bus::BusEvent;
+use platform::store::{Error, RawEvent, Saved, StoredFact};
 use platform::stream::{Record, StoppedBefore};
 use platform::table::prefix;
 
-use crate::{Provision, dead};
+use crate::{Provision, dead, events};
 
 /// How often a save that another worker outran is tried again before the batch comes again.
 const TURNS: usize = 10;
 
 impl Provision {
     pub(crate) async fn fold_all(&self, records: &[Record]) -> Result<(), StoppedBefore> {
+        // Joining and telling are harmless however often, so the whole batch may come again.
+        let again = || StoppedBefore(records.first().map(|record| record.sequence.clone()).unwrap_or_default());
         let mut by_channel: BTreeMap<(PartnerId, ChannelId), Vec<Fact>> = BTreeMap::new();
-        for record in records.iter().filter(|record| Self::folds(record) && record.kind() == prefix::FACT) {
-            match record.new.as_ref().map(StoredFact::of_item) {
-                Some(Ok(StoredFact { fact, .. })) => {
-                    by_channel.entry((fact.partner.clone(), fact.channel.clone())).or_default().push(fact);
+        let mut told = Vec::new();
+        for record in records.iter().filter(|record| Self::folds(record)) {
+            match read(record) {
+                Ok((fact, event)) => {
+                    told.extend(event);
+                    if let Some(fact) = fact {
+                        by_channel.entry((fact.partner.clone(), fact.channel.clone())).or_default().push(fact);
+                    }
                 }
-                _ => dead(record, "a fact"),
+                Err(what) => dead(record, what),
             }
         }
         for ((partner, channel), facts) in by_channel {
@@ -32,12 +39,14 @@ impl Provision {
                 }
                 Err(error) => {
                     tracing::error!(%error, %partner, %channel, "the batch comes again");
-                    // Joining is harmless however often, so the whole batch may come again.
-                    return Err(StoppedBefore(records.first().map(|r| r.sequence.clone()).unwrap_or_default()));
+                    return Err(again());
                 }
             }
         }
-        Ok(())
+        self.bus.put(&told).await.map_err(|error| {
+            tracing::error!(%error, "the batch comes again");
+            again()
+        })
     }
 
     async fn fold_into(&self, partner: &PartnerId, channel: &ChannelId, facts: &[Fact]) -> Result<(), Error> {
@@ -56,4 +65,16 @@ impl Provision {
         }
         Err(Error::Unavailable("the channel keeps changing under the fold".to_owned()))
     }
+}
+
+/// The fact that a record brings, and what the partner's application is told of it.
+fn read(record: &Record) -> Result<(Option<Fact>, Option<BusEvent>), &'static str> {
+    let item = record.new.as_ref().ok_or("a record without its image")?;
+    if record.kind() == prefix::RAW {
+        let raw = RawEvent::of_item(item).map_err(|_| "a raw event")?;
+        return Ok((None, Some(events::of_raw(&raw).map_err(|_| "a raw event that cannot be told")?)));
+    }
+    let stored = StoredFact::of_item(item).map_err(|_| "a fact")?;
+    let event = events::of_fact(&stored).map_err(|_| "a fact that cannot be told")?;
+    Ok((Some(stored.fact), event))
 }

@@ -6,6 +6,7 @@
 //! workers from making two keys.
 
 mod bind;
+mod events;
 mod fold;
 mod look;
 mod mint;
@@ -17,7 +18,7 @@ use onboarding::channel::Channel;
 use onboarding::fact::{Fact, Said, Source};
 use onboarding::secret::HubAccess;
 use platform::clock;
-use platform::event_bus::EventBus;
+use platform::event_bus::{BusEvent, EventBus};
 use platform::hub_api::{CALL_TIME, HubApi, KeysPath, NoTls};
 use platform::secrets::{PartnerSecrets, SecretSource};
 use platform::settings::{BaseUrl, Environment, PartnerIds, SettingError, Switch};
@@ -176,6 +177,13 @@ impl Provision {
     /// Only trouble with our own table makes a record come again; a record that cannot be understood is logged and
     /// passed, and trouble with the hub ends in a time to look again.
     pub async fn act(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
+        let acted = self.act_in_order(records, run_time).await;
+        let stopped = acted.as_ref().err().map(|StoppedBefore(sequence)| sequence.as_str());
+        self.tell_changes(records, stopped).await?;
+        acted
+    }
+
+    async fn act_in_order(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
         for record in records.iter().filter(|record| Self::acts_on(record)) {
             // What is not begun comes again by itself; what is cut off would come again as a whole batch.
             if run_time.is_over() {
@@ -217,6 +225,25 @@ impl Provision {
         }
     }
 
+    /// Tells the partner's application what changed, up to the record that comes again anyway.
+    async fn tell_changes(&self, records: &[Record], stopped: Option<&str>) -> Result<(), StoppedBefore> {
+        let done = records.iter().take_while(|record| Some(record.sequence.as_str()) != stopped);
+        let changes = done.filter(|record| Self::acts_on(record) && record.kind() == prefix::CHANNEL);
+        let (mut first, mut told) = (None, Vec::new());
+        for record in changes {
+            // One that cannot be read was logged when it was acted on.
+            if let Ok(Some(event)) = change(record) {
+                first.get_or_insert(&record.sequence);
+                told.push(event);
+            }
+        }
+        let Some(first) = first else { return Ok(()) };
+        self.bus.put(&told).await.map_err(|error| {
+            tracing::error!(%error, "what changed will be told again");
+            StoppedBefore(first.clone())
+        })
+    }
+
     /// Appends what `said` adds to what is known of a channel, if anything; it is known from then on.
     async fn tell(
         &self,
@@ -234,6 +261,14 @@ impl Provision {
         known.join(&fact);
         Ok(())
     }
+}
+
+/// What a record of a channel tells the partner's application.
+fn change(record: &Record) -> Result<Option<BusEvent>, Error> {
+    let new = record.new.as_ref().map(StoredChannel::of_item).transpose()?;
+    let old = record.old.as_ref().map(StoredChannel::of_item).transpose()?;
+    let Some(new) = new else { return Ok(None) };
+    events::channel_changed(old.as_ref(), &new).map_err(|_| Error::Malformed("an event"))
 }
 
 /// A record that fails for its own reasons is logged and passed; it must not block the ones behind it.

@@ -8,6 +8,7 @@ use onboarding::id::{ChannelId, PartnerId};
 use onboarding::secret::{Billing, HubAccess};
 use platform::clock;
 use platform::hub_api::NotRead;
+use platform::metric::{self, Metric};
 use platform::settings::Switch;
 use platform::store::{Asked, Error, Intent, Leased, Mint, NextLook};
 use uuid::Uuid;
@@ -150,14 +151,18 @@ impl Provision {
         if known.key.as_ref().is_some_and(|key| key.value == verdict) {
             return Ok(());
         }
-        let blocked = verdict.status == KeyStatus::Blocked;
+        let (status, reason) = (verdict.status, verdict.reason);
         let words = serde_json::json!([verdict.status, verdict.reason]);
         // Under the lease this verdict is the newest, whatever the clocks of two workers say.
         let last = known.key.as_ref().map(|key| key.at.saturating_add(jiff::SignedDuration::from_millis(1)));
         let at = last.and_then(Result::ok).map_or(clock::now(), |after| after.max(clock::now()));
         self.tell(known, Said { key: Some(verdict), ..Said::default() }, at, cause).await?;
         tracing::info!(partner = %known.partner, channel = %known.id, %words, "key");
-        if blocked {
+        if status == KeyStatus::Stored {
+            Metric::KeysStored.count();
+        }
+        if status == KeyStatus::Blocked {
+            metric::key_blocked(serde_json::json!(reason).as_str().unwrap_or_default());
             tracing::error!(partner = %known.partner, channel = %known.id, %words, "a key is blocked: an operator decides");
         }
         Ok(())

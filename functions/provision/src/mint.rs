@@ -190,10 +190,7 @@ fn is_recent(intent: &Intent) -> bool {
 fn not_read(known: &Channel, why: &NotRead, intent: Option<Intent>) -> End {
     tracing::warn!(partner = %known.partner, channel = %known.id, %why, "the hub could not be read");
     match why {
-        NotRead::BadCredentials => {
-            tracing::error!(partner = %known.partner, "the hub refuses the partner's credentials");
-            End::waiting(KeyReason::BadCredentials, Again::Later(None), intent)
-        }
+        NotRead::BadCredentials => End::waiting(KeyReason::BadCredentials, Again::Later(None), intent),
         NotRead::Later(least) => End::waiting(KeyReason::HubUnavailable, Again::Later(*least), intent),
         _ => End::waiting(KeyReason::HubUnavailable, Again::Later(None), intent),
     }
@@ -205,10 +202,7 @@ fn outcome(known: &Channel, minted: &Minted, intent: Intent) -> End {
     match minted {
         Minted::NotPermitted => End::waiting(KeyReason::AwaitingPermission, Again::Tomorrow, None),
         Minted::NotReady => End::waiting(KeyReason::NotRunning, Again::Later(None), None),
-        Minted::BadCredentials => {
-            tracing::error!(%partner, "the hub refuses the partner's credentials");
-            End::waiting(KeyReason::BadCredentials, Again::Later(None), None)
-        }
+        Minted::BadCredentials => End::waiting(KeyReason::BadCredentials, Again::Later(None), None),
         Minted::UnknownChannel => End::blocked(KeyReason::HubRefused, None),
         Minted::Refused(status) => {
             tracing::warn!(%partner, %channel, status, "the hub refused to make a key");

@@ -1,6 +1,7 @@
 //! The clock: wakes what is due. It decides nothing and never makes a key.
 
 use jiff::Timestamp;
+use platform::metric;
 use platform::settings::{Environment, PartnerIds, SettingError};
 use platform::store::{Error, Wakes};
 
@@ -37,12 +38,15 @@ impl Reconcile {
     /// Appends one wake-up for everything that is due at `now`; answers how many.
     pub async fn wake_due(&self, now: Timestamp) -> Result<usize, Error> {
         let mut woken = 0;
+        let mut oldest = now;
         for partner in self.settings.partner_ids.iter() {
             for due in self.wakes.due(partner, now, MOST).await? {
+                oldest = oldest.min(due.due_at);
                 self.wakes.wake(&due, now).await?;
                 woken += 1;
             }
         }
+        metric::oldest_due(now.duration_since(oldest).unsigned_abs());
         Ok(woken)
     }
 }

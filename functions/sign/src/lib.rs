@@ -17,6 +17,7 @@ use onboarding::session::Session;
 use onboarding::signature::{IoEncoding, sign_io};
 use platform::clock;
 use platform::http::{GatewayDomain, Refusal, finish, partner, tenant};
+use platform::metric::Metric;
 use platform::secrets::PartnerSecrets;
 use platform::settings::{BaseUrl, Environment, PartnerIds, SettingError};
 use platform::store::{Seconds, Taken};
@@ -145,6 +146,7 @@ impl Sign {
         let secrets = self.secrets.of(&partner).await?;
         let now = clock::now();
         let second = self.take_second(&partner, now).await?;
+        Metric::Signatures.count();
         let session = Session { partner, tenant, second, issued_at: now, origin, return_to };
         Ok(self.signed(&session, &secrets, &public_url))
     }

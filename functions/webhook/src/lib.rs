@@ -17,6 +17,7 @@ use onboarding::secret::SigningSecrets;
 use onboarding::signature::{BadSignature, UnverifiedEvent, VerifiedEvent};
 use platform::clock;
 use platform::http::{Refusal, finish, partner};
+use platform::metric::Metric;
 use platform::secrets::PartnerSecrets;
 use platform::settings::{Environment, PartnerIds, SettingError};
 use platform::store::Facts;
@@ -89,7 +90,14 @@ impl Webhook {
             let is_new = self.facts.append_event(&partner, &event, now).await?;
             let (name, channel) = (event.name.as_deref(), event.channel.as_ref().map(|id| id.as_str()));
             tracing::info!(%partner, name, channel, is_new, understood = event.is_understood(), "event");
+            if !is_new {
+                Metric::WebhooksDuplicate.count();
+            }
+            if !event.is_understood() {
+                Metric::WebhooksUnknown.count();
+            }
         }
+        Metric::WebhooksAccepted.count();
         Ok(())
     }
 
@@ -113,11 +121,13 @@ impl Webhook {
 
 /// The one answer to a signature that is missing or wrong.
 fn bad_signature() -> Refusal {
+    Metric::WebhooksRefused.count();
     Problem::unauthorized("Sign the raw body with the platform secret of this partner.").into()
 }
 
 fn noted(partner: &PartnerId, event: VerifiedEvent, which: usize) -> VerifiedEvent {
     if which > 0 {
+        Metric::PreviousSecretUses.count();
         tracing::warn!(%partner, "the hub still signs with the previous platform secret");
     }
     event

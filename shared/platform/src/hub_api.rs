@@ -15,6 +15,7 @@ use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::metric::Metric;
 use crate::settings::BaseUrl;
 
 /// Long enough for a TLS handshake across a continent, short enough to leave time for the call itself.
@@ -197,7 +198,7 @@ impl HubApi {
     /// Asks for a new key, once. The hub revokes every other key of the channel.
     pub async fn create_key(&self, partner: &PartnerId, credentials: &HubCredentials, channel: &ChannelId) -> Minted {
         let request = self.request(Method::POST, credentials, &self.keys_path.of(partner, channel));
-        let Ok(answer) = request.json(&json!({})).send().await else {
+        let Ok(answer) = send(request.json(&json!({}))).await else {
             return Minted::Unknown("no answer");
         };
         let status = answer.status();
@@ -266,7 +267,7 @@ impl HubApi {
 
     async fn get(&self, credentials: &HubCredentials, path: &str, query: &[(&str, String)]) -> Result<Value, NotRead> {
         let request = self.request(Method::GET, credentials, path).query(query);
-        let answer = request.send().await.map_err(|_| NotRead::Unclear("no answer"))?;
+        let answer = send(request).await.map_err(|_| NotRead::Unclear("no answer"))?;
         match answer.status() {
             StatusCode::UNAUTHORIZED => Err(NotRead::BadCredentials),
             StatusCode::FORBIDDEN => Err(NotRead::NotPermitted),
@@ -286,6 +287,16 @@ impl HubApi {
     }
 }
 
+/// Sends a request; credentials that are refused are counted, since only the partner can mend them.
+async fn send(request: reqwest::RequestBuilder) -> reqwest::Result<reqwest::Response> {
+    let answer = request.send().await?;
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        Metric::BadCredentials.count();
+        tracing::error!("the hub refuses the partner's credentials");
+    }
+    Ok(answer)
+}
+
 struct Page {
     rows: Vec<Value>,
     total: Option<usize>,
@@ -300,7 +311,7 @@ fn sensitive(secret: &Secret) -> HeaderValue {
 
 /// The wait a `Retry-After` asks for, in seconds or as a date,
 /// [RFC 9110 §10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = match text.parse::<u64>() {
         Ok(seconds) => seconds,

@@ -6,6 +6,12 @@ use std::time::Duration;
 /// The target of the log events that are figures.
 pub const TARGET: &str = "metric";
 
+/// The namespace of all figures.
+pub const NAMESPACE: &str = "WhatsAppOnboarding";
+
+/// How long the item that is due for longest has been due, s.
+pub const OLDEST_DUE_AGE: &str = "OldestDueAge";
+
 /// What is counted or measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
@@ -28,7 +34,8 @@ pub enum Metric {
 }
 
 impl Metric {
-    fn name(self) -> &'static str {
+    /// Its name in CloudWatch.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Signatures => "Signatures",
             Self::WebhooksAccepted => "WebhooksAccepted",
@@ -54,5 +61,5 @@ pub fn key_blocked(reason: &str) {
 
 /// Says how long the item that is due for longest has been due, s; 0 if nothing is.
 pub fn oldest_due(age: Duration) {
-    tracing::info!(target: TARGET, metric = "OldestDueAge", value = age.as_secs(), unit = "Seconds");
+    tracing::info!(target: TARGET, metric = OLDEST_DUE_AGE, value = age.as_secs(), unit = "Seconds");
 }

@@ -40,6 +40,7 @@ mod clients;
 mod channels;
 mod mints;
 mod wakes;
+mod connections;
 
 /// Where another DynamoDB answers.
 const ENDPOINT: &str = "DYNAMODB_ENDPOINT";

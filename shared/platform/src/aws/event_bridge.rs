@@ -11,6 +11,9 @@ use crate::sdk_error::words;
 /// Source: <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>
 const MOST_ENTRIES: usize = 10;
 
+/// What the bus says of an entry that it would not take the next time either: such a one must not block the others.
+const FOR_GOOD: [&str; 2] = ["InvalidArgument", "MalformedDetail"];
+
 /// One bus.
 pub struct EventBridge {
     client: Client,
@@ -40,8 +43,14 @@ impl EventBridge {
             return Ok(());
         }
         // The whole call was answered 200 all the same; what was taken comes again with the rest.
-        let why = put.entries.iter().flatten().find_map(|entry| entry.error_code.clone());
-        Err(BusError(why.unwrap_or_else(|| "an entry was not taken".to_owned())))
+        let codes = || put.entries.iter().flatten().filter_map(|entry| entry.error_code.as_deref());
+        for code in codes().filter(|code| FOR_GOOD.contains(code)) {
+            tracing::error!(code, "an event was passed: the bus will never take it");
+        }
+        match codes().find(|code| !FOR_GOOD.contains(code)) {
+            Some(code) => Err(BusError(code.to_owned())),
+            None => Ok(()),
+        }
     }
 }
 

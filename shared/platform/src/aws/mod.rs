@@ -28,6 +28,9 @@ const ATTEMPT: Duration = Duration::from_millis(1500);
 /// than the shortest function's time-out.
 const OPERATION: Duration = Duration::from_secs(4);
 
+/// How the names of partner secrets start unless `PARTNER_SECRET_PREFIX` says otherwise.
+pub const PARTNER_SECRET_PREFIX: &str = "360dialog/partners/";
+
 /// AWS as one function reaches it: region, credentials and endpoints as the SDK finds them in the environment.
 pub struct Aws {
     /// What the process was started with.
@@ -43,7 +46,11 @@ impl Aws {
             .operation_attempt_timeout(ATTEMPT)
             .operation_timeout(OPERATION)
             .build();
-        let config = aws_config::from_env().timeout_config(times).load().await;
+        Self::new(environment, aws_config::from_env().timeout_config(times).load().await)
+    }
+
+    /// AWS as `config` reaches it.
+    pub fn new(environment: Environment, config: SdkConfig) -> Self {
         Self { environment, config }
     }
 
@@ -54,7 +61,7 @@ impl Aws {
 
     /// Partner secrets in Secrets Manager, under `PARTNER_SECRET_PREFIX`.
     pub fn partner_secrets(&self) -> Result<Arc<dyn SecretSource>, SettingError> {
-        let prefix = self.environment.secret_prefix("PARTNER_SECRET_PREFIX", "360dialog/partners/")?;
+        let prefix = self.environment.secret_prefix("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX)?;
         Ok(Arc::new(SecretsManagerSource::new(aws_sdk_secretsmanager::Client::new(&self.config), prefix)))
     }
 

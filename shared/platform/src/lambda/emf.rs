@@ -11,19 +11,18 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use crate::clock;
-use crate::metric::TARGET;
+use crate::metric::{NAMESPACE, TARGET};
 
-/// The namespace of all figures.
-const NAMESPACE: &str = "WhatsAppOnboarding";
-
-/// Writes figures to standard output.
-pub(super) struct Figures {
+/// Hands every figure, as a line, to `write`.
+pub(super) struct Figures<W> {
     function: String,
+    write: W,
 }
 
-impl Figures {
-    pub(super) fn new() -> Self {
-        Self { function: std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default() }
+impl<W: Fn(&Value)> Figures<W> {
+    /// The figures of the function `function`.
+    pub(super) fn of(function: String, write: W) -> Self {
+        Self { function, write }
     }
 
     fn line(&self, figure: &Figure) -> Value {
@@ -54,15 +53,20 @@ impl Figures {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Figures {
+/// Writes a line to standard output, which Lambda takes for the log.
+pub(super) fn print(line: &Value) {
+    // A log that is closed is nothing a function could do about.
+    let _written = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+impl<S: Subscriber, W: Fn(&Value) + 'static> Layer<S> for Figures<W> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if event.metadata().target() != TARGET {
             return;
         }
         let mut figure = Figure::default();
         event.record(&mut figure);
-        // A log that is closed is nothing a function could do about.
-        let _written = writeln!(std::io::stdout().lock(), "{}", self.line(&figure));
+        (self.write)(&self.line(&figure));
     }
 }
 
@@ -90,5 +94,47 @@ impl Visit for Figure {
             "reason" => self.reason = Some(value.to_owned()),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    /// The lines that `work` leads to.
+    fn lines(work: impl FnOnce()) -> Vec<Value> {
+        let (sender, receiver) = mpsc::channel();
+        let figures = Figures::of("a-function".to_owned(), move |line: &Value| sender.send(line.clone()).unwrap());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(figures), work);
+        receiver.try_iter().collect()
+    }
+
+    #[test]
+    fn a_figure_is_one_line_that_cloudwatch_reads() {
+        let lines = lines(|| crate::metric::key_blocked("existing_key"));
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(directive["Namespace"], "WhatsAppOnboarding");
+        assert_eq!(directive["Dimensions"], json!([["FunctionName"], ["FunctionName", "Reason"]]));
+        assert_eq!(directive["Metrics"], json!([{"Name": "KeysBlocked", "Unit": "Count"}]));
+        assert_eq!((&line["KeysBlocked"], &line["Reason"]), (&json!(1), &json!("existing_key")));
+        assert_eq!((&line["FunctionName"], &line["level"]), (&json!("a-function"), &json!("INFO")));
+        assert!(line["_aws"]["Timestamp"].is_i64() && line["timestamp"].as_str().is_some_and(|at| at.ends_with('Z')));
+    }
+
+    #[test]
+    fn a_dimension_is_named_only_if_it_is_there() {
+        let lines = lines(|| crate::metric::oldest_due(std::time::Duration::from_secs(61)));
+        assert_eq!(lines[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["FunctionName"]]));
+        assert_eq!((&lines[0]["OldestDueAge"], lines[0].get("Reason")), (&json!(61), None));
+    }
+
+    #[test]
+    fn what_is_no_figure_makes_no_line() {
+        assert!(lines(|| tracing::info!(metric = "Signatures", value = 9_u64, "no figure")).is_empty());
     }
 }

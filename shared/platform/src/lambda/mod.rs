@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::de::IgnoredAny;
-use tracing::{Level, Metadata};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -22,6 +22,9 @@ use tracing_subscriber::{Layer, filter};
 use crate::aws::Aws;
 use crate::metric;
 use crate::settings::Environment;
+
+/// The crates whose log lines are written with I8 in mind.
+const OURS: [&str; 8] = ["onboarding", "platform", "sign", "redirect", "webhook", "channels", "provision", "reconcile"];
 
 /// Why a function does not start or does not go on.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -62,13 +65,29 @@ where
 fn log() {
     let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_filter(level);
-    let lines = lines.with_filter(filter::filter_fn(is_a_line));
-    tracing_subscriber::registry().with(lines).with(emf::Figures::new()).init();
+    let lines = lines.with_filter(filter::filter_fn(|line| is_fit_for_the_log(line.target(), *line.level())));
+    let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+    let figures = emf::Figures::of(function, emf::print);
+    tracing_subscriber::registry().with(lines).with(figures).init();
 }
 
-/// Whether an event may become a line of the log: no figure, and not what the runtime tells at the most talkative level
-/// whatever `RUST_LOG` says, whole events with their tokens and signatures.
-fn is_a_line(event: &Metadata<'_>) -> bool {
-    let is_of_runtime = event.target().starts_with("lambda_runtime");
-    event.target() != metric::TARGET && !(is_of_runtime && *event.level() == Level::TRACE)
+/// Libraries write whole requests, with the states and tokens in them, below INFO; whatever `RUST_LOG` says, they do
+/// not get to.
+fn is_fit_for_the_log(target: &str, level: Level) -> bool {
+    let library = target.split("::").next().unwrap_or_default();
+    target != metric::TARGET && (OURS.contains(&library) || level <= Level::INFO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_library_writes_requests_into_the_log() {
+        assert!(is_fit_for_the_log("platform::http", Level::TRACE) && is_fit_for_the_log("sign", Level::DEBUG));
+        assert!(is_fit_for_the_log("lambda_runtime::layers", Level::INFO));
+        for chatty in ["lambda_runtime::requests", "aws_smithy_runtime", "hyper::proto", "signature", "metric"] {
+            assert!(!is_fit_for_the_log(chatty, Level::DEBUG), "{chatty}");
+        }
+    }
 }

@@ -106,3 +106,45 @@ fn read(entry: Value) -> Option<Record> {
         old: old_image.map(Item::from),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_with_both_images() {
+        let keys = json!({"pk": {"S": "CHANNEL#aPA#bCH"}, "sk": {"S": "-"}});
+        let old =
+            json!({"pk": {"S": "CHANNEL#aPA#bCH"}, "sk": {"S": "-"}, "version": {"N": "1"}, "body": {"B": "AQI="}});
+        let entry = json!({
+            "eventID": "1", "eventName": "MODIFY", "eventSource": "aws:dynamodb", "awsRegion": "eu-central-1",
+            "dynamodb": {
+                "ApproximateCreationDateTime": 1775653748, "SequenceNumber": "42", "SizeBytes": 59,
+                "StreamViewType": "NEW_AND_OLD_IMAGES", "Keys": keys, "OldImage": old, "NewImage": keys,
+            },
+        });
+        let record = read(entry).unwrap();
+        assert_eq!((record.sequence.as_str(), record.change, record.kind()), ("42", Change::Modified, "CHANNEL"));
+        let old = record.old.unwrap();
+        assert_eq!(old["version"], AttributeValue::N("1".into()));
+        assert_eq!(old["body"].as_b().unwrap().as_ref(), [1, 2]);
+        assert!(!record.new.unwrap().contains_key("version"));
+    }
+
+    #[test]
+    fn what_is_no_record_is_passed() {
+        for strange in [json!(7), json!({}), json!({"eventName": "INSERT", "dynamodb": {"Keys": {}}})] {
+            assert!(read(strange).is_none());
+        }
+    }
+
+    #[test]
+    fn the_answer_names_what_comes_again() {
+        let answer = Answer { batch_item_failures: vec![Failure { item_identifier: "42".into() }] };
+        let expected = json!({"batchItemFailures": [{"itemIdentifier": "42"}]});
+        assert_eq!(serde_json::to_value(answer).unwrap(), expected);
+    }
+}

@@ -13,12 +13,13 @@ use crate::table::{self, ALONE, Item, PK, SK, StoreError, TENANT_PK, TENANT_SK, 
 /// How many items one BatchGetItem may ask for.
 const BATCH: usize = 100;
 
-/// A channel as it was read, and the version a save must find (0: it is not there yet).
+/// A channel as it was read.
 #[derive(Clone, Debug)]
 pub struct StoredChannel {
     /// The channel.
     pub channel: Channel,
-    version: i64,
+    /// How often it was saved, which the next save must find; 0: it is not there yet.
+    pub version: i64,
 }
 
 impl StoredChannel {

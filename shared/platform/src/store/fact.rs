@@ -7,8 +7,8 @@ use onboarding::fact::{Fact, PASSING_FACT_HOURS};
 use onboarding::hub_event::HubEvent;
 use onboarding::id::{ChannelId, PartnerId};
 
-use super::{VALUE, Written, keyed, millis, number, text, to_value, value_of};
-use crate::table::{self, ALONE, EXPIRES_AT, Item, PK, StoreError, Table};
+use super::{VALUE, Written, keyed, millis, number, text, time_of, to_value, value_of};
+use crate::table::{self, ALONE, EXPIRES_AT, Item, PK, SK, StoreError, Table};
 
 /// The attribute that keeps an event's own bytes.
 const BODY: &str = "body";
@@ -30,6 +30,38 @@ impl StoredFact {
     pub fn of_item(item: &Item) -> Result<Self, StoreError> {
         let body = item.get(BODY).and_then(|body| body.as_b().ok()).map(|body| body.as_ref().to_vec());
         Ok(Self { fact: value_of(item, "fact")?, body })
+    }
+}
+
+/// An event about no channel as it was read back.
+#[derive(Clone, Debug)]
+pub struct RawEvent {
+    /// The SHA-256 of its bytes, hexadecimal.
+    pub id: String,
+    /// The hub it came from.
+    pub partner: PartnerId,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// When it came (ms).
+    pub received_at: Timestamp,
+    /// Its own bytes.
+    pub body: Vec<u8>,
+}
+
+impl RawEvent {
+    /// The event that a RAW item holds.
+    pub fn of_item(item: &Item) -> Result<Self, StoreError> {
+        let what = || StoreError::Malformed("a raw event");
+        let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
+        let (_, partner, _) = text(PK).and_then(|pk| table::parse(pk)).ok_or_else(what)?;
+        let body = item.get(BODY).and_then(|body| body.as_b().ok()).ok_or_else(what)?;
+        Ok(Self {
+            id: text(SK).ok_or_else(what)?.clone(),
+            partner,
+            name: text(NAME).cloned(),
+            received_at: time_of(item, RECEIVED_AT).ok_or_else(what)?,
+            body: body.as_ref().to_vec(),
+        })
     }
 }
 
