@@ -55,7 +55,7 @@ async fn answer(State(forward): State<Forward>, request: Request) -> Response {
     let Ok(body) = to_bytes(body, LARGEST).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
     let Some((call, service)) = call(&parts.headers) else { return StatusCode::NOT_FOUND.into_response() };
     let process = call.process.clone();
-    let harm = forward.recorder.record(call);
+    let harm = forward.recorder.record(call, &body);
     match harm {
         None => forward.hand_on(service, parts.headers, body).await,
         Some(Harm::Throttle) => throttled(service),
@@ -64,6 +64,10 @@ async fn answer(State(forward): State<Forward>, request: Request) -> Response {
         Some(Harm::LoseAnswer) => {
             forward.hand_on(service, parts.headers, body).await;
             silence().await
+        }
+        Some(Harm::Hold) => {
+            forward.recorder.until_healed().await;
+            forward.hand_on(service, parts.headers, body).await
         }
         Some(Harm::KillBefore) => forward.kill(&process).await,
         Some(Harm::KillAfter) => {
