@@ -21,7 +21,10 @@ use super::runtime_api::{Failure, Spec, request_id};
 
 /// The processes that run, so that one can be killed by its name.
 #[derive(Clone, Default)]
-pub struct Processes(Arc<Mutex<HashMap<String, (String, Arc<Process>)>>>);
+pub struct Processes(Arc<Mutex<ByName>>);
+
+/// By a process's name: the function that it runs, and the process.
+type ByName = HashMap<String, (String, Arc<Process>)>;
 
 impl Processes {
     /// The process `name`, if it runs.
@@ -44,7 +47,7 @@ impl Processes {
         self.running().insert(process.name.clone(), (function.to_owned(), process));
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<String, (String, Arc<Process>)>> {
+    fn running(&self) -> MutexGuard<'_, ByName> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, (_, process)| !process.has_ended());
         running
