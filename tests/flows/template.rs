@@ -5,14 +5,16 @@ mod alarms;
 mod evaluate;
 mod gateway;
 mod graph;
+mod openapi;
 mod parameters;
 mod rights;
 mod settings;
 mod streams;
 mod table;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -59,18 +61,10 @@ struct Template(Value);
 impl Template {
     /// That of this repository.
     fn here() -> Self {
-        let root = repository();
-        let python = root.join("tools/python/bin/python");
-        assert!(python.exists(), "{} is missing: run make tools", python.display());
-        let transformed = Command::new(python)
-            .arg(root.join("tests/template/transform.py"))
-            .arg(root.join("template.yaml"))
-            .arg(json!(everything().into_iter().collect::<std::collections::BTreeMap<_, _>>()).to_string())
-            .env("AWS_DEFAULT_REGION", "eu-central-1")
-            .output()
-            .expect("python");
-        assert!(transformed.status.success(), "{}", String::from_utf8_lossy(&transformed.stderr));
-        Self(serde_json::from_slice(&transformed.stdout).expect("JSON"))
+        let chosen: std::collections::BTreeMap<_, _> = everything().into_iter().collect();
+        let template = repository().join("template.yaml");
+        let arguments = [template.to_str().expect("a path"), &json!(chosen).to_string()];
+        Self(serde_json::from_str(&python("transform.py", &arguments, &Value::Null)).expect("JSON"))
     }
 
     /// That of this repository after `change`, to see a rule fail.
@@ -100,6 +94,26 @@ fn holds(rule: impl Fn(&Deployment) -> Vec<String>, doctors: &[Doctor]) {
         let faults = template.doctored(doctor).faults(&rule);
         assert!(faults.iter().any(|fault| fault.contains(word)), "{word}: {faults:?}");
     }
+}
+
+/// What a script of tests/template/ prints, given `input` as JSON.
+fn python(script: &str, arguments: &[&str], input: &Value) -> String {
+    let python = repository().join("tools/python/bin/python");
+    assert!(python.exists(), "{} is missing: run make tools", python.display());
+    let mut program = Command::new(python);
+    program.arg(repository().join("tests/template").join(script)).args(arguments);
+    // The region only has to be there: nothing is asked of it.
+    program
+        .env("AWS_DEFAULT_REGION", "eu-central-1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut running = program.spawn().expect("python");
+    // A script that reads none of it may be gone already.
+    let _unread = running.stdin.take().map(|mut stdin| stdin.write_all(input.to_string().as_bytes()));
+    let ended = running.wait_with_output().expect("an end");
+    assert!(ended.status.success(), "{script}: {}", String::from_utf8_lossy(&ended.stderr));
+    String::from_utf8(ended.stdout).expect("text")
 }
 
 /// The functions' names, from the folders.

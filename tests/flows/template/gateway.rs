@@ -144,6 +144,7 @@ fn authorizers(deployed: &Deployment) -> Vec<String> {
 fn fault_of_scheme(scheme: &Value) -> Option<String> {
     let token = json!({
         "type": "oauth2",
+        "flows": {},
         "x-amazon-apigateway-authorizer": {
             "type": "jwt",
             "identitySource": "$request.header.Authorization",
