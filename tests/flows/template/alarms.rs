@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use platform::metric::{Metric, NAMESPACE, OLDEST_DUE_AGE};
+use platform::metric::{KEYS_BLOCKED, Metric, NAMESPACE, OLDEST_DUE_AGE};
 use serde_json::{Value, json};
 
 use super::evaluate::Deployment;
@@ -53,6 +53,7 @@ fn faults(deployed: &Deployment) -> Vec<String> {
 fn wanted() -> BTreeSet<String> {
     let ours = [
         format!("{NAMESPACE} {OLDEST_DUE_AGE} <ReconcileFunction>"),
+        format!("{NAMESPACE} {KEYS_BLOCKED} <ProvisionFunction>"),
         format!("{NAMESPACE} {} <ProvisionFunction>", Metric::BadCredentials.name()),
     ];
     let of_aws = [
