@@ -83,6 +83,11 @@ pub fn is_on_aws() -> bool {
     test.file_name().is_some_and(|name| name.to_string_lossy().starts_with("flows_on_aws"))
 }
 
+/// The status of what no route takes, which is `ours` where we say so ourselves; the gateway on AWS says 404 to all of it.
+pub fn without_a_route(ours: u16) -> u16 {
+    if is_on_aws() { 404 } else { ours }
+}
+
 /// A running bundle and its data directory.
 pub struct Bundle {
     /// Where everything of this run lies: `log` and, on one machine, `data/`, `secrets.json`, `output`.

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Bundle, PARTNER, PAYING_PARTNER, Secrets, hmac_sha256, is_on_aws, until};
+use tests::{Bundle, PARTNER, PAYING_PARTNER, Secrets, hmac_sha256, is_on_aws, until, without_a_route};
 
 use run::{ANSWERS, Run};
 use search::{Found, Search, files, unless_gone, written_down};
@@ -261,8 +261,8 @@ async fn put_secrets_where_they_do_not_belong(run: &mut Run) {
             (Method::GET, format!("/{PARTNER}/sign?tenant={secret}"), 400),
             (Method::GET, format!("/{PARTNER}/redirect/{state}/{secret}"), 404),
             (Method::GET, format!("/{secret}?token={secret}"), 404),
-            (Method::DELETE, format!("/{PARTNER}/redirect/{secret}"), 405),
-            (Method::PUT, format!("/{PARTNER}/webhook?{secret}"), 405),
+            (Method::DELETE, format!("/{PARTNER}/redirect/{secret}"), without_a_route(405)),
+            (Method::PUT, format!("/{PARTNER}/webhook?{secret}"), without_a_route(405)),
             (Method::OPTIONS, format!("/{PARTNER}/sign?{secret}"), 204),
         ] {
             let request = run.request_of("acme", method.clone(), &path).header("origin", format!("http://{secret}"));
