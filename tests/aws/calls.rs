@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::forward;
 use super::process::Processes;
+use super::rights::{self, Names};
 
 /// A service of AWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,6 +131,8 @@ struct State {
     calls: Vec<Call>,
     events: Vec<Value>,
     faults: Vec<Fault>,
+    names: Option<Names>,
+    denied: Vec<String>,
 }
 
 /// The place between the functions and AWS.
@@ -147,6 +150,27 @@ impl Calls {
         let recorder = Self { state: state.clone(), url: String::new() };
         let url = forward::serve(place, processes, recorder).await;
         Self { state, url }
+    }
+
+    /// From now on a function may do what the template lets it do in a deployment with these names, and nothing else.
+    pub(super) fn permit(&self, names: Names) {
+        self.state().names = Some(names);
+    }
+
+    /// Whether a function may make a call.
+    pub(super) fn allows(&self, call: &Call, body: &[u8]) -> bool {
+        let mut state = self.state();
+        let Some(names) = state.names.as_ref().filter(|_| call.function != HARNESS) else { return true };
+        let Err(asked) = rights::check(&names.rights(&call.function), call.service, &call.action, body) else {
+            return true;
+        };
+        state.denied.push(format!("{} may not {asked}", call.function));
+        false
+    }
+
+    /// What functions asked for and may not do.
+    pub fn denied(&self) -> Vec<String> {
+        self.state().denied.clone()
     }
 
     /// From now on calls go wrong as `fault` says, besides what was said before.

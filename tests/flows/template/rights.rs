@@ -1,7 +1,7 @@
 //! What each function may do, to the letter.
 
-use platform::table::prefix;
 use serde_json::{Value, json};
+use tests::aws::rights::Names;
 
 use super::evaluate::Deployment;
 use super::{IAM, MORE, REQUIRED, Template, entries, functions, holds, list, logical_id, texts};
@@ -12,9 +12,6 @@ const ADDED: [&str; 2] = [
     "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole",
 ];
 
-const TABLE: &str = "<Table.Arn>";
-const PARTNER_SECRETS: &str = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:360dialog/partners/*-??????";
-const NEW_KEYS: &str = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:360dialog/channels/*";
 const KEYS: &str = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:360dialog/channels/*-??????";
 const KMS_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/k";
 const BUS: &str = "arn:aws:events:eu-central-1:111122223333:event-bus/bus";
@@ -23,49 +20,23 @@ const BUS: &str = "arn:aws:events:eu-central-1:111122223333:event-bus/bus";
 const OF_STREAMS: [&str; 4] =
     ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"];
 
-/// The rights of a function, one line each: action, resource, and the items' keys if there are any.
-fn rights(function: &str) -> Vec<String> {
-    let items = |action: &str, kinds: &[&str]| {
-        let keys: Vec<String> = kinds.iter().map(|kind| format!("{kind}#*")).collect();
-        format!("dynamodb:{action} {TABLE} {}", keys.join(" "))
-    };
-    let indexed = |index: &str, keys: &str| format!("dynamodb:Query {TABLE}/index/{index} {keys}");
-    let read_secret = || format!("secretsmanager:GetSecretValue {PARTNER_SECRETS}");
-    match function {
-        "sign" => vec![items("UpdateItem", &[prefix::SECOND]), read_secret()],
-        "redirect" => vec![items("PutItem", &[prefix::CLAIM]), read_secret()],
-        "webhook" => vec![items("PutItem", &[prefix::FACT, prefix::RAW]), read_secret()],
-        "channels" => vec![
-            items("GetItem", &[prefix::CHANNEL]),
-            items("BatchGetItem", &[prefix::CHANNEL]),
-            indexed(platform::table::BY_TENANT, "aPA#* bPA#*"),
-        ],
-        "reconcile" => {
-            vec![indexed(platform::table::BY_DUE, &format!("{}#*", prefix::DUE)), items("PutItem", &[prefix::WAKE])]
-        }
-        "provision" => vec![
-            items("PutItem", &[prefix::FACT]),
-            items("GetItem", &[prefix::CHANNEL, prefix::CLAIM]),
-            items("PutItem", &[prefix::CHANNEL, prefix::CLAIM]),
-            items("GetItem", &[prefix::CLIENT]),
-            items("UpdateItem", &[prefix::CLIENT]),
-            items("UpdateItem", &[prefix::MINT]),
-            read_secret(),
-            format!("secretsmanager:CreateSecret {NEW_KEYS}"),
-            format!("secretsmanager:GetSecretValue {NEW_KEYS}"),
-            format!("secretsmanager:PutSecretValue {NEW_KEYS}"),
-            format!("secretsmanager:UpdateSecretVersionStage {NEW_KEYS}"),
-            format!("kms:Decrypt {KMS_KEY} through secretsmanager"),
-            format!("kms:GenerateDataKey {KMS_KEY} through secretsmanager"),
-            format!("events:PutEvents {BUS}"),
-            "dynamodb:DescribeStream <Table.StreamArn>".to_owned(),
-            "dynamodb:GetRecords <Table.StreamArn>".to_owned(),
-            "dynamodb:GetShardIterator <Table.StreamArn>".to_owned(),
-            "dynamodb:ListStreams *".to_owned(),
-            "sqs:SendMessage <FailedRecords.Arn>".to_owned(),
-        ],
-        _ => vec![format!("the test does not know {function}")],
+/// The rights of a function: what it asks of AWS itself, and what is done in its name.
+fn rights(function: &str, variables: &Value) -> Vec<String> {
+    let environment =
+        entries(variables).flat_map(|(name, value)| texts(value).into_iter().map(|it| (name.to_owned(), it)));
+    let mut rights = Names::of(&environment.collect()).rights(function);
+    if function == "provision" {
+        let more = [
+            "dynamodb:DescribeStream <Table.StreamArn>",
+            "dynamodb:GetRecords <Table.StreamArn>",
+            "dynamodb:GetShardIterator <Table.StreamArn>",
+            "dynamodb:ListStreams *",
+            "sqs:SendMessage <FailedRecords.Arn>",
+        ];
+        rights.extend(more.map(str::to_owned));
+        rights.extend(["Decrypt", "GenerateDataKey"].map(|it| format!("kms:{it} {KMS_KEY} through secretsmanager")));
     }
+    rights
 }
 
 #[test]
@@ -130,7 +101,8 @@ fn faults_of_functions(deployed: &Deployment) -> Vec<String> {
             faults.push(format!("{name}: {added:?}"));
         }
         let statements = list(&role["Policies"]).iter().flat_map(|it| list(&it["PolicyDocument"]["Statement"]));
-        faults.extend(differences(&name, statements.flat_map(lines).collect(), rights(&function), deployed));
+        let wanted = rights(&function, &deployed.properties(&name)["Environment"]["Variables"]);
+        faults.extend(differences(&name, statements.flat_map(lines).collect(), wanted, deployed));
     }
     faults
 }
