@@ -95,6 +95,8 @@ fn environments(deployed: &Deployment) -> Vec<String> {
         let main = main_of(&function);
         let libraries = if main.contains("lambda::serve") { OF_LIBRARIES.as_slice() } else { &OF_LIBRARIES[..1] };
         let mut asked = environment.asked();
+        // Region, credentials and endpoints: Lambda says them.
+        asked.retain(|name| !name.starts_with("AWS_"));
         asked.extend(libraries.iter().map(|name| (*name).to_owned()));
         faults.extend(asked.symmetric_difference(&told).map(|it| format!("{name} asks or is told, not both: {it}")));
     }
