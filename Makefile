@@ -40,8 +40,9 @@ connect: ## point 360dialog at the bundle you have deployed (ARGS="--check" chan
 audit: tools ## look for known vulnerabilities in the dependencies (needs the network)
 	cargo deny --locked check advisories
 
-tools: packages ## install what check needs and this machine lacks (needs the network the first time)
+tools: ## install what check needs and this machine lacks (needs the network the first time)
 	@scripts/tools
+	@$(MAKE) --no-print-directory packages
 
 # The demo's npm packages, again when package.json or its lock file has changed.
 packages:

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::forward;
 use super::process::Processes;
@@ -64,6 +65,8 @@ pub enum Harm {
     Silence,
     /// It is done, and no answer comes.
     LoseAnswer,
+    /// It is done once the faults are healed.
+    Hold,
     /// The process that made it is killed (SIGKILL) before it is done.
     KillBefore,
     /// The process that made it is killed (SIGKILL) once it is done.
@@ -76,6 +79,7 @@ pub struct Fault {
     function: String,
     service: Option<Service>,
     action: Option<String>,
+    about: Option<String>,
     pass: usize,
     times: usize,
     harm: Harm,
@@ -83,10 +87,15 @@ pub struct Fault {
     seen: usize,
 }
 
+/// A fault that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultId(usize);
+
 impl Fault {
     /// Every call of `function` from now on.
     pub fn of(function: &str, harm: Harm) -> Self {
-        Self { function: function.to_owned(), service: None, action: None, pass: 0, times: usize::MAX, harm, seen: 0 }
+        let (service, action, about) = (None, None, None);
+        Self { function: function.to_owned(), service, action, about, pass: 0, times: usize::MAX, harm, seen: 0 }
     }
 
     /// Only those of one service.
@@ -101,29 +110,46 @@ impl Fault {
         Self { action: Some(action.to_owned()), ..self }
     }
 
+    /// Only those whose body holds `text`.
+    #[must_use]
+    pub fn about(self, text: &str) -> Self {
+        Self { about: Some(text.to_owned()), ..self }
+    }
+
+    /// Only `times` of them in a row, from the `n`th on, counted from 1.
+    #[must_use]
+    pub fn from_the(self, n: usize, times: usize) -> Self {
+        Self { pass: n.saturating_sub(1), times, ..self }
+    }
+
     /// Only the `n`th of them, counted from 1.
     #[must_use]
     pub fn only_the(self, n: usize) -> Self {
-        Self { pass: n.saturating_sub(1), times: 1, ..self }
+        self.from_the(n, 1)
     }
 
     /// Only the first `n` of them.
     #[must_use]
     pub fn the_first(self, n: usize) -> Self {
-        Self { pass: 0, times: n, ..self }
+        self.from_the(1, n)
     }
 
     /// Whether it fits a call, and if so whether that one is to be hurt.
-    fn hurts(&mut self, call: &Call) -> bool {
+    fn hurts(&mut self, call: &Call, body: &[u8]) -> bool {
         let fits = self.function == call.function
             && self.service.is_none_or(|service| service == call.service)
-            && self.action.as_ref().is_none_or(|action| *action == call.action);
+            && self.action.as_ref().is_none_or(|action| *action == call.action)
+            && self.about.as_ref().is_none_or(|text| holds(body, text));
         if !fits {
             return false;
         }
         self.seen += 1;
         self.seen > self.pass && self.seen - self.pass <= self.times
     }
+}
+
+fn holds(body: &[u8], text: &str) -> bool {
+    body.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 #[derive(Default)]
@@ -133,12 +159,17 @@ struct State {
     faults: Vec<Fault>,
     names: Option<Names>,
     denied: Vec<String>,
+    /// By fault: how many calls it hurt.
+    hits: Vec<usize>,
+    /// The faults before this one are healed.
+    healed: usize,
 }
 
 /// The place between the functions and AWS.
 #[derive(Clone)]
 pub struct Calls {
     state: Arc<Mutex<State>>,
+    healed: watch::Sender<usize>,
     /// Where the functions find AWS.
     pub url: String,
 }
@@ -147,9 +178,10 @@ impl Calls {
     /// Starts it in front of `place`.
     pub(super) async fn start(place: forward::Place, processes: Processes) -> Self {
         let state: Arc<Mutex<State>> = Arc::default();
-        let recorder = Self { state: state.clone(), url: String::new() };
+        let healed = watch::Sender::new(0);
+        let recorder = Self { state: state.clone(), healed: healed.clone(), url: String::new() };
         let url = forward::serve(place, processes, recorder).await;
-        Self { state, url }
+        Self { state, healed, url }
     }
 
     /// From now on a function may do what the template lets it do in a deployment with these names, and nothing else.
@@ -174,13 +206,23 @@ impl Calls {
     }
 
     /// From now on calls go wrong as `fault` says, besides what was said before.
-    pub fn hurt(&self, fault: Fault) {
-        self.state().faults.push(fault);
+    pub fn hurt(&self, fault: Fault) -> FaultId {
+        let mut state = self.state();
+        state.faults.push(fault);
+        state.hits.push(0);
+        FaultId(state.faults.len() - 1)
     }
 
-    /// From now on nothing goes wrong.
+    /// From now on nothing goes wrong, and what was held goes on.
     pub fn heal(&self) {
-        self.state().faults.clear();
+        let mut state = self.state();
+        state.healed = state.faults.len();
+        self.healed.send_replace(state.healed);
+    }
+
+    /// How many calls a fault has hurt.
+    pub fn hits(&self, FaultId(index): FaultId) -> usize {
+        self.state().hits[index]
     }
 
     /// Forgets all calls so far.
@@ -199,28 +241,33 @@ impl Calls {
         made.map(|call| format!("{:?} {}", call.service, call.action)).collect()
     }
 
-    /// How many calls were made to go wrong since they were last forgotten.
-    pub fn hurt_so_far(&self) -> usize {
-        self.state().calls.iter().filter(|call| call.was_hurt).count()
-    }
-
     /// The bodies of all calls that put events.
     pub fn events(&self) -> Vec<Value> {
         self.state().events.clone()
     }
 
     /// Writes a call down; how it is to go wrong, if at all.
-    pub(super) fn record(&self, mut call: Call) -> Option<Harm> {
+    pub(super) fn record(&self, mut call: Call, body: &[u8]) -> Option<Harm> {
         let mut state = self.state();
+        let state = &mut *state;
         let mut harm = None;
-        for fault in &mut state.faults {
-            if fault.hurts(&call) {
-                harm = harm.or(Some(fault.harm));
+        let faults = state.faults.iter_mut().zip(&mut state.hits).skip(state.healed);
+        for (fault, hits) in faults {
+            if fault.hurts(&call, body) && harm.is_none() {
+                harm = Some(fault.harm);
+                *hits += 1;
             }
         }
         call.was_hurt = harm.is_some();
         state.calls.push(call);
         harm
+    }
+
+    /// Waits until the faults of this moment are healed.
+    pub(super) async fn until_healed(&self) {
+        let now = self.state().faults.len();
+        let mut healed = self.healed.subscribe();
+        let _closed = healed.wait_for(|healed| *healed >= now).await;
     }
 
     pub(super) fn record_events(&self, body: &[u8]) {

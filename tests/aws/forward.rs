@@ -58,7 +58,7 @@ async fn answer(State(forward): State<Forward>, request: Request) -> Response {
         return refusal(StatusCode::BAD_REQUEST, "AccessDeniedException");
     }
     let process = call.process.clone();
-    let harm = forward.recorder.record(call);
+    let harm = forward.recorder.record(call, &body);
     match harm {
         None => forward.hand_on(service, parts.headers, body).await,
         Some(Harm::Throttle) => throttled(service),
@@ -67,6 +67,10 @@ async fn answer(State(forward): State<Forward>, request: Request) -> Response {
         Some(Harm::LoseAnswer) => {
             forward.hand_on(service, parts.headers, body).await;
             silence().await
+        }
+        Some(Harm::Hold) => {
+            forward.recorder.until_healed().await;
+            forward.hand_on(service, parts.headers, body).await
         }
         Some(Harm::KillBefore) => forward.kill(&process).await,
         Some(Harm::KillAfter) => {

@@ -1,5 +1,8 @@
 //! The flows once more, on AWS's own pieces, and what can only be seen there.
 
+mod calls;
+mod payload;
+
 #[path = "../flows/doors.rs"]
 mod doors;
 #[path = "../flows/events.rs"]
