@@ -73,7 +73,7 @@ impl Secrets {
 
 /// Where a bundle runs.
 enum Place {
-    OneMachine(OneMachine),
+    OneMachine(Box<OneMachine>),
     Aws(Box<Stack>),
 }
 
@@ -133,7 +133,7 @@ impl Bundle {
         let place = if is_on_aws() {
             Place::Aws(Box::new(Stack::start(&secrets, &all, directory.path()).await))
         } else {
-            Place::OneMachine(OneMachine::start(&all, directory.path()).await)
+            Place::OneMachine(Box::new(OneMachine::start(&all, directory.path()).await))
         };
         let (url, hub) = match &place {
             Place::OneMachine(machine) => (machine.url.clone(), machine.hub.clone()),

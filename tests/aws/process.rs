@@ -21,7 +21,10 @@ use super::runtime_api::{Failure, Spec, request_id};
 
 /// The processes that run, so that one can be killed by its name.
 #[derive(Clone, Default)]
-pub struct Processes(Arc<Mutex<HashMap<String, (String, Arc<Process>)>>>);
+pub struct Processes(Arc<Mutex<Running>>);
+
+/// A process by the name it signs its calls with, and the name of its function.
+type Running = HashMap<String, (String, Arc<Process>)>;
 
 impl Processes {
     /// The process `name`, if it runs.
