@@ -201,6 +201,26 @@ async fn no_path_and_no_query_ends_a_function() {
     }
 }
 
+#[tokio::test]
+async fn no_header_and_no_cookie_ends_a_function() {
+    let bundle = Bundle::start().await;
+    for name in ["sign", "redirect", "channels", "webhook"] {
+        let function = bundle.aws().function(name);
+        // What HTTP allows in a header.
+        for odd in ["ü", "\u{1F600}", "a\tb", ""] {
+            let mut event =
+                Incoming { authorizer: Some(of_tenant("acme")), ..Incoming::get(SIGN, "/aAbBcCPA/sign") }.event();
+            event["headers"]["x-odd"] = json!(odd);
+            event["headers"]["origin"] = json!(odd);
+            event["cookies"] = json!([odd]);
+            let answer = function.invoke(&event).await;
+            let status = answer.as_ref().map(|answer| answer.json()["statusCode"].as_u64());
+            assert!(matches!(status, Ok(Some(200..500))), "{name} {odd:?}: {answer:?}");
+        }
+        assert_eq!(function.starts(), 1, "{name}: one process took all of it");
+    }
+}
+
 fn webhook(body: &[u8], pairs: &[(&str, &str)]) -> Incoming {
     let incoming = Incoming::get(WEBHOOK, &format!("/{PARTNER}/webhook"));
     Incoming { method: Method::POST, body: body.to_vec(), headers: headers(pairs), ..incoming }
