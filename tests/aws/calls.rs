@@ -225,6 +225,11 @@ impl Calls {
         self.state().hits[index]
     }
 
+    /// How many calls a fault fitted, hurt or not.
+    pub fn fitting(&self, FaultId(index): FaultId) -> usize {
+        self.state().faults[index].seen
+    }
+
     /// Forgets all calls so far.
     pub fn forget(&self) {
         self.state().calls.clear();

@@ -64,6 +64,7 @@ pub struct Stack {
     pub moto: Moto,
     functions: BTreeMap<&'static str, Arc<Function>>,
     environment: BTreeMap<String, String>,
+    batches: stream::Batches,
     tasks: Vec<JoinHandle<()>>,
     _hub: Option<RunningHub>,
 }
@@ -93,11 +94,22 @@ impl Stack {
         let function = |name: &'static str| (name, Arc::new(function(name, &environment, directory, &processes)));
         let functions = BTreeMap::from(FUNCTIONS.map(function));
         let hub_url = hub.as_ref().map(|hub| hub.url().to_owned()).unwrap_or_default();
-        let mut stack = Self { url, hub: hub_url, calls, moto, functions, environment, tasks: Vec::new(), _hub: hub };
+        let mut stack = Self {
+            url,
+            hub: hub_url,
+            calls,
+            moto,
+            functions,
+            environment,
+            batches: stream::Batches::default(),
+            tasks: Vec::new(),
+            _hub: hub,
+        };
         stack.keep_partner_secrets(&secrets.file);
         stack.table().create().await.expect("the table");
         stack.open_gateway(listener, secrets, settings);
-        stack.tasks = stream::map(&stack.functions["provision"], &stack.calls.url, stack.setting("TABLE_NAME")).await;
+        let provision = &stack.functions["provision"];
+        stack.tasks = stream::map(provision, &stack.batches, &stack.calls.url, stack.setting("TABLE_NAME")).await;
         stack.tasks.push(tokio::spawn(tick(stack.functions["reconcile"].clone())));
         stack
     }
@@ -142,6 +154,11 @@ impl Stack {
     /// The table.
     pub fn table(&self) -> Table {
         Table::at_endpoint(&self.calls.url, self.setting("TABLE_NAME"))
+    }
+
+    /// Every batch of the stream that was handed over so far, as an event.
+    pub fn batches(&self) -> Vec<Value> {
+        self.batches.all()
     }
 
     /// Kills every process of every function (SIGKILL); they are started again when they are needed.

@@ -3,7 +3,7 @@
 //!
 //! [1]: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::BASE64;
@@ -20,22 +20,49 @@ use super::runtime_api::{Failure, Function, REGION};
 /// How many records **act** gets at once; the template says the same.
 const ACT_BATCH: i32 = 10;
 
+/// All batches that were handed over.
+#[derive(Clone, Default)]
+pub(super) struct Batches(Arc<Mutex<Vec<Value>>>);
+
+impl Batches {
+    pub(super) fn all(&self) -> Vec<Value> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn add(&self, event: &Value) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
+    }
+}
+
 /// Starts both mappings on the table `table` at `endpoint`.
-pub(super) async fn map(provision: &Arc<Function>, endpoint: &str, table: &str) -> Vec<JoinHandle<()>> {
+pub(super) async fn map(
+    provision: &Arc<Function>,
+    batches: &Batches,
+    endpoint: &str,
+    table: &str,
+) -> Vec<JoinHandle<()>> {
     let fold = Follower::new("fold", endpoint, table, Provision::folds);
     let act = Follower::new("act", endpoint, table, Provision::acts_on).batches_of(ACT_BATCH);
     fold.prepare().await.expect("the table of the checkpoints");
-    [fold, act].map(|follower| tokio::spawn(follow(follower, provision.clone(), table.to_owned()))).into()
+    let follow = |follower| follow(follower, provision.clone(), batches.clone(), table.to_owned());
+    [fold, act].map(|follower| tokio::spawn(follow(follower))).into()
 }
 
-async fn follow(follower: Follower, provision: Arc<Function>, table: String) {
-    let (provision, table) = (&provision, &table);
-    follower.follow(|records| hand_over(provision, table, records)).await;
+async fn follow(follower: Follower, provision: Arc<Function>, batches: Batches, table: String) {
+    let (provision, batches, table) = (&provision, &batches, &table);
+    follower.follow(|records| hand_over(provision, batches, table, records)).await;
 }
 
 /// Invokes the function with a batch; where it stopped, or the first record if it said nothing.
-async fn hand_over(provision: &Function, table: &str, records: Vec<Record>) -> Result<(), StoppedBefore> {
-    let answer = provision.invoke(&event(&records, table)).await;
+async fn hand_over(
+    provision: &Function,
+    batches: &Batches,
+    table: &str,
+    records: Vec<Record>,
+) -> Result<(), StoppedBefore> {
+    let event = event(&records, table);
+    batches.add(&event);
+    let answer = provision.invoke(&event).await;
     let first = || records.first().map(|record| record.sequence.clone()).unwrap_or_default();
     let failed = match answer.map(|answer| failures(&answer.json())) {
         Ok(Some(failures)) => failures,

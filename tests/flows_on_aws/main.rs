@@ -1,6 +1,7 @@
 //! The flows once more, on AWS's own pieces, and what can only be seen there.
 
 mod calls;
+mod faults;
 mod payload;
 
 #[path = "../flows/doors.rs"]

@@ -4,7 +4,7 @@
 //! Then all that it wrote (logs, data directory, pages, answers) is searched for each of them in every form.
 
 pub(crate) mod run;
-mod search;
+pub(crate) mod search;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;

@@ -16,10 +16,10 @@ const START: usize = 4;
 const TABLE_BITS: u32 = 20;
 
 /// What was found in a file: names of needles.
-pub(super) type Found = BTreeSet<String>;
+pub(crate) type Found = BTreeSet<String>;
 
 /// Needles, each in all its forms.
-pub(super) struct Search {
+pub(crate) struct Search {
     patterns: Vec<(String, Vec<u8>)>,
     by_start: HashMap<[u8; START], Vec<usize>>,
     table: Vec<bool>,
@@ -27,7 +27,7 @@ pub(super) struct Search {
 
 impl Search {
     /// A search for `needles`: their names and what they are.
-    pub(super) fn new<'a>(needles: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    pub(crate) fn new<'a>(needles: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut search = Self { patterns: Vec::new(), by_start: HashMap::new(), table: vec![false; 1 << TABLE_BITS] };
         for (name, value) in needles {
             for pattern in forms(value) {
@@ -46,7 +46,7 @@ impl Search {
     }
 
     /// The needles that `bytes` hold.
-    pub(super) fn in_bytes(&self, bytes: &[u8]) -> Found {
+    pub(crate) fn in_bytes(&self, bytes: &[u8]) -> Found {
         let mut found = Found::new();
         for (position, start) in bytes.array_windows::<START>().enumerate() {
             if !self.table[place(*start)] {
@@ -63,7 +63,7 @@ impl Search {
     }
 
     /// The needles that the files below `directory` hold, by the file's path from there.
-    pub(super) fn in_directory(&self, directory: &Path) -> BTreeMap<String, Found> {
+    pub(crate) fn in_directory(&self, directory: &Path) -> BTreeMap<String, Found> {
         let mut found = BTreeMap::new();
         for path in files(directory) {
             let name = path.strip_prefix(directory).expect("below it").display().to_string();
@@ -79,7 +79,7 @@ impl Search {
 }
 
 /// All files below `directory`.
-pub(super) fn files(directory: &Path) -> Vec<std::path::PathBuf> {
+pub(crate) fn files(directory: &Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();
@@ -89,7 +89,7 @@ pub(super) fn files(directory: &Path) -> Vec<std::path::PathBuf> {
 }
 
 /// What was read of a file; a running bundle replaces files whole, so that one may be gone before it is read.
-pub(super) fn unless_gone<T>(read: std::io::Result<T>) -> Option<T> {
+pub(crate) fn unless_gone<T>(read: std::io::Result<T>) -> Option<T> {
     match read {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         read => Some(read.expect("a file")),
@@ -168,7 +168,7 @@ fn percent_encoded(value: &str, space: &str, case: Case) -> String {
 }
 
 /// `value` as somebody may have written it down, made by other means than the patterns that are searched for.
-pub(super) fn written_down(value: &str) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn written_down(value: &str) -> Vec<(String, Vec<u8>)> {
     use data_encoding::{BASE64, BASE64URL};
     let json = serde_json::json!({"a": value}).to_string();
     let mut all = vec![
