@@ -3,6 +3,8 @@
 //!
 //! Everything is waited for by its condition; a condition that never holds fails the test with what was seen last.
 
+pub mod aws;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::Write;
