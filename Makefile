@@ -4,31 +4,45 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run check audit tools packages format
+.PHONY: help run check template deploy connect audit tools packages format
 
 demo := local/bundle/demo
-export PATH := $(CURDIR)/tools/bin:$(PATH)
+export PATH := $(CURDIR)/tools/bin:$(CURDIR)/tools/python/bin:$(PATH)
+export SAM_CLI_TELEMETRY := 0
 ifdef CI # where every build is the first one
 export CARGO_INCREMENTAL := 0
 endif
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
 
 run: packages ## the whole bundle on this machine
 	cargo run --locked
 
-check: format tools ## the gate: format, dependencies, lints, documentation, tests
+check: format tools template ## the gate: format, template, dependencies, lints, documentation, tests
 	cargo deny --locked check licenses bans sources
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	scripts/test
 
+# No account is asked: the region only says which services there are.
+template: tools ## check template.yaml
+	sam validate --lint --region eu-central-1
+	cfn-lint --regions eu-central-1 -- template.yaml
+
+deploy: tools ## build the functions and deploy them to your AWS account; asks for the parameters, and keeps your answers
+	sam build
+	sam deploy --guided --capabilities CAPABILITY_IAM
+
+connect: ## point 360dialog at the bundle you have deployed (ARGS="--check" changes nothing; ARGS="--help" tells more)
+	cargo run --locked -p operator -- connect $(ARGS)
+
 audit: tools ## look for known vulnerabilities in the dependencies (needs the network)
 	cargo deny --locked check advisories
 
-tools: packages ## install what check needs and this machine lacks (needs the network the first time)
+tools: ## install what check needs and this machine lacks (needs the network the first time)
 	@scripts/tools
+	@$(MAKE) --no-print-directory packages
 
 # The demo's npm packages, again when package.json or its lock file has changed.
 packages:

@@ -1,18 +1,21 @@
-//! Speaks the language of the flows: a bundle is started as a process of its own on free ports, a tenant asks for a
-//! link, a person goes through the simulated hub, the browser comes back, and the channel is waited for.
+//! Speaks the language of the flows: a bundle is started on free ports, a tenant asks for a link, a person goes through
+//! the simulated hub, the browser comes back, and the channel is waited for.
+//!
+//! The tests of the binary `flows` run on one machine's bundle, `local`, as a process of its own; those of
+//! `flows_on_aws` are the same tests on the programs that run on AWS (see [`aws`]).
 //!
 //! Everything is waited for by its condition; a condition that never holds fails the test with what was seen last.
 
 pub mod aws;
+mod one_machine;
+pub mod programs;
+mod words;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use local::data::Data;
@@ -22,8 +25,10 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+
+use crate::aws::stack::Stack;
+use crate::one_machine::OneMachine;
+use crate::words::in_words;
 
 /// The hub of most tests, Direct-Paid.
 pub const PARTNER: &str = "aAbBcCPA";
@@ -66,9 +71,26 @@ impl Secrets {
     }
 }
 
+/// Where a bundle runs.
+enum Place {
+    OneMachine(OneMachine),
+    Aws(Box<Stack>),
+}
+
+/// Whether this test binary is the one whose bundles are AWS's own pieces.
+pub fn is_on_aws() -> bool {
+    let test = std::env::current_exe().expect("this test");
+    test.file_name().is_some_and(|name| name.to_string_lossy().starts_with("flows_on_aws"))
+}
+
+/// The status of what no route takes, which is `ours` where we say so ourselves; the gateway on AWS says 404 to all of it.
+pub fn without_a_route(ours: u16) -> u16 {
+    if is_on_aws() { 404 } else { ours }
+}
+
 /// A running bundle and its data directory.
 pub struct Bundle {
-    /// Where everything of this run lies: `data/`, `secrets.json`, `log`, `output`.
+    /// Where everything of this run lies: `log` and, on one machine, `data/`, `secrets.json`, `output`.
     pub directory: TempDir,
     /// Its address, `http://127.0.0.1:…`.
     pub url: String,
@@ -79,7 +101,7 @@ pub struct Bundle {
     /// Follows no redirect.
     pub http: Client,
     settings: BTreeMap<String, String>,
-    process: Child,
+    place: Place,
 }
 
 impl Bundle {
@@ -108,31 +130,54 @@ impl Bundle {
             ("RUST_LOG".to_owned(), "debug,hyper=info,h2=info,dynoxide=info".to_owned()),
         ]);
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let (process, url, hub) = spawn(&all, directory.path()).await;
+        let place = if is_on_aws() {
+            Place::Aws(Box::new(Stack::start(&secrets, &all, directory.path()).await))
+        } else {
+            Place::OneMachine(OneMachine::start(&all, directory.path()).await)
+        };
+        let (url, hub) = match &place {
+            Place::OneMachine(machine) => (machine.url.clone(), machine.hub.clone()),
+            Place::Aws(stack) => (stack.url.clone(), stack.hub.clone()),
+        };
         let http = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().expect("a client");
-        Self { directory, url, hub, secrets, http, settings: all, process }
+        Self { directory, url, hub, secrets, http, settings: all, place }
     }
 
     /// Kills it without a warning (SIGKILL), if it runs, and starts it again on the same data and the same addresses.
+    ///
+    /// On AWS every process of every function is killed; each is started again by what it is next needed for.
     pub async fn kill_and_restart(&mut self) {
-        if self.process.id().is_some() {
-            self.process.kill().await.expect("killed");
+        match &mut self.place {
+            Place::OneMachine(machine) => machine.kill_and_restart(&mut self.settings, self.directory.path()).await,
+            Place::Aws(stack) => stack.kill().await,
         }
-        let address = |url: &str| url.trim_start_matches("http://").to_owned();
-        self.settings.insert("LISTEN".to_owned(), address(&self.url));
-        self.settings.insert("HUB_LISTEN".to_owned(), address(&self.hub));
-        let (process, url, hub) = spawn(&self.settings, self.directory.path()).await;
-        assert_eq!((&url, &hub), (&self.url, &self.hub));
-        self.process = process;
     }
 
-    /// Asks it to stop (SIGTERM) and waits until it has.
+    /// Asks it to stop (SIGTERM) and waits until it has. On AWS nobody asks: no more events are handed over.
     pub async fn stop(&mut self) {
-        let id = self.process.id().expect("it runs").to_string();
-        let asked = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill");
-        assert!(asked.success());
-        let ended = self.process.wait().await.expect("it ends");
-        assert!(ended.success(), "{ended}");
+        match &mut self.place {
+            Place::OneMachine(machine) => machine.stop().await,
+            Place::Aws(stack) => stack.stop().await,
+        }
+    }
+
+    /// The stack on AWS's own pieces; only tests of `flows_on_aws` may ask for it.
+    pub fn aws(&self) -> &Stack {
+        match &self.place {
+            Place::Aws(stack) => stack,
+            Place::OneMachine(_) => panic!("this bundle runs on one machine"),
+        }
+    }
+
+    /// Keeps other partner secrets from now on, where the functions look for them.
+    pub fn keep_partner_secrets(&self, file: &Value) {
+        match &self.place {
+            Place::OneMachine(_) => {
+                let path = self.directory.path().join("secrets.json");
+                std::fs::write(path, file.to_string()).expect("the secrets file");
+            }
+            Place::Aws(stack) => stack.keep_partner_secrets(file),
+        }
     }
 
     /// The settings it was started with.
@@ -237,17 +282,29 @@ impl Bundle {
 
     /// The key that the vault keeps for a channel, as its secret's JSON.
     pub fn vault_key(&self, partner: &str, channel: &str) -> Option<Value> {
-        let vault: Value = serde_json::from_slice(&std::fs::read(self.data().join("vault.json")).ok()?).expect("JSON");
-        let entry = vault.get(format!("360dialog/channels/{partner}/{channel}"))?;
-        let text = entry["versions"][entry["current"].as_str()?].as_str()?;
-        serde_json::from_str(text).ok()
+        let name = format!("360dialog/channels/{partner}/{channel}");
+        let text = match &self.place {
+            Place::OneMachine(_) => {
+                let vault = std::fs::read(self.data().join("vault.json")).ok()?;
+                let vault: Value = serde_json::from_slice(&vault).expect("JSON");
+                let entry = vault.get(name)?;
+                entry["versions"][entry["current"].as_str()?].as_str()?.to_owned()
+            }
+            Place::Aws(stack) => stack.moto.current(&name)?,
+        };
+        serde_json::from_str(&text).ok()
     }
 
     /// What the partner's application was told so far: `source`, `detail-type`, `detail`.
     pub async fn events(&self) -> Vec<Value> {
-        let lines = std::fs::read_to_string(self.data().join("events.ndjson")).unwrap_or_default();
-        let whole = lines.lines().filter(|_| lines.ends_with('\n'));
-        whole.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+        match &self.place {
+            Place::OneMachine(_) => {
+                let lines = std::fs::read_to_string(self.data().join("events.ndjson")).unwrap_or_default();
+                let whole = lines.lines().filter(|_| lines.ends_with('\n'));
+                whole.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+            }
+            Place::Aws(stack) => stack.calls.events().iter().flat_map(entries).collect(),
+        }
     }
 
     /// Whether a message can be sent with the key that the vault keeps: the hub's own word.
@@ -306,10 +363,24 @@ impl Bundle {
 
     /// The table, through the running bundle.
     pub async fn table(&self) -> Table {
+        if let Place::Aws(stack) = &self.place {
+            return stack.table();
+        }
         let data = Data::open(self.data()).expect("the data directory");
         let opened = local::embedded::open_table(&data, local::bundle::TABLE).await.expect("the table");
         assert!(opened.embedded.is_none(), "the bundle runs, so its own database answers");
         opened.table
+    }
+
+    /// Writes to its data directory what table, vault and event bus hold, where no file does: on AWS.
+    pub async fn write_down(&self) {
+        let Place::Aws(stack) = &self.place else { return };
+        let (told, kept) = stack.told_and_kept();
+        std::fs::create_dir_all(self.data()).expect("a directory");
+        let write = |name: &str, text: String| std::fs::write(self.data().join(name), text).expect("a file");
+        write("table", self.scan().await.join("\n"));
+        write("events", told.to_string());
+        write("vault.json", kept.to_string());
     }
 
     /// What it has logged so far, over all its lives.
@@ -323,6 +394,15 @@ pub fn hmac_sha256(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key will do");
     mac.update(body);
     HEXLOWER.encode(&mac.finalize().into_bytes())
+}
+
+/// The events of one call that put them.
+fn entries(call: &Value) -> Vec<Value> {
+    let entry = |entry: &Value| {
+        let detail: Value = serde_json::from_str(entry["Detail"].as_str().expect("a detail")).expect("JSON");
+        json!({"source": entry["Source"], "detail-type": entry["DetailType"], "detail": detail})
+    };
+    call["Entries"].as_array().into_iter().flatten().map(entry).collect()
 }
 
 /// Fails with what is only in one of two scans.
@@ -356,52 +436,7 @@ fn is_about_to_close(item: &Item) -> bool {
     })
 }
 
-/// An item in words that do not depend on the order of its attributes, nor on that within their maps.
-fn in_words(item: &Item) -> String {
-    let sorted: BTreeMap<_, _> = item.iter().map(|(name, value)| (name, value_in_words(value))).collect();
-    let pairs: Vec<String> = sorted.into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
-    format!("{{{}}}", pairs.join(", "))
-}
-
-fn value_in_words(value: &AttributeValue) -> String {
-    match value {
-        AttributeValue::M(map) => in_words(map),
-        AttributeValue::L(list) => format!("[{}]", list.iter().map(value_in_words).collect::<Vec<_>>().join(", ")),
-        other => format!("{other:?}"),
-    }
-}
-
-/// Starts the program and reads the addresses it prints.
-async fn spawn(settings: &BTreeMap<String, String>, directory: &Path) -> (Child, String, String) {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(directory.join("log")).expect("a log");
-    let mut process = Command::new(program())
-        .env_clear()
-        .envs(settings)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .expect("the bundle starts");
-    let mut output =
-        std::fs::OpenOptions::new().create(true).append(true).open(directory.join("output")).expect("a file");
-    let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines();
-    let (mut url, mut hub) = (String::new(), String::new());
-    while let Some(line) = lines.next_line().await.expect("a line") {
-        writeln!(output, "{line}").expect("written down");
-        match line.split_whitespace().collect::<Vec<_>>().as_slice() {
-            ["bundle", address] => url = (*address).to_owned(),
-            ["hub", address, ..] => hub = (*address).to_owned(),
-            ["Ctrl-C", ..] => return (process, url, hub),
-            _ => {}
-        }
-    }
-    let log = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
-    panic!("the bundle did not start:\n{log}");
-}
-
-/// The program `bundle` of this package: cargo builds it with the tests and puts it above them.
+/// The program `bundle` of this package: cargo builds it with the tests.
 pub fn program() -> PathBuf {
-    let test = std::env::current_exe().expect("this test");
-    test.parent().and_then(Path::parent).expect("a target directory").join("bundle")
+    programs::program("bundle")
 }

@@ -1,4 +1,16 @@
-//! AWS's own pieces around the programs that run there.
+//! AWS's own pieces around the programs that run there: the Lambda Runtime API and the gateway are played by this
+//! process, DynamoDB Local and moto answer for the services, and between them and the functions stands a recorder that
+//! can make any call go wrong.
 
+pub mod calls;
+mod empty_maps;
+pub mod event;
+mod forward;
+mod gateway;
+pub mod moto;
 mod process;
+pub mod rights;
 pub mod runtime_api;
+pub mod servers;
+pub mod stack;
+mod stream;

@@ -1,6 +1,8 @@
 //! Flows through the whole bundle, as a process of its own, over HTTP.
 
+mod connect;
 mod demo;
+mod demo_secrets;
 mod doors;
 mod events;
 mod gateway;
@@ -16,5 +18,7 @@ mod secrets;
 mod settings;
 mod sign_flood;
 mod stand_in;
+mod starts;
 mod store;
+mod template;
 mod workspace;

@@ -2,7 +2,7 @@
 
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use tests::{Bundle, PARTNER, assert_same};
+use tests::{Bundle, PARTNER, assert_same, without_a_route};
 
 use crate::doors::{header, is_problem, text};
 
@@ -267,7 +267,7 @@ async fn head_records_nothing_and_takes_no_second() {
     let redirect_url = signed["query_parameters"]["redirect_url"].as_str().expect("a redirect");
     for url in [format!("{redirect_url}?client=aCL&channels=[oneCH]"), format!("{}/{PARTNER}/sign", bundle.url)] {
         let answer = bundle.http.head(url).bearer_auth(bundle.token("acme")).send().await.expect("an answer");
-        assert_eq!(answer.status(), 405);
+        assert_eq!(answer.status(), without_a_route(405));
     }
     assert_same(&before, &bundle.scan().await);
 }

@@ -74,6 +74,11 @@ impl StandIn {
         stand_in
     }
 
+    /// Its address.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// What it knows and says, to be read and changed.
     pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
         self.script.lock().expect("no test panics with it")
@@ -85,7 +90,7 @@ impl StandIn {
         let mut all = vec![
             ("HUB", "none"),
             ("PARTNER_IDS", &partners),
-            ("PARTNER_API_URL", &self.url),
+            ("PARTNER_API_URL", self.url()),
             ("ALLOWED_ORIGINS", "https://app.example"),
         ];
         all.extend(settings);

@@ -16,7 +16,7 @@ use platform::stream::{Change, Record, StoppedBefore};
 use platform::table::Item;
 use tokio::time::Instant;
 
-/// How many records a batch holds at most.
+/// How many records a batch holds at most, unless a mapping says otherwise.
 const BATCH: i32 = 100;
 
 /// How long an idle stream is left alone.
@@ -45,6 +45,7 @@ pub struct Follower {
     database: Client,
     streams: streams::Client,
     wants: fn(&Record) -> bool,
+    most: i32,
 }
 
 impl Follower {
@@ -64,7 +65,14 @@ impl Follower {
             database: Client::from_conf(config),
             streams: streams::Client::from_conf(streams),
             wants,
+            most: BATCH,
         }
+    }
+
+    /// The same with batches of at most `most` records.
+    #[must_use]
+    pub fn batches_of(self, most: i32) -> Self {
+        Self { most, ..self }
     }
 
     /// Hands batches to `handle` for ever; trouble is logged and waited out.
@@ -172,7 +180,7 @@ impl Follower {
         from: String,
         handle: &impl Fn(Vec<Record>) -> F,
     ) -> Result<(Option<String>, bool), StreamError> {
-        let got = self.streams.get_records().shard_iterator(from).limit(BATCH).send().await;
+        let got = self.streams.get_records().shard_iterator(from).limit(self.most).send().await;
         let got = got.map_err(|_| failed("a shard")("not read"))?;
         let records: Vec<Record> = got.records.unwrap_or_default().into_iter().filter_map(record).collect();
         let Some(last) = records.last().map(|record| record.sequence.clone()) else {

@@ -11,7 +11,7 @@ use platform::settings::{Environment, SettingError, Switch};
 const LISTEN: &str = "127.0.0.1:8360";
 
 /// Where the simulated hub listens unless `HUB_LISTEN` says otherwise: the stock button with `env="local"` goes there.
-const HUB_LISTEN: &str = "127.0.0.1:8082";
+pub const HUB_LISTEN: &str = "127.0.0.1:8082";
 
 /// A second from stage to stage lets a person watch.
 const STAGE_DELAY_MS: u64 = 1000;

@@ -20,7 +20,8 @@ Environment:
   HUB_STATE_FILE       where clients, channels and undelivered webhooks survive a restart
                        (in memory only)
   HUB_WEBHOOK_URL      where webhooks go; may hold {partner_id}, as in
-                       http://127.0.0.1:8360/{partner_id}/webhook (none are sent)
+                       http://127.0.0.1:8360/{partner_id}/webhook (none are sent);
+                       an address set through the Partner API wins, here and below
   HUB_REDIRECT_URL     where the browser goes when a link has no redirect_url;
                        may hold {partner_id} (such links are refused)
   HUB_STAGE_DELAY_MS   how long a new channel stays in each stage (1000)

@@ -96,12 +96,10 @@ impl<'a> Visit<'a> {
     pub(crate) fn begin(hub: &'a Hub, partner: &str, link: &'a Link) -> Result<Self, Refusal> {
         let partner = hub.partners.get(partner).ok_or(Refusal::UnknownPartner)?;
         let second = if partner.check_signature { Some(check_signature(hub, partner, link)?) } else { None };
-        let redirect_url = link
-            .value("redirect_url")
-            .filter(|text| !text.is_empty())
-            .or(partner.redirect_url.as_deref())
-            .ok_or(Refusal::NoRedirectUrl)?;
-        let redirect_url = Url::parse(redirect_url)
+        let configured = || hub.store.read(|records| records.redirect_url(partner).map(str::to_owned));
+        let named = link.value("redirect_url").filter(|text| !text.is_empty()).map(str::to_owned);
+        let redirect_url = named.or_else(configured).ok_or(Refusal::NoRedirectUrl)?;
+        let redirect_url = Url::parse(&redirect_url)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
             .ok_or(Refusal::MalformedRedirectUrl)?;

@@ -44,6 +44,8 @@ impl ApiError {
     pub(crate) const UNAUTHORIZED: Self =
         Self { status: StatusCode::UNAUTHORIZED, message: "Missing or invalid credentials" };
     const BAD_FILTERS: Self = Self { status: StatusCode::BAD_REQUEST, message: "filters is not a JSON object" };
+    pub(crate) const BAD_ADDRESS: Self =
+        Self { status: StatusCode::BAD_REQUEST, message: "An address is an absolute http or https URL, or empty" };
     const BAD_PAGE: Self =
         Self { status: StatusCode::BAD_REQUEST, message: "limit and offset are whole numbers, limit at least 1" };
     const NO_SUCH_CHANNEL: Self = Self { status: StatusCode::NOT_FOUND, message: "Channel not found" };
@@ -107,7 +109,7 @@ fn same(given: &str, secret: &str) -> bool {
 }
 
 /// The partner these headers open; an unknown one is not told from a closed one.
-fn admit<'a>(hub: &'a Hub, partner: &str, headers: &HeaderMap) -> Result<&'a Partner, ApiError> {
+pub(crate) fn admit<'a>(hub: &'a Hub, partner: &str, headers: &HeaderMap) -> Result<&'a Partner, ApiError> {
     hub.partners.get(partner).filter(|partner| partner.is_opened_by(headers)).ok_or(ApiError::UNAUTHORIZED)
 }
 

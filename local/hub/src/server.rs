@@ -6,7 +6,9 @@ use axum::{Router, middleware};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use url::Url;
 
-use crate::{controls, hub::Hub, messaging, pages, partner_api, same_machine, settings::Settings, store::Store};
+use crate::{
+    controls, hub::Hub, messaging, pages, partner_api, partner_settings, same_machine, settings::Settings, store::Store,
+};
 
 /// How long open requests may take to end when the hub stops.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -123,6 +125,7 @@ fn routes(hub: &Arc<Hub>) -> Router {
         .merge(controls::routes())
         .route_layer(middleware::from_fn_with_state(Arc::clone(hub), same_machine::only))
         .merge(partner_api::routes())
+        .merge(partner_settings::routes())
         .merge(messaging::routes())
         .with_state(Arc::clone(hub))
 }

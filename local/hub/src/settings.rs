@@ -45,9 +45,9 @@ pub struct Partner {
     pub access: Vec<Access>,
     /// Who pays 360dialog, and so who decides about keys.
     pub billing: Billing,
-    /// Where webhooks go; `None` sends none.
+    /// Where webhooks go until the partner sets another address; `None` sends none.
     pub webhook_url: Option<String>,
-    /// Where the browser goes after onboarding when the link names no `redirect_url`.
+    /// Where the browser goes after onboarding when the link names no `redirect_url`, until the partner sets another.
     pub redirect_url: Option<String>,
     /// Whether onboarding links must carry a valid signature.
     pub check_signature: bool,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{id, signature};
+use crate::{addresses::Addresses, id, signature};
 
 /// How often a new number is drawn before one that is taken is accepted.
 const PHONE_NUMBER_DRAWS: usize = 50;
@@ -26,6 +26,9 @@ pub(crate) struct Account {
     pub(crate) channels: BTreeMap<String, Channel>,
     /// A signature covers nothing but partner and second, so the second says which were used.
     pub(crate) used_seconds: BTreeSet<i64>,
+    /// Addresses that the partner has set, which win over those of the settings.
+    #[serde(default)]
+    pub(crate) addresses: Addresses,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -34,7 +34,7 @@ impl Records {
     /// Writes a webhook down, for [`Hub::dispatch`] once that is durable; nothing for a partner
     /// without an address.
     pub(crate) fn announce(&mut self, partner: &Partner, event: &str, data: &Value) -> Option<Delivery> {
-        partner.webhook_url.as_ref()?;
+        self.webhook_url(partner)?;
         let delivery = Delivery::new(&partner.id, event, data);
         self.outbox.insert(delivery.id.clone(), delivery.clone());
         Some(delivery)
@@ -65,7 +65,8 @@ impl Hub {
     /// Sends a webhook once and answers the HTTP status it got.
     pub(crate) async fn send(&self, delivery: &Delivery) -> Result<u16, SendError> {
         let partner = self.partners.get(&delivery.partner).ok_or(SendError::NoAddress)?;
-        let address = partner.webhook_url.as_ref().ok_or(SendError::NoAddress)?;
+        let address = self.store.read(|records| records.webhook_url(partner).map(str::to_owned));
+        let address = address.ok_or(SendError::NoAddress)?;
         let _place = self.sending.acquire().await.ok();
         let answer = self
             .http

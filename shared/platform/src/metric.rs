@@ -6,6 +6,15 @@ use std::time::Duration;
 /// The target of the log events that are figures.
 pub const TARGET: &str = "metric";
 
+/// The namespace of all figures.
+pub const NAMESPACE: &str = "WhatsAppOnboarding";
+
+/// How long the item that is due for longest has been due, s.
+pub const OLDEST_DUE_AGE: &str = "OldestDueAge";
+
+/// A key that waits for an operator.
+pub const KEYS_BLOCKED: &str = "KeysBlocked";
+
 /// What is counted or measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
@@ -28,7 +37,8 @@ pub enum Metric {
 }
 
 impl Metric {
-    fn name(self) -> &'static str {
+    /// Its name in CloudWatch.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Signatures => "Signatures",
             Self::WebhooksAccepted => "WebhooksAccepted",
@@ -49,10 +59,10 @@ impl Metric {
 
 /// Counts a key that waits for an operator, by the stable word that says why.
 pub fn key_blocked(reason: &str) {
-    tracing::info!(target: TARGET, metric = "KeysBlocked", value = 1_u64, unit = "Count", reason);
+    tracing::info!(target: TARGET, metric = KEYS_BLOCKED, value = 1_u64, unit = "Count", reason);
 }
 
 /// Says how long the item that is due for longest has been due, s; 0 if nothing is.
 pub fn oldest_due(age: Duration) {
-    tracing::info!(target: TARGET, metric = "OldestDueAge", value = age.as_secs(), unit = "Seconds");
+    tracing::info!(target: TARGET, metric = OLDEST_DUE_AGE, value = age.as_secs(), unit = "Seconds");
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex};
 
 use onboarding::id::PartnerId;
 use url::Url;
@@ -46,7 +47,11 @@ impl SettingError {
 
 /// The variables a process was started with; an empty variable counts as absent.
 #[derive(Clone, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    /// Shared with all clones.
+    asked: Arc<Mutex<BTreeSet<String>>>,
+}
 
 impl Environment {
     /// The variables of this process; those that are not UTF-8 are none of ours.
@@ -60,19 +65,32 @@ impl Environment {
     #[must_use]
     pub fn with_default(mut self, name: &str, value: impl Into<String>) -> Self {
         if self.text(name).is_none() {
-            self.0.insert(name.to_owned(), value.into());
+            self.variables.insert(name.to_owned(), value.into());
         }
         self
     }
 
     /// The text of a variable.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+        self.ask(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
     /// Whether a variable is there and empty: where there is a default, that means none.
     pub fn is_empty(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(|value| value.trim().is_empty())
+        self.ask(name).is_some_and(|value| value.trim().is_empty())
+    }
+
+    fn ask(&self, name: &str) -> Option<&String> {
+        if let Ok(mut asked) = self.asked.lock() {
+            asked.insert(name.to_owned());
+        }
+        self.variables.get(name)
+    }
+
+    /// The names that were asked for up to now, of it or of a clone, whether they were there or not: what the template has
+    /// to give.
+    pub fn asked(&self) -> BTreeSet<String> {
+        self.asked.lock().map(|asked| asked.clone()).unwrap_or_default()
     }
 
     /// A variable that must be there.
@@ -106,7 +124,7 @@ impl Environment {
 
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        Self(variables.into_iter().collect())
+        Self { variables: variables.into_iter().collect(), ..Self::default() }
     }
 }
 
@@ -233,6 +251,14 @@ mod tests {
     #[test]
     fn an_empty_setting_counts_as_absent() {
         assert_eq!(env(&[("AUTO_PROVISION", " ")]).optional::<Switch>("AUTO_PROVISION").unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_known_afterwards() {
+        let env = env(&[("AUTO_PROVISION", "on"), ("LISTEN", "x")]);
+        let clone = env.clone();
+        let (_given, _missing) = (clone.text("AUTO_PROVISION"), clone.required::<Switch>("PARTNER_IDS", ""));
+        assert_eq!(env.asked(), ["AUTO_PROVISION", "PARTNER_IDS"].map(str::to_owned).into());
     }
 
     #[test]

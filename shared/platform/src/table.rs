@@ -9,7 +9,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::operation::create_table::CreateTableError;
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableInputBuilder;
+use aws_sdk_dynamodb::operation::create_table::{CreateTableError, CreateTableInput};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType, TimeToLiveSpecification,
@@ -57,6 +58,7 @@ pub mod prefix {
     pub const MINT: &str = "MINT";
     pub const WAKE: &str = "WAKE";
     pub const DUE: &str = "DUE";
+    pub const CONNECT: &str = "CONNECT";
 }
 
 /// The partition key of an item of kind `prefix` about `rest` at `partner`.
@@ -104,6 +106,11 @@ pub fn mint(partner: &PartnerId, channel: &ChannelId) -> String {
 /// Where `partner`'s wake-ups are.
 pub fn wake(partner: &PartnerId) -> String {
     format!("{}#{partner}", prefix::WAKE)
+}
+
+/// Where the addresses that 360dialog had before `operator connect` are.
+pub fn connect(partner: &PartnerId) -> String {
+    format!("{}#{partner}", prefix::CONNECT)
 }
 
 /// The partition of [`BY_DUE`].
@@ -168,13 +175,9 @@ impl Table {
         Self::new(Client::from_conf(local_config(endpoint)), name)
     }
 
-    /// Creates the table unless it exists, as `template.yaml` does on AWS: two indexes, a stream of both images,
-    /// time to live.
-    pub async fn create(&self) -> Result<(), StoreError> {
-        let created = self
-            .client
-            .create_table()
-            .table_name(&*self.name)
+    /// What the table looks like, here and in `template.yaml`: two indexes, a stream of both images.
+    pub fn shape() -> Result<CreateTableInputBuilder, StoreError> {
+        Ok(CreateTableInput::builder()
             .billing_mode(BillingMode::PayPerRequest)
             .set_attribute_definitions(Some(
                 [PK, SK, TENANT_PK, TENANT_SK, DUE_PK, DUE_AT].map(attribute).into_iter().collect(),
@@ -188,10 +191,12 @@ impl Table {
                     .stream_view_type(StreamViewType::NewAndOldImages)
                     .build()
                     .map_err(|_| StoreError::Malformed("stream specification"))?,
-            )
-            .send()
-            .await;
-        match created {
+            ))
+    }
+
+    /// Creates the table unless it exists, as `template.yaml` does on AWS, with its time to live.
+    pub async fn create(&self) -> Result<(), StoreError> {
+        match Self::shape()?.table_name(&*self.name).send_with(&self.client).await {
             Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => {
                 return Ok(());
             }

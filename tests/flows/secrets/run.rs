@@ -9,11 +9,11 @@ use tests::{Bundle, Secrets, until};
 use super::search::{Found, Search};
 
 /// Where answers are written down, in the run's directory.
-pub(super) const ANSWERS: &str = "answers";
+pub(crate) const ANSWERS: &str = "answers";
 
 /// A run: its bundle, its needles, and where each may be.
-pub(super) struct Run {
-    pub(super) bundle: Bundle,
+pub(crate) struct Run {
+    pub(crate) bundle: Bundle,
     tokens: BTreeMap<String, String>,
     needles: BTreeMap<String, String>,
     /// The files that may hold any needle.
@@ -23,22 +23,22 @@ pub(super) struct Run {
 }
 
 /// An answer that was written down.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) text: String,
-    pub(super) location: Option<String>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) text: String,
+    pub(crate) location: Option<String>,
     file: String,
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).expect("JSON")
     }
 }
 
 impl Run {
     /// Everything of `bundle` is watched from now on; only the files of `open` may hold secrets.
-    pub(super) fn of(bundle: Bundle, open: &[&'static str]) -> Self {
+    pub(crate) fn of(bundle: Bundle, open: &[&'static str]) -> Self {
         std::fs::create_dir(bundle.directory.path().join(ANSWERS)).expect("a directory");
         let (tokens, needles) = (BTreeMap::new(), BTreeMap::new());
         let mut run = Self { bundle, tokens, needles, open: open.iter().copied().collect(), own: BTreeSet::new() };
@@ -55,17 +55,17 @@ impl Run {
     }
 
     /// From now on `value` is searched for.
-    pub(super) fn add(&mut self, name: &str, value: &str) {
+    pub(crate) fn add(&mut self, name: &str, value: &str) {
         self.needles.insert(name.to_owned(), value.to_owned());
     }
 
     /// The needle `name` may be in the answer `answer`: it was its own caller's.
-    fn allow(&mut self, answer: &Answer, name: &str) {
+    pub(crate) fn allow(&mut self, answer: &Answer, name: &str) {
         self.own.insert((answer.file.clone(), name.to_owned()));
     }
 
     /// The one token of `tenant`, which is searched for.
-    pub(super) fn token(&mut self, tenant: &str) -> String {
+    pub(crate) fn token(&mut self, tenant: &str) -> String {
         if let Some(token) = self.tokens.get(tenant) {
             return token.clone();
         }
@@ -75,37 +75,31 @@ impl Run {
     }
 
     /// `token` is the token of `tenant`.
-    pub(super) fn use_token(&mut self, tenant: &str, token: &str) {
+    pub(crate) fn use_token(&mut self, tenant: &str, token: &str) {
         self.tokens.insert(tenant.to_owned(), token.to_owned());
         let signature = token.rsplit('.').next().expect("a signature");
         self.add(&format!("the token of {tenant}"), token);
         self.add(&format!("the signature of the token of {tenant}"), signature);
     }
 
-    /// The token of `tenant` may be in `answer`.
-    pub(super) fn allow_token(&mut self, answer: &Answer, tenant: &str) {
-        self.allow(answer, &format!("the token of {tenant}"));
-        self.allow(answer, &format!("the signature of the token of {tenant}"));
-    }
-
     /// A request to the bundle, without a caller.
-    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.bundle.http.request(method, format!("{}{path}", self.bundle.url))
     }
 
     /// A request to the bundle on behalf of `tenant`.
-    pub(super) fn request_of(&mut self, tenant: &str, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request_of(&mut self, tenant: &str, method: Method, path: &str) -> RequestBuilder {
         let token = self.token(tenant);
         self.request(method, path).bearer_auth(token)
     }
 
     /// Sends a request and writes its answer down, head and body.
-    pub(super) async fn ask(&mut self, request: RequestBuilder) -> Answer {
+    pub(crate) async fn ask(&mut self, request: RequestBuilder) -> Answer {
         self.note(request.send().await.expect("an answer")).await
     }
 
     /// Writes an answer down, head and body.
-    pub(super) async fn note(&mut self, answer: Response) -> Answer {
+    pub(crate) async fn note(&mut self, answer: Response) -> Answer {
         let directory = self.bundle.directory.path().join(ANSWERS);
         let number = std::fs::read_dir(&directory).expect("a directory").count();
         let file = format!("{ANSWERS}/{number:03}");
@@ -122,7 +116,7 @@ impl Run {
     }
 
     /// A signed link for `tenant`; its state is searched for, and may be in no other answer.
-    pub(super) async fn sign(&mut self, partner: &str, tenant: &str, query: &str) -> Value {
+    pub(crate) async fn sign(&mut self, partner: &str, tenant: &str, query: &str) -> Value {
         let request = self.request_of(tenant, Method::GET, &format!("/{partner}/sign{query}"));
         let answer = self.ask(request).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -140,7 +134,7 @@ impl Run {
     }
 
     /// What the simulated hub answers to `request` with the link `signed`: it may show that link.
-    pub(super) async fn ask_hub(&mut self, request: RequestBuilder, signed: &Value) -> Answer {
+    pub(crate) async fn ask_hub(&mut self, request: RequestBuilder, signed: &Value) -> Answer {
         let answer = self.ask(request).await;
         for name in ["state", "seal", "signature"] {
             let (partner, second) = (signed["partner_id"].as_str().expect("a partner"), &signed["timestamp"]);
@@ -150,7 +144,7 @@ impl Run {
     }
 
     /// Waits until the key of the channel is stored, and searches for it from then on.
-    pub(super) async fn stored(&mut self, partner: &str, tenant: &str, channel: &str) {
+    pub(crate) async fn stored(&mut self, partner: &str, tenant: &str, channel: &str) {
         let (path, token) = (format!("/{partner}/channels/{channel}"), self.token(tenant));
         let request = self.request(Method::GET, &path).bearer_auth(token);
         until(|| async {
@@ -165,13 +159,13 @@ impl Run {
     }
 
     /// Fails if a needle is where it may not be.
-    pub(super) fn assert_nothing_is_misplaced(&self) {
+    pub(crate) fn assert_nothing_is_misplaced(&self) {
         let misplaced = self.misplaced();
         assert!(misplaced.is_empty(), "{misplaced:#?}");
     }
 
     /// The needles that are where they may not be, by file.
-    pub(super) fn misplaced(&self) -> BTreeMap<String, Found> {
+    pub(crate) fn misplaced(&self) -> BTreeMap<String, Found> {
         let mut found = self.found();
         for (file, needles) in &mut found {
             let is_own = |needle: &String| self.own.contains(&(file.clone(), needle.clone()));
@@ -182,13 +176,13 @@ impl Run {
     }
 
     /// All needles that are anywhere in the run's directory.
-    pub(super) fn found(&self) -> BTreeMap<String, Found> {
+    pub(crate) fn found(&self) -> BTreeMap<String, Found> {
         let needles = self.needles.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         Search::new(needles).in_directory(self.bundle.directory.path())
     }
 
     /// The needles, by name.
-    pub(super) fn needles(&self) -> &BTreeMap<String, String> {
+    pub(crate) fn needles(&self) -> &BTreeMap<String, String> {
         &self.needles
     }
 }

@@ -1,7 +1,7 @@
 //! The contract of the store: a list of facts, each held against a table of its own.
 //!
-//! The tables are of the embedded DynamoDB; where `DYNAMODB_ENDPOINT` names another DynamoDB (AWS's DynamoDB Local),
-//! they are of that one instead. One run speaks of one place only, and every test prints which.
+//! The tables are of the embedded DynamoDB, those of the flows on AWS's own pieces are of DynamoDB Local; where
+//! `DYNAMODB_ENDPOINT` names another DynamoDB, they are of that one instead. One run speaks of one place only, and every test prints which.
 
 use std::future::Future;
 
@@ -16,6 +16,8 @@ use onboarding::session::Session;
 use onboarding::signature::{UnverifiedEvent, sign_webhook};
 use platform::table::{Item, Table};
 use tempfile::TempDir;
+use tests::aws::servers::Servers;
+use tests::is_on_aws;
 
 /// Makes a test of each of the functions named, which take a table that holds nothing.
 macro_rules! contract {
@@ -38,6 +40,7 @@ mod clients;
 mod channels;
 mod mints;
 mod wakes;
+mod connections;
 
 /// Where another DynamoDB answers.
 const ENDPOINT: &str = "DYNAMODB_ENDPOINT";
@@ -65,6 +68,7 @@ impl Place {
     async fn open(fact: &str) -> Self {
         match std::env::var(ENDPOINT).ok().filter(|endpoint| !endpoint.is_empty()) {
             Some(endpoint) => Self::at(&endpoint, fact),
+            None if is_on_aws() => Self::at(&Servers::of_this_run().await.dynamodb, fact),
             None => Self::embedded().await,
         }
     }

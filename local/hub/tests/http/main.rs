@@ -6,4 +6,5 @@ mod support;
 mod controls;
 mod onboarding;
 mod partner_api;
+mod partner_settings;
 mod webhooks;

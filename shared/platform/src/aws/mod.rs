@@ -17,6 +17,9 @@ use crate::settings::{Environment, SettingError};
 use crate::table::Table;
 use crate::vault::KeyVault;
 
+/// How the names of partner secrets start unless `PARTNER_SECRET_PREFIX` says otherwise.
+pub const PARTNER_SECRET_PREFIX: &str = "360dialog/partners/";
+
 /// AWS as one function reaches it: region, credentials and endpoints as Lambda puts them into the environment.
 pub struct Aws {
     /// What the process was started with.
@@ -27,7 +30,13 @@ pub struct Aws {
 impl Aws {
     /// Reads region, credentials and endpoints.
     pub fn of(environment: Environment) -> Self {
-        Self { config: config::of(&environment), environment }
+        let config = config::of(&environment);
+        Self::new(environment, config)
+    }
+
+    /// AWS as `config` reaches it.
+    pub fn new(environment: Environment, config: SdkConfig) -> Self {
+        Self { environment, config }
     }
 
     /// The table `name`.
@@ -37,7 +46,7 @@ impl Aws {
 
     /// Partner secrets in Secrets Manager, under `PARTNER_SECRET_PREFIX`.
     pub fn partner_secrets(&self) -> Result<Arc<dyn SecretSource>, SettingError> {
-        let prefix = self.environment.secret_prefix("PARTNER_SECRET_PREFIX", "360dialog/partners/")?;
+        let prefix = self.environment.secret_prefix("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX)?;
         Ok(Arc::new(SecretsManagerSource::new(aws_sdk_secretsmanager::Client::new(&self.config), prefix)))
     }
 

@@ -11,10 +11,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use crate::clock;
-use crate::metric::TARGET;
-
-/// The namespace of all figures.
-const NAMESPACE: &str = "WhatsAppOnboarding";
+use crate::metric::{NAMESPACE, TARGET};
 
 /// Hands every figure, as a line, to `write`.
 pub(super) struct Figures<W> {

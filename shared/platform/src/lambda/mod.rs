@@ -13,14 +13,18 @@ use std::process::ExitCode;
 
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::de::IgnoredAny;
-use tracing_subscriber::Layer;
+use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, filter};
 
 use crate::aws::Aws;
 use crate::metric;
 use crate::settings::Environment;
+
+/// The crates whose log lines are written with I8 in mind.
+const OURS: [&str; 8] = ["onboarding", "platform", "sign", "redirect", "webhook", "channels", "provision", "reconcile"];
 
 /// Why a function does not start or does not go on.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -59,12 +63,33 @@ where
 
 /// JSON lines with `level` and an RFC 3339 `timestamp`, as Lambda's log filter reads them; figures in a form of their own.
 fn log() {
-    // Levels by target, no more: the filter that knows fields, too, brings a regex engine, a fortieth of the program.
+    // Levels by target, no more: the filter that knows fields, too, brings a regex engine along.
     let levels = std::env::var("RUST_LOG").ok().and_then(|levels| levels.parse().ok());
     let levels: Targets = levels.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true);
-    let lines = lines.with_filter(levels.with_target(metric::TARGET, LevelFilter::OFF));
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_filter(levels);
+    let lines = lines.with_filter(filter::filter_fn(|line| is_fit_for_the_log(line.target(), *line.level())));
     let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
     let figures = emf::Figures::of(function, emf::print);
     tracing_subscriber::registry().with(lines).with(figures).init();
+}
+
+/// Libraries write whole requests, with the states and tokens in them, below INFO; whatever `RUST_LOG` says, they do
+/// not get to.
+fn is_fit_for_the_log(target: &str, level: Level) -> bool {
+    let library = target.split("::").next().unwrap_or_default();
+    target != metric::TARGET && (OURS.contains(&library) || level <= Level::INFO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_library_writes_requests_into_the_log() {
+        assert!(is_fit_for_the_log("platform::http", Level::TRACE) && is_fit_for_the_log("sign", Level::DEBUG));
+        assert!(is_fit_for_the_log("lambda_runtime::layers", Level::INFO));
+        for chatty in ["lambda_runtime::requests", "aws_smithy_runtime", "hyper::proto", "signature", "metric"] {
+            assert!(!is_fit_for_the_log(chatty, Level::DEBUG), "{chatty}");
+        }
+    }
 }

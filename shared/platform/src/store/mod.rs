@@ -7,10 +7,12 @@ mod fact;
 mod mint;
 mod second;
 mod wake;
+mod connect;
 
 pub use channel::{Channels, Saved, StoredChannel, TenantRow};
 pub use claim::{Claims, Made, StoredClaim};
 pub use client::{Bound, Clients};
+pub use connect::{Before, Connections, Kept, KeptAddress, StoredKept};
 pub use fact::{Facts, RawEvent, StoredFact};
 pub use mint::{Asked, Intent, Leased, Mint, Mints, NextLook};
 pub use second::{Seconds, Taken};

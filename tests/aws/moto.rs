@@ -1,0 +1,91 @@
+//! What the harness itself wants of Secrets Manager and EventBridge, asked of moto directly.
+//!
+//! Moto keeps the accounts apart that the header `x-moto-account-id` names, so that tests which share one server do
+//! not see each other. The calls wait on the spot: moto is another process and depends on nothing here.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::{Map, Value, json};
+
+use super::runtime_api::REGION;
+
+/// The header that names an account.
+pub const ACCOUNT: &str = "x-moto-account-id";
+
+/// One account at moto.
+#[derive(Clone, Debug)]
+pub struct Moto {
+    address: String,
+    account: String,
+}
+
+impl Moto {
+    /// The account `account`, twelve digits, at the server `url`.
+    pub fn new(url: &str, account: &str) -> Self {
+        Self { address: url.trim_start_matches("http://").to_owned(), account: account.to_owned() }
+    }
+
+    /// Makes an event bus.
+    pub fn create_bus(&self, name: &str) {
+        self.call("events", "AWSEvents.CreateEventBus", &json!({"Name": name})).expect("an event bus");
+    }
+
+    /// Makes the current version of the secret `name` say `text`.
+    pub fn put_secret(&self, name: &str, text: &str) {
+        let put = self.secret("PutSecretValue", &json!({"SecretId": name, "SecretString": text}));
+        if put.is_err() {
+            self.secret("CreateSecret", &json!({"Name": name, "SecretString": text})).expect("a secret");
+        }
+    }
+
+    /// The current version of a secret, if there is one.
+    pub fn current(&self, name: &str) -> Option<String> {
+        self.version(json!({"SecretId": name, "VersionStage": "AWSCURRENT"}))
+    }
+
+    /// Every version of every secret: name → version id → text.
+    pub fn everything(&self) -> Value {
+        let mut all = Map::new();
+        let list = self.secret("ListSecrets", &json!({"MaxResults": 100})).expect("a list");
+        for secret in list["SecretList"].as_array().into_iter().flatten() {
+            let name = secret["Name"].as_str().expect("a name");
+            let versions = secret["SecretVersionsToStages"].as_object().cloned().unwrap_or_default();
+            let texts = versions.into_iter().map(|(id, stages)| {
+                let text = self.version(json!({"SecretId": name, "VersionId": id}));
+                (id, json!({"stages": stages, "text": text}))
+            });
+            all.insert(name.to_owned(), Value::Object(texts.collect()));
+        }
+        Value::Object(all)
+    }
+
+    fn version(&self, which: Value) -> Option<String> {
+        let got = self.secret("GetSecretValue", &which).ok()?;
+        Some(got["SecretString"].as_str()?.to_owned())
+    }
+
+    fn secret(&self, action: &str, body: &Value) -> Result<Value, Value> {
+        self.call("secretsmanager", &format!("secretsmanager.{action}"), body)
+    }
+
+    fn call(&self, service: &str, target: &str, body: &Value) -> Result<Value, Value> {
+        let body = body.to_string();
+        let request = format!(
+            "POST / HTTP/1.0\r\nhost: {}\r\n{ACCOUNT}: {}\r\nx-amz-target: {target}\r\n\
+             content-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\
+             authorization: AWS4-HMAC-SHA256 Credential=tests/20260101/{REGION}/{service}/aws4_request, \
+             SignedHeaders=host, Signature=0\r\n\r\n{body}",
+            self.address,
+            self.account,
+            body.len(),
+        );
+        let mut answer = String::new();
+        let mut stream = TcpStream::connect(&self.address).expect("moto answers");
+        stream.write_all(request.as_bytes()).expect("moto listens");
+        stream.read_to_string(&mut answer).expect("moto answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+        let body = serde_json::from_str(body).unwrap_or(Value::Null);
+        if head.split(' ').nth(1) == Some("200") { Ok(body) } else { Err(body) }
+    }
+}

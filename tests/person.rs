@@ -1,0 +1,8 @@
+//! The program `operator`, for the tests.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    operator::cli::main().await
+}
