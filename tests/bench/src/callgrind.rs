@@ -2,8 +2,8 @@
 
 use std::error::Error;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use tests::aws::runtime_api::{Function, Processes};
 use tokio::process::Command;
@@ -11,8 +11,13 @@ use tokio::process::Command;
 use crate::measure::{ask, log};
 use crate::subject::Subject;
 
+/// The processes have no PATH.
+const VALGRIND: &str = "/usr/bin/valgrind";
 /// Requests between the two counts.
 const REQUESTS: u64 = 500;
+
+/// How often it is looked whether a process has ended.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// What a program executes.
 #[derive(Clone, Copy, Debug)]
@@ -38,24 +43,16 @@ pub(crate) async fn instructions(subjects: &[Subject], directory: &Path) -> Resu
 async fn count(subject: &Subject, requests: u64, directory: &Path) -> Result<u64, Box<dyn Error>> {
     let counts = directory.join("callgrind.out");
     let _of_before = fs::remove_file(&counts);
-    let wrapper = directory.join("under-callgrind");
-    let program = &subject.spec.program;
-    let valgrind = "exec /usr/bin/valgrind --quiet --tool=callgrind";
-    let script = format!("#!/bin/sh\n{valgrind} --callgrind-out-file={} {}\n", counts.display(), program.display());
-    fs::write(&wrapper, script)?;
-    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o700))?;
-
-    let mut spec = subject.spec.clone();
-    spec.program = wrapper;
-    // A second of patience for a connection is too little for a process that is fifty times as slow.
-    let function = Function::new(spec, Processes::default());
+    let runner = format!("{VALGRIND} --quiet --tool=callgrind --callgrind-out-file={}", counts.display());
+    let function = Function::new(subject.under(&runner, directory)?, Processes::default());
     let mut answer = ask(&function, subject).await?;
     for _ in 1..requests {
         answer = ask(&function, subject).await?;
     }
+    // Asked to stop, it writes the counts; killed it would not.
     Command::new("kill").args(["-TERM", &answer.process.pid.to_string()]).status().await?;
     while !answer.process.has_ended() {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(GLANCE).await;
     }
     let counts = fs::read_to_string(&counts).map_err(|why| format!("{}: {why}\n{}", subject.label, log(subject)))?;
     let total = counts.lines().rev().find_map(|line| line.strip_prefix("totals:").or(line.strip_prefix("summary:")));

@@ -1,7 +1,8 @@
-//! Measures the release programs: each runs under a Lambda Runtime API beside a bare hello-world, in the same turns,
-//! against an AWS on this machine that answers at once. A benchmark, not a test: nothing here fails for being slow.
+//! Runs the functions as they are built for Lambda, `PROGRAMS/{function}/bootstrap` and `bootstrap.zip`, under a Lambda
+//! Runtime API and against an AWS on this machine that answers at once.
 //!
-//! `bench PROGRAMS [FUNCTION …]`, where `PROGRAMS/{function}/bootstrap` and `bootstrap.zip` lie.
+//! `bench measure PROGRAMS [FUNCTION …]` measures them beside a bare hello-world, in the same turns. A benchmark, not a
+//! test: nothing fails for being slow. `bench answer PROGRAMS RUNNER …` asks each for one answer, run by `RUNNER`.
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
 mod aws;
@@ -14,26 +15,50 @@ mod subject;
 use std::error::Error;
 use std::path::Path;
 
+use tests::aws::runtime_api::{Function, Processes};
+
 use crate::aws::Aws;
 use crate::callgrind::Instructions;
 use crate::items::Items;
 use crate::measure::{Start, Warm};
-use crate::subject::Subject;
+use crate::subject::{Chosen, Subject};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let programs = arguments.next().ok_or("bench PROGRAMS [FUNCTION …]: where do the programs lie?")?;
-    let chosen: Vec<String> = arguments.collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let directory = tempfile::tempdir()?;
     let items = Items::make(directory.path()).await?;
     let stream_event = items.stream_event();
     let aws = Aws::start(items, directory.path()).await?;
-    let subjects = subject::subjects(Path::new(&programs), &chosen, &aws, &stream_event, directory.path())?;
-    let starts = measure::starts(&subjects).await?;
-    let warm = measure::warm(&subjects).await?;
-    let instructions = callgrind::instructions(&subjects, directory.path()).await?;
-    print(&subjects, &starts, &warm, &instructions);
+    let subjects =
+        |programs: &str, chosen| subject::subjects(Path::new(programs), chosen, &aws, &stream_event, directory.path());
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["measure", programs, chosen @ ..] => {
+            measure(&subjects(programs, Chosen::Beside(chosen))?, directory.path()).await
+        }
+        ["answer", programs, runner @ ..] => {
+            answer(&subjects(programs, Chosen::Functions)?, &runner.join(" "), directory.path()).await
+        }
+        _ => Err("bench measure PROGRAMS [FUNCTION …], or bench answer PROGRAMS RUNNER …".into()),
+    }
+}
+
+async fn measure(subjects: &[Subject], directory: &Path) -> Result<(), Box<dyn Error>> {
+    let starts = measure::starts(subjects).await?;
+    let warm = measure::warm(subjects).await?;
+    let instructions = callgrind::instructions(subjects, directory).await?;
+    print(subjects, &starts, &warm, &instructions);
+    Ok(())
+}
+
+/// One event each; a wrong answer, or none, ends the program with an error.
+async fn answer(subjects: &[Subject], runner: &str, directory: &Path) -> Result<(), Box<dyn Error>> {
+    for subject in subjects {
+        let function = Function::new(subject.under(runner, directory)?, Processes::default());
+        measure::ask(&function, subject).await?;
+        function.kill().await;
+        println!("{:<12} answered as it should", subject.label);
+    }
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,16 +43,41 @@ impl Subject {
     pub(crate) fn is_good(&self, answer: &[u8]) -> bool {
         String::from_utf8_lossy(answer).contains(self.good)
     }
+
+    /// The same program run by another one; `runner` is its path and arguments.
+    pub(crate) fn under(&self, runner: &str, directory: &Path) -> std::io::Result<Spec> {
+        let program = directory.join("runner");
+        fs::write(&program, format!("#!/bin/sh\nexec {runner} {}\n", self.spec.program.display()))?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700))?;
+        Ok(Spec { program, ..self.spec.clone() })
+    }
+}
+
+/// Which of the programs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Chosen<'a> {
+    /// The hello-world and these, or all if none is named.
+    Beside(&'a [&'a str]),
+    /// All that are deployed.
+    Functions,
+}
+
+impl Chosen<'_> {
+    fn has(self, name: &str) -> bool {
+        match self {
+            Self::Beside(names) => name == "hello" || names.is_empty() || names.contains(&name),
+            Self::Functions => name != "hello",
+        }
+    }
 }
 
 /// What a row is made of: its label, the program, where that finds AWS, the event, and what a good answer holds.
 type Row<'a> = (&'static str, &'static str, &'a Endpoints, Value, &'static str);
 
-/// The bare hello-world first, then every function against AWS over TLS, then `sign` without TLS; of the functions only
-/// those named in `chosen`, if any are.
+/// The bare hello-world first, then every function against AWS over TLS, then `sign` without TLS.
 pub(crate) fn subjects(
     programs: &Path,
-    chosen: &[String],
+    chosen: Chosen<'_>,
     aws: &Aws,
     stream_event: &Value,
     directory: &Path,
@@ -67,9 +94,8 @@ pub(crate) fn subjects(
         ("reconcile", "reconcile", tls, json!({}), "null"),
         ("sign, no TLS", "sign", &aws.plain, sign, "io_signature"),
     ];
-    let is_chosen = |name: &str| name == "hello" || chosen.is_empty() || chosen.iter().any(|one| one == name);
     rows.into_iter()
-        .filter(|(_, name, ..)| is_chosen(name))
+        .filter(|(_, name, ..)| chosen.has(name))
         .map(|row| {
             subject(row, programs, aws, directory).map_err(|why| format!("{}: {why}", programs.display()).into())
         })
