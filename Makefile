@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run check template deploy connect audit tools packages format
+.PHONY: help run check template bench release deploy connect audit tools packages format
 
 demo := local/bundle/demo
 export PATH := $(CURDIR)/tools/bin:$(CURDIR)/tools/python/bin:$(PATH)
@@ -29,6 +29,12 @@ check: format tools template ## the gate: format, template, dependencies, lints,
 template: tools ## check template.yaml
 	sam validate --lint --region eu-central-1
 	cfn-lint --regions eu-central-1 -- template.yaml
+
+bench: tools ## measure the functions as they run on Lambda, beside a bare hello-world
+	@scripts/bench
+
+release: tools ## build the functions for both architectures, with sizes, glibc and a run of arm64; then sam build
+	@scripts/release
 
 deploy: tools ## build the functions and deploy them to your AWS account; asks for the parameters, and keeps your answers
 	sam build

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs;
 
-use aws_config::{BehaviorVersion, SdkConfig};
 use platform::aws::{Aws, PARTNER_SECRET_PREFIX};
 use platform::settings::{Environment, SettingError};
 use serde_json::{Value, json};
@@ -158,8 +157,7 @@ fn ask(function: &str, environment: &Environment) -> Result<String, String> {
         "reconcile" => words(reconcile::Settings::from_env(environment)),
         _ => Err(format!("the test does not know {function}")),
     }?;
-    let config = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
-    let aws = Aws::new(environment.clone(), config);
+    let aws = Aws::of(environment.clone());
     let main = main_of(function);
     for call in main.split("aws.").skip(1).filter_map(|rest| rest.split([')', '(']).next()) {
         match call {
