@@ -4,6 +4,7 @@
 //! [1]: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::BASE64;
@@ -19,6 +20,9 @@ use super::runtime_api::{Failure, Function, REGION};
 
 /// How many records **act** gets at once; the template says the same.
 const ACT_BATCH: i32 = 10;
+
+/// The longest a batch that failed waits: tests make many fail.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// All batches that were handed over.
 #[derive(Clone, Default)]
@@ -45,7 +49,7 @@ pub(super) async fn map(
     let act = Follower::new("act", endpoint, table, Provision::acts_on).batches_of(ACT_BATCH);
     fold.prepare().await.expect("the table of the checkpoints");
     let follow = |follower| follow(follower, provision.clone(), batches.clone(), table.to_owned());
-    [fold, act].map(|follower| tokio::spawn(follow(follower))).into()
+    [fold, act].map(|follower| tokio::spawn(follow(follower.waiting_at_most(LONGEST_WAIT)))).into()
 }
 
 async fn follow(follower: Follower, provision: Arc<Function>, batches: Batches, table: String) {

@@ -25,7 +25,7 @@ const IDLE: Duration = Duration::from_millis(100);
 /// How often the list of shards is looked at again.
 const DESCRIBE: Duration = Duration::from_secs(30);
 
-/// The wait before a batch that stopped comes again; it doubles up to the second.
+/// The wait before a batch that stopped comes again; it doubles up to the second, unless a mapping says otherwise.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// The stream could not be read, or a checkpoint not written.
@@ -46,6 +46,7 @@ pub struct Follower {
     streams: streams::Client,
     wants: fn(&Record) -> bool,
     most: i32,
+    longest_wait: Duration,
 }
 
 impl Follower {
@@ -66,6 +67,7 @@ impl Follower {
             streams: streams::Client::from_conf(streams),
             wants,
             most: BATCH,
+            longest_wait: RETRY.1,
         }
     }
 
@@ -75,6 +77,12 @@ impl Follower {
         Self { most, ..self }
     }
 
+    /// The same where a batch that stopped comes again after `longest_wait` at the latest.
+    #[must_use]
+    pub fn waiting_at_most(self, longest_wait: Duration) -> Self {
+        Self { longest_wait, ..self }
+    }
+
     /// Hands batches to `handle` for ever; trouble is logged and waited out.
     pub async fn follow<F: Future<Output = Result<(), StoppedBefore>>>(&self, handle: impl Fn(Vec<Record>) -> F) {
         let mut wait = RETRY.0;
@@ -82,7 +90,7 @@ impl Follower {
             let Err(error) = self.follow_on(&handle, &mut wait).await;
             tracing::warn!(%error, mapping = self.mapping, "a batch comes again");
             tokio::time::sleep(wait).await;
-            wait = wait.saturating_mul(2).min(RETRY.1);
+            wait = wait.saturating_mul(2).min(self.longest_wait);
         }
     }
 
