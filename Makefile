@@ -37,6 +37,7 @@ release: tools ## build the functions for both architectures, with sizes, glibc 
 	@scripts/release
 
 deploy: tools ## build the functions and deploy them to your AWS account; asks for the parameters, and keeps your answers
+	@scripts/cargo-lambda
 	sam build
 	sam deploy --guided --capabilities CAPABILITY_IAM
 

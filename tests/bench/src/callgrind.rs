@@ -19,22 +19,13 @@ const REQUESTS: u64 = 500;
 /// How often it is looked whether a process has ended.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// What a program executes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Instructions {
-    /// From its start until it is asked to stop after its first answer.
-    pub(crate) start: u64,
-    /// For one request more.
-    pub(crate) request: u64,
-}
-
-/// Counts those of each.
-pub(crate) async fn instructions(subjects: &[Subject], directory: &Path) -> Result<Vec<Instructions>, Box<dyn Error>> {
+/// What each executes for one request more.
+pub(crate) async fn per_request(subjects: &[Subject], directory: &Path) -> Result<Vec<u64>, Box<dyn Error>> {
     let mut all = Vec::new();
     for subject in subjects {
-        let start = count(subject, 1, directory).await?;
+        let one = count(subject, 1, directory).await?;
         let more = count(subject, 1 + REQUESTS, directory).await?;
-        all.push(Instructions { start, request: more.saturating_sub(start) / REQUESTS });
+        all.push(more.saturating_sub(one) / REQUESTS);
     }
     Ok(all)
 }

@@ -18,7 +18,6 @@ use std::path::Path;
 use tests::aws::runtime_api::{Function, Processes};
 
 use crate::aws::Aws;
-use crate::callgrind::Instructions;
 use crate::items::Items;
 use crate::measure::{Start, Warm};
 use crate::subject::{Chosen, Subject};
@@ -46,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn measure(subjects: &[Subject], directory: &Path) -> Result<(), Box<dyn Error>> {
     let starts = measure::starts(subjects).await?;
     let warm = measure::warm(subjects).await?;
-    let instructions = callgrind::instructions(subjects, directory).await?;
+    let instructions = callgrind::per_request(subjects, directory).await?;
     print(subjects, &starts, &warm, &instructions);
     Ok(())
 }
@@ -62,7 +61,7 @@ async fn answer(subjects: &[Subject], runner: &str, directory: &Path) -> Result<
     Ok(())
 }
 
-fn print(subjects: &[Subject], starts: &[Start], warm: &[Warm], instructions: &[Instructions]) {
+fn print(subjects: &[Subject], starts: &[Start], warm: &[Warm], instructions: &[u64]) {
     println!("{}\n", machine::describe());
     println!(
         "| | start, ms | of it processor, ms | peak memory, MB | warm median, µs | 99 of 100, µs | instructions per request | zip, MB |"
@@ -71,7 +70,7 @@ fn print(subjects: &[Subject], starts: &[Start], warm: &[Warm], instructions: &[
     let rows = subjects.iter().zip(starts).zip(warm).zip(instructions);
     let mut hello: Option<Row> = None;
     for (((subject, start), warm), instructions) in rows {
-        let row = Row::of(start, warm, instructions);
+        let row = Row::of(start, warm, *instructions);
         let hello = hello.get_or_insert(row);
         let cell = |number: usize| {
             let (value, digits) = (row.0[number], DIGITS[number]);
@@ -91,7 +90,7 @@ const DIGITS: [usize; 6] = [1, 1, 1, 0, 0, 0];
 struct Row([f64; 6]);
 
 impl Row {
-    fn of(start: &Start, warm: &Warm, instructions: &Instructions) -> Self {
+    fn of(start: &Start, warm: &Warm, instructions: u64) -> Self {
         let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1e3;
         let microseconds = |time: std::time::Duration| time.as_secs_f64() * 1e6;
         Self([
@@ -100,7 +99,7 @@ impl Row {
             as_millions(warm.peak_memory),
             microseconds(warm.median),
             microseconds(warm.p99),
-            as_f64(instructions.request),
+            as_f64(instructions),
         ])
     }
 }
