@@ -36,10 +36,10 @@ bench: tools ## measure the functions as they run on Lambda, beside a bare hello
 release: tools ## build the functions for both architectures, with sizes, glibc and a run of arm64; then sam build
 	@scripts/release
 
-deploy: tools ## build the functions and deploy them to your AWS account; asks for the parameters, and keeps your answers
-	@scripts/cargo-lambda
+deploy: ## build the functions and deploy them to your AWS account; asks for the parameters, and keeps your answers
+	@scripts/python scripts/requirements.txt scripts/release-requirements.txt
 	sam build
-	sam deploy --guided --capabilities CAPABILITY_IAM
+	sam deploy --guided --stack-name whatsapp-onboarding --capabilities CAPABILITY_IAM
 
 connect: ## point 360dialog at the bundle you have deployed (ARGS="--check" changes nothing; ARGS="--help" tells more)
 	cargo run --locked -p operator -- connect $(ARGS)
