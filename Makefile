@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run check template deploy connect audit tools packages format
+.PHONY: help run check template bench release deploy connect audit tools packages format
 
 demo := local/bundle/demo
 export PATH := $(CURDIR)/tools/bin:$(CURDIR)/tools/python/bin:$(PATH)
@@ -30,9 +30,16 @@ template: tools ## check template.yaml
 	sam validate --lint --region eu-central-1
 	cfn-lint --regions eu-central-1 -- template.yaml
 
-deploy: tools ## build the functions and deploy them to your AWS account; asks for the parameters, and keeps your answers
+bench: tools ## measure the functions as they run on Lambda, beside a bare hello-world
+	@scripts/bench
+
+release: tools ## build the functions for both architectures, with sizes, glibc and a run of arm64; then sam build
+	@scripts/release
+
+deploy: ## build the functions and deploy them to your AWS account; asks for the parameters, and keeps your answers
+	@scripts/python scripts/requirements.txt scripts/release-requirements.txt
 	sam build
-	sam deploy --guided --capabilities CAPABILITY_IAM
+	sam deploy --guided --stack-name whatsapp-onboarding --capabilities CAPABILITY_IAM
 
 connect: ## point 360dialog at the bundle you have deployed (ARGS="--check" changes nothing; ARGS="--help" tells more)
 	cargo run --locked -p operator -- connect $(ARGS)

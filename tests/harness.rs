@@ -8,6 +8,7 @@
 
 pub mod aws;
 mod one_machine;
+mod partners;
 pub mod programs;
 mod words;
 
@@ -19,7 +20,6 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use local::data::Data;
-use platform::store::StoredClaim;
 use platform::table::{Item, Table};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -28,7 +28,9 @@ use tempfile::TempDir;
 
 use crate::aws::stack::Stack;
 use crate::one_machine::OneMachine;
-use crate::words::in_words;
+pub use crate::partners::Secrets;
+pub use crate::words::assert_same;
+use crate::words::{in_words, is_about_to_close};
 
 /// The hub of most tests, Direct-Paid.
 pub const PARTNER: &str = "aAbBcCPA";
@@ -39,37 +41,6 @@ pub const PAYING_PARTNER: &str = "pPaIdPA";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
-
-/// The secrets the bundle is started with; every value is made for one test and searched for afterwards.
-#[derive(Clone, Debug)]
-pub struct Secrets {
-    /// The content of `SECRETS_FILE`.
-    pub file: Value,
-    /// `JWT_HS256_SECRET`
-    pub jwt: String,
-}
-
-impl Secrets {
-    /// Two hubs, one Direct-Paid and one Partner-Paid, with secrets that name their purpose.
-    pub fn two_hubs() -> Self {
-        Self {
-            file: json!({
-                PARTNER: {"platform_secret": "needle-platform-direct-0001", "partner_token": "needle-token-direct-0002"},
-                PAYING_PARTNER: {
-                    "platform_secret": "needle-platform-paying-0003",
-                    "partner_api_key": "needle-apikey-paying-0004",
-                    "billing": "partner_paid",
-                },
-            }),
-            jwt: "needle-jwt-secret-0005-long-enough".to_owned(),
-        }
-    }
-
-    /// The platform secret of a partner.
-    pub fn platform_secret(&self, partner: &str) -> &str {
-        self.file[partner]["platform_secret"].as_str().expect("a platform secret")
-    }
-}
 
 /// Where a bundle runs.
 enum Place {
@@ -405,15 +376,6 @@ fn entries(call: &Value) -> Vec<Value> {
     call["Entries"].as_array().into_iter().flatten().map(entry).collect()
 }
 
-/// Fails with what is only in one of two scans.
-pub fn assert_same(before: &[String], after: &[String]) {
-    let only = |these: &[String], those: &[String]| -> Vec<String> {
-        these.iter().filter(|item| !those.contains(item)).cloned().collect()
-    };
-    let (gone, new) = (only(before, after), only(after, before));
-    assert!(gone.is_empty() && new.is_empty(), "gone: {gone:#?}\nnew: {new:#?}");
-}
-
 /// Waits until `attempt` is `Ok`; fails with what it said last.
 pub async fn until<T, F: Future<Output = Result<T, String>>>(attempt: impl Fn() -> F) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -425,15 +387,6 @@ pub async fn until<T, F: Future<Output = Result<T, String>>>(attempt: impl Fn() 
         assert!(tokio::time::Instant::now() < deadline, "it never came; last seen: {seen}");
         tokio::time::sleep(GLANCE).await;
     }
-}
-
-/// Whether an item is a claim that is settled and only waits for the fold to be closed.
-fn is_about_to_close(item: &Item) -> bool {
-    let is_claim = item.get("pk").and_then(|pk| pk.as_s().ok()).is_some_and(|pk| pk.starts_with("CLAIM#"));
-    let stored = is_claim.then(|| StoredClaim::of_item(item).expect("a claim"));
-    stored.is_some_and(|StoredClaim { claim, .. }| {
-        claim.is_open() && !claim.settled.is_empty() && claim.unsettled().next().is_none()
-    })
 }
 
 /// The program `bundle` of this package: cargo builds it with the tests.

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::forward;
 use super::process::Processes;
+use super::rights::{self, Names};
 
 /// A service of AWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,6 +157,8 @@ struct State {
     calls: Vec<Call>,
     events: Vec<Value>,
     faults: Vec<Fault>,
+    names: Option<Names>,
+    denied: Vec<String>,
     /// By fault: how many calls it hurt.
     hits: Vec<usize>,
     /// The faults before this one are healed.
@@ -179,6 +182,27 @@ impl Calls {
         let recorder = Self { state: state.clone(), healed: healed.clone(), url: String::new() };
         let url = forward::serve(place, processes, recorder).await;
         Self { state, healed, url }
+    }
+
+    /// From now on a function may do what the template lets it do in a deployment with these names, and nothing else.
+    pub(super) fn permit(&self, names: Names) {
+        self.state().names = Some(names);
+    }
+
+    /// Whether a function may make a call.
+    pub(super) fn allows(&self, call: &Call, body: &[u8]) -> bool {
+        let mut state = self.state();
+        let Some(names) = state.names.as_ref().filter(|_| call.function != HARNESS) else { return true };
+        let Err(asked) = rights::check(&names.rights(&call.function), call.service, &call.action, body) else {
+            return true;
+        };
+        state.denied.push(format!("{} may not {asked}", call.function));
+        false
+    }
+
+    /// What functions asked for and may not do.
+    pub fn denied(&self) -> Vec<String> {
+        self.state().denied.clone()
     }
 
     /// From now on calls go wrong as `fault` says, besides what was said before.

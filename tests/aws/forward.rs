@@ -54,6 +54,9 @@ async fn answer(State(forward): State<Forward>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, LARGEST).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
     let Some((call, service)) = call(&parts.headers) else { return StatusCode::NOT_FOUND.into_response() };
+    if !forward.recorder.allows(&call, &body) {
+        return refusal(StatusCode::BAD_REQUEST, "AccessDeniedException");
+    }
     let process = call.process.clone();
     let harm = forward.recorder.record(call, &body);
     match harm {

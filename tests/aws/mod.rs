@@ -9,6 +9,7 @@ mod forward;
 mod gateway;
 pub mod moto;
 mod process;
+pub mod rights;
 pub mod runtime_api;
 pub mod servers;
 pub mod stack;

@@ -21,10 +21,10 @@ use super::runtime_api::{Failure, Spec, request_id};
 
 /// The processes that run, so that one can be killed by its name.
 #[derive(Clone, Default)]
-pub struct Processes(Arc<Mutex<ByName>>);
+pub struct Processes(Arc<Mutex<Running>>);
 
-/// By a process's name: the function that it runs, and the process.
-type ByName = HashMap<String, (String, Arc<Process>)>;
+/// A process by the name it signs its calls with, and the name of its function.
+type Running = HashMap<String, (String, Arc<Process>)>;
 
 impl Processes {
     /// The process `name`, if it runs.
@@ -47,7 +47,7 @@ impl Processes {
         self.running().insert(process.name.clone(), (function.to_owned(), process));
     }
 
-    fn running(&self) -> MutexGuard<'_, ByName> {
+    fn running(&self) -> MutexGuard<'_, HashMap<String, (String, Arc<Process>)>> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, (_, process)| !process.has_ended());
         running

@@ -18,6 +18,7 @@ use super::calls::Calls;
 use super::forward::Place;
 use super::gateway;
 use super::moto::Moto;
+use super::rights::Names;
 use super::runtime_api::{Function, Processes, Spec};
 use super::servers::Servers;
 use super::stream;
@@ -89,6 +90,7 @@ impl Stack {
         let hub = start_hub(secrets, settings, &url).await;
         let environment = environment(secrets, settings, &url, hub.as_ref(), &calls.url);
         moto.create_bus(BUS);
+        calls.permit(Names::of(&environment));
         let function = |name: &'static str| (name, Arc::new(function(name, &environment, directory, &processes)));
         let functions = BTreeMap::from(FUNCTIONS.map(function));
         let hub_url = hub.as_ref().map(|hub| hub.url().to_owned()).unwrap_or_default();
@@ -183,6 +185,8 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
+        let denied = self.calls.denied();
+        assert!(denied.is_empty() || std::thread::panicking(), "functions asked for more than they may: {denied:?}");
     }
 }
 

@@ -20,4 +20,5 @@ mod sign_flood;
 mod stand_in;
 mod starts;
 mod store;
+mod template;
 mod workspace;

@@ -11,6 +11,8 @@ async fn the_operator_tells_why_and_prints_the_key_beside_the_bundle_and_without
     bundle.onboard(PARTNER, "acme", json!({"client": "aCL", "channels": ["oneCH"]})).await;
     bundle.stored(PARTNER, "acme", "oneCH").await;
     bundle.channel_until((PARTNER, "acme", "oneCH"), |seen| seen["quality"] == "GREEN").await;
+    // The lease is given back after the key is shown as stored: until then the channel is still looked at.
+    bundle.scan_when_quiet("markerCH").await;
     let key = bundle.vault_key(PARTNER, "oneCH").expect("a key");
     let (partner, channel) = (PARTNER.parse().expect("an id"), "oneCH".parse().expect("an id"));
 

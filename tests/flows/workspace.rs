@@ -185,7 +185,7 @@ fn function_folder(manifest: &str) -> Option<String> {
 }
 
 /// The folders under `functions/`.
-fn folders() -> BTreeSet<String> {
+pub(crate) fn folders() -> BTreeSet<String> {
     let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions");
     let entries = std::fs::read_dir(functions).expect("functions/").map(|entry| entry.expect("an entry"));
     let folders = entries.filter(|entry| entry.file_type().expect("a type").is_dir());

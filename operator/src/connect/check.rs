@@ -7,6 +7,8 @@ use super::partner_api::{ApiError, PAGE, Page, Query};
 use super::visit::{Now, Trouble, Visit};
 use super::voice::{Finding, Voice};
 
+const LISTED: &str = "channels are listed as {\"partner_channels\": […]}";
+
 /// Says of each assumption whether it holds; fails where the bundle could not work at all.
 pub(crate) async fn check(visit: &mut Visit<'_>, voice: &mut Voice<'_>) -> Result<(), Trouble> {
     let credentials = format!("the credentials are accepted ({})", visit.api.credential_form());
@@ -30,8 +32,7 @@ pub(crate) async fn check(visit: &mut Visit<'_>, voice: &mut Voice<'_>) -> Resul
     match page {
         Ok(page) => channels(visit, &page, voice).await?,
         Err(why) => {
-            voice
-                .finding("channels are listed as {\"partner_channels\": […]}", &Finding::NotConfirmed(why.to_string()));
+            voice.finding(LISTED, &Finding::NotConfirmed(why.to_string()));
             voice.trouble("without a list of channels the bundle confirms no permission: ask 360dialog for it");
         }
     }
@@ -48,7 +49,7 @@ fn readable(seen: &Seen) -> Finding {
 
 /// What the bundle relies on in lists of channels and of keys.
 async fn channels(visit: &mut Visit<'_>, page: &Page, voice: &mut Voice<'_>) -> Result<(), Trouble> {
-    voice.finding("channels are listed as {\"partner_channels\": […]}", &Finding::Confirmed);
+    voice.finding(LISTED, &Finding::Confirmed);
     let total = match page.total {
         Some(_) => Finding::Confirmed,
         None => Finding::NotConfirmed("it is missing; the bundle reads until a page brings nothing new".to_owned()),
@@ -112,7 +113,10 @@ async fn filter(
     let (fitting, others) =
         (filtered.rows.iter().filter(fits).count(), page.rows.iter().filter(|row| !fits(row)).count());
     Ok(match (fitting, filtered.rows.len()) {
-        (0, _) => Finding::NotConfirmed("it does not find what it names: the bundle would confirm nothing".to_owned()),
+        (0, _) => {
+            voice.trouble("without it the bundle confirms no permission: ask 360dialog how channels are filtered");
+            Finding::NotConfirmed("it does not find what it names".to_owned())
+        }
         (fitting, all) if fitting < all => Finding::NotConfirmed(
             "other channels come too; the bundle filters again, at the price of more pages".to_owned(),
         ),

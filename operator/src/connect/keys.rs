@@ -70,7 +70,7 @@ pub(crate) async fn list_keys(visit: &mut Visit<'_>, voice: &mut Voice<'_>) -> R
 async fn look(visit: &mut Visit<'_>, channel: &ChannelId, voice: &mut Voice<'_>) -> Result<Looked, Trouble> {
     let table = visit.target().table().clone();
     let stored = Channels::new(table).read(visit.partner(), channel).await;
-    let stored = stored.map_err(|why| Trouble::NotKept(why, visit.target().table_advice()))?;
+    let stored = stored.map_err(|why| Trouble::Table(why, visit.target().table_advice()))?;
     if stored.channel.key.is_some_and(|key| key.value.status == KeyStatus::Stored) {
         return Ok(Looked::Ours);
     }

@@ -50,7 +50,10 @@ pub(crate) enum ApiError {
     )]
     NoSuchThing,
     /// 429, after all patience.
-    #[error("360dialog asks to wait longer (HTTP 429): run the command again in {} minutes", .0.as_secs().div_ceil(60).max(1))]
+    #[error(
+        "360dialog asks to wait longer (HTTP 429): run the command again in {} minutes",
+        .0.as_secs().div_ceil(60).max(1)
+    )]
     Later(Duration),
     /// Any other status.
     #[error("360dialog did not do it (HTTP {0}): run the command again, and ask 360dialog if it stays so")]
@@ -60,7 +63,8 @@ pub(crate) enum ApiError {
     Unclear(&'static str),
     /// No answer.
     #[error(
-        "360dialog does not answer: check the Partner API's address and this machine's network, and run the command again"
+        "360dialog does not answer: check the Partner API's address and this machine's network, and run the \
+         command again"
     )]
     Silent,
 }

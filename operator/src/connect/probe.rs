@@ -25,22 +25,26 @@ pub(crate) enum BundleError {
     Silent,
     /// 404
     #[error(
-        "the bundle does not serve this partner id (HTTP 404): add it to its partner ids and deploy it again, or correct its address"
+        "the bundle does not serve this partner id (HTTP 404): add it to its partner ids and deploy it again, or \
+         correct its address"
     )]
     NotServed,
     /// An unsigned event was taken.
     #[error(
-        "whatever answers at the webhook address takes events without a signature (HTTP {0}): that is not the bundle, correct its address"
+        "whatever answers at the webhook address takes events without a signature (HTTP {0}): that is not the \
+         bundle, correct its address"
     )]
     TakesUnsigned(u16),
     /// 401 for a signed event.
     #[error(
-        "the bundle refuses an event signed with this partner's platform secret (HTTP 401): it has another one. Correct platform_secret in the partner secret; if you just have, run the command again in five minutes"
+        "the bundle refuses an event signed with this partner's platform secret (HTTP 401): it has another one. \
+         Correct platform_secret in the partner secret; if you just have, run the command again in five minutes"
     )]
     OtherSecret,
     /// 5xx
     #[error(
-        "the bundle fails (HTTP {0}): look at the log of its function webhook; often the partner secret is missing or malformed"
+        "the bundle fails (HTTP {0}): look at the log of its function webhook; often the partner secret is missing \
+         or malformed"
     )]
     Fails(u16),
     /// Anything else.

@@ -27,8 +27,8 @@ pub(crate) enum Trouble {
     Api(#[from] ApiError),
     #[error("{0}. Nothing was changed at 360dialog")]
     Bundle(BundleError),
-    #[error("the old addresses cannot be read or kept ({0}): {1}. Nothing was changed at 360dialog")]
-    NotKept(StoreError, String),
+    #[error("the bundle's table cannot be read or written ({0}): {1}")]
+    Table(StoreError, String),
     #[error("somebody else connects this partner at the same time: run the command again")]
     Race,
     #[error(
@@ -36,7 +36,8 @@ pub(crate) enum Trouble {
     )]
     Foreign(String),
     #[error(
-        "360dialog does not tell its webhook URL ({0}): nothing was changed. --replace sets the bundle's all the same; what was there cannot be put back then"
+        "360dialog does not tell its webhook URL ({0}): nothing was changed. --replace sets the bundle's all the \
+         same; what was there cannot be put back then"
     )]
     Untold(String),
     #[error("360dialog took the {0}, but still names {1}: set it in your hub by hand, or ask 360dialog")]
@@ -182,12 +183,12 @@ impl<'t> Visit<'t> {
 
     async fn kept(&self) -> Result<StoredKept, Trouble> {
         let read = Connections::new(self.target.table().clone()).read(&self.partner).await;
-        read.map_err(|why| Trouble::NotKept(why, self.target.table_advice()))
+        read.map_err(|why| Trouble::Table(why, self.target.table_advice()))
     }
 
     async fn save(&self, stored: &mut StoredKept) -> Result<(), Trouble> {
         let saved = Connections::new(self.target.table().clone()).save(&self.partner, stored).await;
-        match saved.map_err(|why| Trouble::NotKept(why, self.target.table_advice()))? {
+        match saved.map_err(|why| Trouble::Table(why, self.target.table_advice()))? {
             Saved::Done => Ok(()),
             Saved::Outdated => Err(Trouble::Race),
         }

@@ -12,6 +12,9 @@ pub const NAMESPACE: &str = "WhatsAppOnboarding";
 /// How long the item that is due for longest has been due, s.
 pub const OLDEST_DUE_AGE: &str = "OldestDueAge";
 
+/// A key that waits for an operator.
+pub const KEYS_BLOCKED: &str = "KeysBlocked";
+
 /// What is counted or measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
@@ -56,7 +59,7 @@ impl Metric {
 
 /// Counts a key that waits for an operator, by the stable word that says why.
 pub fn key_blocked(reason: &str) {
-    tracing::info!(target: TARGET, metric = "KeysBlocked", value = 1_u64, unit = "Count", reason);
+    tracing::info!(target: TARGET, metric = KEYS_BLOCKED, value = 1_u64, unit = "Count", reason);
 }
 
 /// Says how long the item that is due for longest has been due, s; 0 if nothing is.

@@ -148,12 +148,20 @@ async fn what_is_wrong_with_stack_secret_or_arguments_is_one_sentence_and_ends_w
     let mut fewer = outputs(&bundle);
     fewer.retain(|(key, _)| key != "TableName");
     let incomplete = region(Account { outputs: fewer, secrets }).await;
+    let mut elsewhere = outputs(&bundle);
+    elsewhere.iter_mut().filter(|(key, _)| key == "TableName").for_each(|(_, name)| *name = "absent".to_owned());
+    let elsewhere = region(Account { outputs: elsewhere, secrets: bundle.secrets.file.clone() }).await;
     let absent = format!("the secret {PREFIX}{PARTNER} in Secrets Manager is missing: create it");
     for (endpoint, arguments, words) in [
         (&endpoint, &[] as &[&str], absent.as_str()),
         (&endpoint, &["--stack", "other"], "there is no stack other in eu-central-1"),
         (&endpoint, &["--partner", "otherPA"], "the bundle does not serve partner otherPA"),
         (&endpoint, &["--url", "here"], "it must start with https:// or http://"),
+        (
+            &elsewhere,
+            &[],
+            "the bundle's table cannot be read or written (DynamoDB: ResourceNotFoundException): your AWS",
+        ),
         (&incomplete, &[], "has no output TableName (its status is UPDATE_COMPLETE)"),
     ] {
         let output = operator(&bundle, endpoint, arguments).await;

@@ -1,5 +1,6 @@
 //! A door before the simulated hub that answers some requests itself, as the test says, and passes on the others.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -7,7 +8,7 @@ use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::Bundle;
 use tokio::net::TcpListener;
 
@@ -32,14 +33,16 @@ pub(super) struct HubInFront {
     http: reqwest::Client,
     odd: Arc<Mutex<Vec<(Method, String, Odd)>>>,
     asked: Arc<Mutex<Vec<(Method, String)>>>,
+    finds_nothing: Arc<AtomicBool>,
 }
 
 impl HubInFront {
     pub(super) async fn of(bundle: &Bundle) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
         let url = format!("http://{}/api/v2", listener.local_addr().expect("its address"));
-        let (odd, asked) = (Arc::default(), Arc::default());
-        let front = Self { url, hub: bundle.hub.clone(), http: bundle.http.clone(), odd, asked };
+        let (odd, asked, finds_nothing) = (Arc::default(), Arc::default(), Arc::default());
+        let (hub, http) = (bundle.hub.clone(), bundle.http.clone());
+        let front = Self { url, hub, http, odd, asked, finds_nothing };
         let router = Router::new().fallback(answer).with_state(front.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         front
@@ -50,8 +53,14 @@ impl HubInFront {
         self.odd.lock().expect("no test panics with it").push((method, end.to_owned(), odd));
     }
 
+    /// From now on no filter finds anything.
+    pub(super) fn finds_nothing(&self) {
+        self.finds_nothing.store(true, Ordering::SeqCst);
+    }
+
     /// From now on everything is as usual.
     pub(super) fn recovers(&self) {
+        self.finds_nothing.store(false, Ordering::SeqCst);
         self.odd.lock().expect("no test panics with it").clear();
     }
 
@@ -92,6 +101,9 @@ async fn answer(State(front): State<HubInFront>, request: Request) -> Response {
     let (method, path) = (parts.method, parts.uri.path().to_owned());
     front.asked.lock().expect("no test panics with it").push((method.clone(), path.clone()));
     let whole = parts.uri.path_and_query().map_or(path.as_str(), |it| it.as_str());
+    if front.finds_nothing.load(Ordering::SeqCst) && whole.contains("filters=") {
+        return axum::Json(json!({"total": 0, "partner_channels": []})).into_response();
+    }
     match front.odd(&method, &path) {
         None => front.pass_on(method, whole, parts.headers, body).await,
         Some(Odd::Says(status, body)) => {

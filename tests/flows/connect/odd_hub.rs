@@ -124,6 +124,18 @@ async fn a_refusal_says_what_to_do_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_was_there_is_kept_before_anything_is_set() {
+    let (bundle, front) = start().await;
+    set_addresses(&bundle, PARTNER, FOREIGN, "").await;
+    front.now_says(Method::POST, WEBHOOK, Odd::Says(400, json!({})));
+    run(&bundle, &front, REPLACE).await.is_trouble(&["did not do it (HTTP 400)"]);
+    assert_eq!(addresses(&bundle, PARTNER).await, (json!(FOREIGN), Value::Null));
+    let items = bundle.scan().await;
+    let kept = items.iter().find(|item| item.contains(&format!("S(\"CONNECT#{PARTNER}\")")));
+    assert!(kept.is_some_and(|kept| kept.contains(FOREIGN)), "{items:#?}");
+}
+
+#[tokio::test]
 async fn keys_that_cannot_be_listed_are_no_trouble_and_soon_not_asked_for() {
     let (bundle, front) = start().await;
     let signed = bundle.sign(PARTNER, "acme").await;
@@ -160,6 +172,15 @@ async fn assumptions_that_do_not_hold_are_told_apart_from_trouble() {
         "not confirmed  filters by id are honoured: other channels come too",
         "not confirmed  limit and offset are honoured",
         "not confirmed  keys can be listed: HTTP 404 or 405",
+    ]);
+    front.recovers();
+    let signed = bundle.sign(PARTNER, "acme").await;
+    let numbers = json!({"client": "aCL", "channels": ["aCH", "bCH"]});
+    bundle.complete(signed["url"].as_str().expect("a link"), numbers).await;
+    front.finds_nothing();
+    run(&bundle, &front, Ask::Check).await.is_trouble(&[
+        "not confirmed  filters by client_id are honoured: it does not find what it names",
+        "TROUBLE        without it the bundle confirms no permission",
     ]);
     front.recovers();
     front.now_says(Method::GET, "/channels", Odd::Says(500, json!({})));

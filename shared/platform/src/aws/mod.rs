@@ -1,5 +1,6 @@
 //! The places on AWS: how they are reached, and the three ports carried out there.
 
+mod config;
 mod event_bridge;
 mod secrets_manager;
 
@@ -7,10 +8,8 @@ pub use event_bridge::EventBridge;
 pub use secrets_manager::{SecretsManagerSource, SecretsManagerVault};
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use aws_config::SdkConfig;
-use aws_config::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
 
 use crate::event_bus::{EventBus, NoBus};
 use crate::secrets::SecretSource;
@@ -18,20 +17,10 @@ use crate::settings::{Environment, SettingError};
 use crate::table::Table;
 use crate::vault::KeyVault;
 
-/// Opening a connection, a TLS handshake among it, within one region.
-const CONNECT: Duration = Duration::from_secs(1);
-
-/// One try of one call. DynamoDB answers within 10 ms as a rule; whoever waits longer had better ask again.
-const ATTEMPT: Duration = Duration::from_millis(1500);
-
-/// One call with the SDK's own retries (three tries): shorter than the 5 s the hub waits for a webhook's answer, and
-/// than the shortest function's time-out.
-const OPERATION: Duration = Duration::from_secs(4);
-
 /// How the names of partner secrets start unless `PARTNER_SECRET_PREFIX` says otherwise.
 pub const PARTNER_SECRET_PREFIX: &str = "360dialog/partners/";
 
-/// AWS as one function reaches it: region, credentials and endpoints as the SDK finds them in the environment.
+/// AWS as one function reaches it: region, credentials and endpoints as Lambda puts them into the environment.
 pub struct Aws {
     /// What the process was started with.
     pub environment: Environment,
@@ -40,18 +29,8 @@ pub struct Aws {
 
 impl Aws {
     /// Reads region, credentials and endpoints.
-    pub async fn load(environment: Environment) -> Self {
-        let times = TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
-            .operation_attempt_timeout(ATTEMPT)
-            .operation_timeout(OPERATION)
-            .build();
-        Self::new(environment, aws_config::from_env().timeout_config(times).load().await)
-    }
-
-    /// AWS as `config` reaches it.
-    pub fn new(environment: Environment, config: SdkConfig) -> Self {
-        Self { environment, config }
+    pub fn of(environment: Environment) -> Self {
+        Self { config: config::of(&environment), environment }
     }
 
     /// The table `name`.

@@ -1,21 +1,66 @@
 //! Requests as the gateway (an HTTP API, payload 2.0) hands them over: who is calling, which domain, which stage.
 
 use axum::Router;
+use axum::body::to_bytes;
 use axum::http::Uri;
 use axum::http::header::AUTHORIZATION;
 use axum::http::uri::PathAndQuery;
 use data_encoding::BASE64URL_NOPAD;
 use lambda_http::request::RequestContext;
 use lambda_http::tower::ServiceExt;
-use lambda_http::{Request, service_fn};
+use lambda_http::tower::layer::layer_fn;
+use lambda_http::tower::util::MapRequest;
+use lambda_http::{Body, Request, Response, service_fn};
+use lambda_runtime::LambdaInvocation;
+use lambda_runtime::layers::TracingLayer;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::http::{Caller, GatewayDomain};
 use crate::lambda::Error;
 
+/// The most Lambda takes for an answer, bytes.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const LARGEST_ANSWER: usize = 6 * 1024 * 1024;
+
 /// Answers the gateway's events with `routes` until Lambda ends the process.
 pub async fn serve(routes: Router) -> Result<(), Error> {
-    lambda_http::run(service_fn(move |request| routes.clone().oneshot(as_routed(request)))).await
+    let answer = service_fn(move |request| answer(routes.clone(), as_routed(request)));
+    let runtime = lambda_http::runtime(answer).layer(TracingLayer::new());
+    runtime.layer(layer_fn(|inner| MapRequest::new(inner, readable))).run().await
+}
+
+/// The whole answer at once; every one of ours is a text, and short.
+async fn answer(routes: Router, request: Request) -> Result<Response<Body>, Error> {
+    let (parts, body) = routes.oneshot(request).await?.into_parts();
+    let body = to_bytes(body, LARGEST_ANSWER).await?;
+    Ok(Response::from_parts(parts, Body::Text(String::from_utf8(body.into())?)))
+}
+
+/// The invocation with a query that `lambda_http` can read: what it cannot, anybody may send, and would end in a panic.
+fn readable(invocation: LambdaInvocation) -> LambdaInvocation {
+    match with_encoded_query(&invocation.body) {
+        Some(body) => LambdaInvocation { body: body.into(), ..invocation },
+        None => invocation,
+    }
+}
+
+/// The event with its query percent-encoded where that is needed; `None` if it is not.
+fn with_encoded_query(event: &[u8]) -> Option<Vec<u8>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Sent {
+        raw_query_string: String,
+    }
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b"\"#<>".contains(byte);
+    let Sent { raw_query_string } = serde_json::from_slice(event).ok()?;
+    if raw_query_string.as_bytes().iter().all(is_plain) {
+        return None;
+    }
+    let encode = |byte: u8| if is_plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    let mut event: Value = serde_json::from_slice(event).ok()?;
+    *event.get_mut("rawQueryString")? = raw_query_string.bytes().map(encode).collect::<String>().into();
+    serde_json::to_vec(&event).ok()
 }
 
 /// The request with what the gateway says of it, at the address the routes know.
@@ -94,6 +139,21 @@ mod tests {
     fn a_token_adds_no_claim_that_the_gateway_did_not_name() {
         let seen = claims([("sub".to_owned(), "acme".to_owned())], Some(&token(&json!({"sub": "other", "org": "x"}))));
         assert_eq!(Value::Object(seen), json!({"sub": "acme"}));
+    }
+
+    #[test]
+    fn a_query_is_encoded_only_where_it_must_be() {
+        let encoded = |query: &str| {
+            let event = json!({"rawPath": "/", "rawQueryString": query, "headers": {"a": "b"}});
+            let event: Value = serde_json::from_slice(&with_encoded_query(event.to_string().as_bytes())?).unwrap();
+            assert_eq!((&event["rawPath"], &event["headers"]), (&json!("/"), &json!({"a": "b"})));
+            Some(event["rawQueryString"].as_str().unwrap().to_owned())
+        };
+        for plain in ["", "a=%zz&b=+%2B", "client=x&channels=[y,%20z]&{|}\\^'"] {
+            assert_eq!(encoded(plain), None);
+        }
+        assert_eq!(encoded("a=<\"ü +%20>#").as_deref(), Some("a=%3C%22%C3%BC%20+%20%3E%23"));
+        assert_eq!(with_encoded_query(b"no event"), None);
     }
 
     #[test]

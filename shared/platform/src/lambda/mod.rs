@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::de::IgnoredAny;
 use tracing::Level;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, filter};
@@ -32,7 +32,7 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// Starts a function: log lines first, so that a setting that is missing is said in one of them.
 pub async fn start<F: Future<Output = Result<(), Error>>>(run: impl FnOnce(Aws) -> F) -> ExitCode {
     log();
-    let aws = Aws::load(Environment::of_process()).await;
+    let aws = Aws::of(Environment::of_process());
     // A future of its own on the heap: nested in `main`'s, its type is deeper than the compiler looks.
     let run: Pin<Box<dyn Future<Output = _>>> = Box::pin(run(aws));
     match run.await {
@@ -63,8 +63,10 @@ where
 
 /// JSON lines with `level` and an RFC 3339 `timestamp`, as Lambda's log filter reads them; figures in a form of their own.
 fn log() {
-    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_filter(level);
+    // Levels by target, no more: the filter that knows fields, too, brings a regex engine along.
+    let levels = std::env::var("RUST_LOG").ok().and_then(|levels| levels.parse().ok());
+    let levels: Targets = levels.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_filter(levels);
     let lines = lines.with_filter(filter::filter_fn(|line| is_fit_for_the_log(line.target(), *line.level())));
     let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
     let figures = emf::Figures::of(function, emf::print);

@@ -1,0 +1,163 @@
+//! CloudFormation's functions and conditions, as far as the template uses them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{entries, list};
+
+/// The template with parameters, conditions and functions worked out. A reference to a resource is `<Name>`, to an
+/// attribute `<Name.Attribute>`; that there is such a one, `cfn-lint` sees to.
+pub(crate) struct Deployment {
+    /// Its resources, those without their condition left out.
+    pub(crate) resources: BTreeMap<String, Value>,
+    /// Its outputs, by the same rule.
+    pub(crate) outputs: BTreeMap<String, Value>,
+    /// What rules say against the choice.
+    pub(crate) refused: Vec<String>,
+}
+
+impl Deployment {
+    pub(crate) fn of(template: &Value, choice: &[(&str, &str)]) -> Self {
+        let stack = Stack { template, parameters: parameters(&template["Parameters"], choice) };
+        let part = |name: &str| {
+            let there = entries(&template[name]).filter(|(_, it)| stack.has(&it["Condition"]));
+            let there = there.filter_map(|(name, it)| Some((name.to_owned(), stack.evaluate(it)?)));
+            there.collect()
+        };
+        Self { resources: part("Resources"), outputs: part("Outputs"), refused: stack.refused() }
+    }
+
+    /// The resources of a type, by name.
+    pub(crate) fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let resources = self.resources.iter().filter(move |(_, resource)| resource["Type"] == kind);
+        resources.map(|(name, resource)| (name.as_str(), &resource["Properties"]))
+    }
+
+    /// The properties of a resource; `Null` if it is not there.
+    pub(crate) fn properties(&self, name: &str) -> &Value {
+        self.resources.get(name).map_or(&Value::Null, |resource| &resource["Properties"])
+    }
+}
+
+/// The value of each parameter: the chosen one, else the default; one that has neither is left out.
+fn parameters(declared: &Value, choice: &[(&str, &str)]) -> BTreeMap<String, Value> {
+    let value = |name: &str, declared: &Value| {
+        let chosen = choice.iter().find(|(chosen, _)| *chosen == name).map(|(_, value)| (*value).to_owned());
+        let text = chosen.or_else(|| match &declared["Default"] {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        })?;
+        if declared["Type"] == "CommaDelimitedList" {
+            return Some(text.split(',').map(|item| json!(item.trim())).collect());
+        }
+        Some(json!(text))
+    };
+    entries(declared).filter_map(|(name, declared)| Some((name.to_owned(), value(name, declared)?))).collect()
+}
+
+struct Stack<'a> {
+    template: &'a Value,
+    parameters: BTreeMap<String, Value>,
+}
+
+impl Stack<'_> {
+    /// `value` worked out; `None` for `AWS::NoValue`.
+    fn evaluate(&self, value: &Value) -> Option<Value> {
+        match value {
+            Value::Array(items) => Some(items.iter().filter_map(|item| self.evaluate(item)).collect()),
+            Value::Object(fields) => match function(fields) {
+                Some((name, argument)) => self.call(name, argument),
+                None => {
+                    let fields = fields.iter().filter_map(|(name, it)| Some((name.clone(), self.evaluate(it)?)));
+                    Some(Value::Object(fields.collect()))
+                }
+            },
+            plain => Some(plain.clone()),
+        }
+    }
+
+    fn call(&self, name: &str, argument: &Value) -> Option<Value> {
+        let arguments = list(argument);
+        Some(match (name, arguments) {
+            ("Ref", _) => return self.reference(text(argument)),
+            ("Fn::GetAtt", [resource, attribute]) => json!(format!("<{}.{}>", text(resource), text(attribute))),
+            ("Fn::If", [condition, yes, no]) => return self.evaluate(if self.has(condition) { yes } else { no }),
+            ("Fn::Join", [between, items]) => {
+                let items = self.evaluate(items)?;
+                json!(list(&items).iter().map(text).collect::<Vec<_>>().join(text(between)))
+            }
+            ("Fn::Split", [between, whole]) => {
+                let whole = self.evaluate(whole)?;
+                text(&whole).split(text(between)).map(|part| json!(part)).collect()
+            }
+            ("Fn::Sub", []) => self.substitute(text(argument), &Map::new()),
+            ("Fn::Sub", [pattern, Value::Object(names)]) => self.substitute(text(pattern), names),
+            ("Fn::Equals", [a, b]) => json!(self.evaluate(a) == self.evaluate(b)),
+            ("Fn::Not", [inner]) => json!(self.evaluate(inner) != Some(json!(true))),
+            _ => panic!("the tests do not know {name} {argument}"),
+        })
+    }
+
+    fn reference(&self, name: &str) -> Option<Value> {
+        let pseudo = match name {
+            "AWS::NoValue" => return None,
+            "AWS::Partition" => "aws",
+            "AWS::Region" => "eu-central-1",
+            "AWS::AccountId" => "111122223333",
+            "AWS::URLSuffix" => "amazonaws.com",
+            "AWS::StackName" => "stack",
+            _ => "",
+        };
+        if !pseudo.is_empty() {
+            return Some(json!(pseudo));
+        }
+        if let Some(value) = self.parameters.get(name) {
+            return Some(value.clone());
+        }
+        Some(json!(format!("<{name}>")))
+    }
+
+    fn substitute(&self, pattern: &str, names: &Map<String, Value>) -> Value {
+        let mut pieces = pattern.split("${");
+        let mut whole = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let (name, rest) = piece.split_once('}').expect("a closed brace");
+            let value = match (names.get(name), name.split_once('.')) {
+                (Some(named), _) => self.evaluate(named),
+                (None, Some(_)) => Some(json!(format!("<{name}>"))),
+                (None, None) => self.reference(name),
+            };
+            whole.push_str(text(&value.expect("a value")));
+            whole.push_str(rest);
+        }
+        json!(whole)
+    }
+
+    /// Whether a condition holds; none always does.
+    fn has(&self, condition: &Value) -> bool {
+        let Some(name) = condition.as_str() else { return true };
+        let condition = self.template["Conditions"].get(name).unwrap_or_else(|| panic!("no condition {name}"));
+        self.evaluate(condition) == Some(json!(true))
+    }
+
+    /// What the rules say against the parameters.
+    fn refused(&self) -> Vec<String> {
+        let is_true = |it: &Value| it.is_null() || self.evaluate(it) == Some(json!(true));
+        let rules = entries(&self.template["Rules"]).filter(|(_, rule)| is_true(&rule["RuleCondition"]));
+        let assertions = rules.flat_map(|(_, rule)| list(&rule["Assertions"]));
+        let broken = assertions.filter(|assertion| !is_true(&assertion["Assert"]));
+        broken.map(|assertion| text(&assertion["AssertDescription"]).to_owned()).collect()
+    }
+}
+
+/// The function that an object stands for, and its argument.
+fn function(fields: &Map<String, Value>) -> Option<(&str, &Value)> {
+    let (name, argument) = fields.iter().next().filter(|_| fields.len() == 1)?;
+    (name == "Ref" || name.starts_with("Fn::")).then_some((name.as_str(), argument))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+}
