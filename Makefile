@@ -30,10 +30,11 @@ template: tools ## check template.yaml
 	sam validate --lint --region eu-central-1
 	cfn-lint --regions eu-central-1 -- template.yaml
 
-bench: tools ## measure the functions as they run on Lambda, beside a bare hello-world
+bench: ## measure the functions as they run on Lambda, beside a bare hello-world
 	@scripts/bench
 
-release: tools ## build the functions for both architectures, with sizes, glibc and a run of arm64; then sam build
+release: ## build the functions for both architectures; shows sizes and glibc, runs the arm64 ones; ends with sam build
+	@scripts/python scripts/requirements.txt
 	@scripts/release
 
 deploy: ## build the functions and deploy them to your AWS account; asks for the parameters, and keeps your answers

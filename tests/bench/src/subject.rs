@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use onboarding::origin::ReturnTo;
 use onboarding::secret::Secret;
 use onboarding::session::Session;
 use onboarding::signature::sign_webhook;
@@ -136,8 +137,8 @@ fn redirect() -> Result<Value, Box<dyn Error>> {
         tenant: TENANT.parse()?,
         second: clock::now().as_second(),
         issued_at: clock::now(),
-        origin: "https://app.example".parse()?,
-        return_to: None,
+        origin: PAGE.parse()?,
+        return_to: Some(ReturnTo::parse("https://app.example/done", &PAGE.parse()?)?),
     };
     let state = session.seal(&Secret::new(PLATFORM_SECRET));
     let path = format!("/redirect/{}", state.as_str());
