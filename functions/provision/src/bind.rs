@@ -69,7 +69,7 @@ impl Provision {
                 Standing::NoChannel if claim.patience_is_over(clock::now()) => claim.refuse(),
                 Standing::NoChannel => {}
                 Standing::Doubtful => claim.hold(),
-                Standing::Fresh => return self.bind(claim, readings, sent_at, &access.credentials).await,
+                Standing::Fresh => return self.bind(claim, readings, sent_at, &access.credentials, run_time).await,
             }
             self.tell_readings(claim, &readings, sent_at, Owner::Nobody).await?;
             return Ok(Again::Later(None));
@@ -84,14 +84,17 @@ impl Provision {
         mut readings: Vec<Reading>,
         mut sent_at: Timestamp,
         credentials: &HubCredentials,
+        run_time: RunTime,
     ) -> Result<Again, Error> {
         if self.clients.bind(&claim.partner, &claim.client, &claim.tenant).await? == Bound::Foreign {
             claim.refuse();
             return Ok(Again::OnChange);
         }
-        // A channel that appeared between the read and the bind found no owner: this read finds it.
+        // A channel that appeared between the read and the bind found no owner: this read finds it, or its next look does.
         let now = clock::now();
-        if let Ok(again) = self.hub.channels_of(&claim.partner, credentials, &claim.client).await {
+        if run_time.allows_a_call()
+            && let Ok(again) = self.hub.channels_of(&claim.partner, credentials, &claim.client).await
+        {
             readings = again;
             sent_at = now;
         }

@@ -14,39 +14,54 @@ use crate::{Provision, dead, events};
 /// How often a save that another worker outran is tried again before the batch comes again.
 const TURNS: usize = 10;
 
+/// How many channels of a batch may fail, 4 s each, before the rest is left for the next time.
+const MOST_FAILURES: usize = 2;
+
 impl Provision {
     pub(crate) async fn fold_all(&self, records: &[Record]) -> Result<(), StoppedBefore> {
-        // Joining and telling are harmless however often, so the whole batch may come again.
-        let again = || StoppedBefore(records.first().map(|record| record.sequence.clone()).unwrap_or_default());
-        let mut by_channel: BTreeMap<(PartnerId, ChannelId), Vec<Fact>> = BTreeMap::new();
+        let mut by_channel: BTreeMap<(PartnerId, ChannelId), Vec<(usize, Fact)>> = BTreeMap::new();
         let mut told = Vec::new();
-        for record in records.iter().filter(|record| Self::folds(record)) {
+        for (place, record) in records.iter().enumerate().filter(|(_, record)| Self::folds(record)) {
             match read(record) {
                 Ok((fact, event)) => {
                     told.extend(event);
                     if let Some(fact) = fact {
-                        by_channel.entry((fact.partner.clone(), fact.channel.clone())).or_default().push(fact);
+                        let about = (fact.partner.clone(), fact.channel.clone());
+                        by_channel.entry(about).or_default().push((place, fact));
                     }
                 }
                 Err(what) => dead(record, what),
             }
         }
+        let mut failed = Vec::new();
         for ((partner, channel), facts) in by_channel {
+            let first = facts.iter().map(|(place, _)| *place).min();
+            let facts: Vec<Fact> = facts.into_iter().map(|(_, fact)| fact).collect();
+            // One channel in trouble is no trouble of the others; a table in trouble is everybody's.
+            if failed.len() >= MOST_FAILURES {
+                failed.extend(first);
+                continue;
+            }
             match self.fold_into(&partner, &channel, &facts).await {
                 Ok(()) => {}
                 Err(Error::Malformed(what)) => {
                     tracing::error!(%partner, %channel, what, "facts were passed: the channel cannot be read");
                 }
                 Err(error) => {
-                    tracing::error!(%error, %partner, %channel, "the batch comes again");
-                    return Err(again());
+                    tracing::error!(%error, %partner, %channel, "its facts come again");
+                    failed.extend(first);
                 }
             }
         }
-        self.bus.put(&told).await.map_err(|error| {
-            tracing::error!(%error, "the batch comes again");
-            again()
-        })
+        if let Err(error) = self.bus.put(&told).await {
+            tracing::error!(%error, "what came will be told again");
+            failed.push(0);
+        }
+        // Joining and telling are harmless however often: all from there on may come again.
+        match failed.into_iter().min().and_then(|place| records.get(place)) {
+            Some(record) => Err(StoppedBefore(record.sequence.clone())),
+            None => Ok(()),
+        }
     }
 
     async fn fold_into(&self, partner: &PartnerId, channel: &ChannelId, facts: &[Fact]) -> Result<(), Error> {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use onboarding::channel::Channel;
 use onboarding::fact::{Fact, Said, Source};
 use onboarding::secret::HubAccess;
+use platform::aws::PARTNER_SECRET_PREFIX;
 use platform::clock;
 use platform::event_bus::{BusEvent, EventBus};
 use platform::hub_api::{CALL_TIME, HubApi, KeysPath, NoTls};
@@ -54,12 +55,20 @@ impl Settings {
     /// Reads them; the error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
         let partner_api_url = env.text("PARTNER_API_URL").unwrap_or(PARTNER_API_URL).parse();
+        let channel_secret_prefix = env.secret_prefix("CHANNEL_SECRET_PREFIX", "360dialog/channels/")?;
+        let partner_secret_prefix = env.secret_prefix("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX)?;
+        let is_within = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
+        if is_within(&channel_secret_prefix, &partner_secret_prefix) {
+            let why =
+                "it and PARTNER_SECRET_PREFIX must not begin alike: a right to the one would be a right to the other";
+            return Err(SettingError::malformed("CHANNEL_SECRET_PREFIX", why));
+        }
         Ok(Self {
             table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
             partner_ids: env.partner_ids()?,
             partner_api_url: partner_api_url.map_err(|why| SettingError::malformed("PARTNER_API_URL", why))?,
             keys_path: env.optional("HUB_API_KEYS_PATH")?.unwrap_or_default(),
-            channel_secret_prefix: env.secret_prefix("CHANNEL_SECRET_PREFIX", "360dialog/channels/")?,
+            channel_secret_prefix,
             auto_provision: env.optional("AUTO_PROVISION")?.unwrap_or(Switch::On),
         })
     }
@@ -172,33 +181,35 @@ impl Provision {
         self.fold_all(records).await
     }
 
-    /// Acts on the records of a batch, one after the other.
+    /// Acts on the records of a batch, one after the other; one that fails does not keep the others waiting.
     ///
     /// Only trouble with our own table makes a record come again; a record that cannot be understood is logged and
     /// passed, and trouble with the hub ends in a time to look again.
     pub async fn act(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
-        let acted = self.act_in_order(records, run_time).await;
+        let acted = self.act_on_each(records, run_time).await;
         let stopped = acted.as_ref().err().map(|StoppedBefore(sequence)| sequence.as_str());
         self.tell_changes(records, stopped).await?;
         acted
     }
 
-    async fn act_in_order(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
+    async fn act_on_each(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
+        let mut stopped = None;
         for record in records.iter().filter(|record| Self::acts_on(record)) {
             // What is not begun comes again by itself; what is cut off would come again as a whole batch.
             if run_time.is_over() {
-                return Err(StoppedBefore(record.sequence.clone()));
+                stopped.get_or_insert_with(|| record.sequence.clone());
+                break;
             }
             match self.act_on(record, run_time).await {
                 Ok(()) => {}
                 Err(Error::Malformed(what)) => dead(record, what),
                 Err(error) => {
                     tracing::error!(%error, record = record.name(), "a record comes again");
-                    return Err(StoppedBefore(record.sequence.clone()));
+                    stopped.get_or_insert_with(|| record.sequence.clone());
                 }
             }
         }
-        Ok(())
+        stopped.map_or(Ok(()), |sequence| Err(StoppedBefore(sequence)))
     }
 
     async fn act_on(&self, record: &Record, run_time: RunTime) -> Result<(), Error> {

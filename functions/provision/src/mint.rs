@@ -55,7 +55,7 @@ impl Provision {
         if !run_time.allows_a_call() {
             return Ok(Some(End::silent(Again::Now, open)));
         }
-        let baseline = match self.list(known, binding, access, &current, open.as_ref()).await {
+        let baseline = match self.list(known, binding, access, &current, open.as_ref(), run_time).await {
             Listed::Ours => return Ok(Some(stored(current.key_id, name))),
             Listed::Clear { baseline } => baseline,
             Listed::Stop(end) => return Ok(Some(end)),
@@ -73,11 +73,12 @@ impl Provision {
             baseline,
             posts: posts.saturating_add(1),
         };
+        let minting = KeyState { status: KeyStatus::Minting, reason: None, key_id: None, secret_name: None };
+        self.pronounce(known, minting, &intent.attempt).await?;
+        // Last before the POST: an intent without one would count as a POST without an answer.
         if !self.mints.intend(mint, &intent).await? {
             return Ok(None);
         }
-        let minting = KeyState { status: KeyStatus::Minting, reason: None, key_id: None, secret_name: None };
-        self.pronounce(known, minting, &intent.attempt).await?;
         match self.hub.create_key(&known.partner, &access.credentials, &known.id).await {
             Minted::Created(key) => self.keep(mint, known, binding, &current, intent, key).await,
             other => Ok(Some(outcome(known, &other, intent))),
@@ -92,6 +93,7 @@ impl Provision {
         access: &HubAccess,
         current: &Version,
         open: Option<&Intent>,
+        run_time: RunTime,
     ) -> Listed {
         let intent = || open.cloned();
         let (partner, channel) = (&known.partner, &known.id);
@@ -103,6 +105,9 @@ impl Provision {
             // A hub that does not list a channel it told us about is behind, not wrong.
             Ok(None) => return Listed::Stop(not_read(known, &NotRead::Unclear("the channel is not listed"), intent())),
             Err(why) => return Listed::Stop(not_read(known, &why, intent())),
+        }
+        if !run_time.allows_a_call() {
+            return Listed::Stop(End::silent(Again::Now, intent()));
         }
         match self.hub.keys(partner, &access.credentials, channel).await {
             Ok(ids) => judge(ids, current, open),

@@ -1,6 +1,7 @@
 //! The clock: wakes what is due. It decides nothing and never makes a key.
 
 use jiff::Timestamp;
+use onboarding::id::PartnerId;
 use platform::metric;
 use platform::settings::{Environment, PartnerIds, SettingError};
 use platform::store::{Error, Wakes};
@@ -35,18 +36,30 @@ pub struct Reconcile {
 }
 
 impl Reconcile {
-    /// Appends one wake-up for everything that is due at `now`; answers how many.
+    /// Appends one wake-up for everything that is due at `now`; answers how many. One partner's trouble does not keep the
+    /// others waiting; the last trouble is the answer.
     pub async fn wake_due(&self, now: Timestamp) -> Result<usize, Error> {
-        let mut woken = 0;
+        let mut woken = Ok(0);
         let mut oldest = now;
         for partner in self.settings.partner_ids.iter() {
-            for due in self.wakes.due(partner, now, MOST).await? {
-                oldest = oldest.min(due.due_at);
-                self.wakes.wake(&due, now).await?;
-                woken += 1;
+            match self.wake_due_of(partner, now, &mut oldest).await {
+                Ok(more) => woken = woken.map(|woken: usize| woken.saturating_add(more)),
+                Err(error) => {
+                    tracing::error!(%error, %partner, "what is due could not be woken");
+                    woken = Err(error);
+                }
             }
         }
         metric::oldest_due(now.duration_since(oldest).unsigned_abs());
-        Ok(woken)
+        woken
+    }
+
+    async fn wake_due_of(&self, partner: &PartnerId, now: Timestamp, oldest: &mut Timestamp) -> Result<usize, Error> {
+        let due = self.wakes.due(partner, now, MOST).await?;
+        for due in &due {
+            *oldest = due.due_at.min(*oldest);
+            self.wakes.wake(due, now).await?;
+        }
+        Ok(due.len())
     }
 }

@@ -4,6 +4,7 @@
 //! fact, so a replay changes nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -22,9 +23,13 @@ use platform::secrets::PartnerSecrets;
 use platform::settings::{Environment, PartnerIds, SettingError};
 use platform::store::Facts;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 /// The largest body that is read, bytes.
 const LARGEST_BODY: usize = 256 * 1024;
+
+/// The hub waits for 5 s, as 360dialog documents for messages; an answer that comes later is none.
+const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
 
 /// Where the hub puts its signature.
 const SIGNATURE: &str = "x-360dialog-signature";
@@ -64,8 +69,14 @@ pub fn routes(webhook: Webhook) -> Router {
 }
 
 async fn answer(State(webhook): State<Arc<Webhook>>, request: Request) -> Result<Json<Value>, Refusal> {
-    webhook.take(request).await?;
-    Ok(Json(json!({})))
+    match timeout(ANSWER_WITHIN, webhook.take(request)).await {
+        Ok(taken) => taken.map(|()| Json(json!({}))),
+        // What was stored by then is stored, and the same event again is the same fact.
+        Err(_) => {
+            tracing::error!("the table or the partner secret took too long");
+            Err(Problem::unavailable().into())
+        }
+    }
 }
 
 impl Webhook {

@@ -153,7 +153,11 @@ pub enum StoreError {
 
 impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for StoreError {
     fn from(error: SdkError<E, R>) -> Self {
-        Self::Unavailable(words(&error).to_owned())
+        match words(&error) {
+            // Asked again it would say the same.
+            "ValidationException" => Self::Malformed("DynamoDB will not take it"),
+            words => Self::Unavailable(words.to_owned()),
+        }
     }
 }
 

@@ -58,6 +58,7 @@ fn what_connects_a_deployment_finds_its_outputs() {
         "PartnerSecretPrefix",
         "ChannelSecretPrefix",
         "PartnerApiUrl",
+        "HubApiKeysPath",
         "TableName",
         "EventBusName",
         "ReadChannelKeysPolicyArn",

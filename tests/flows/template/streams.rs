@@ -60,6 +60,9 @@ fn a_record_that_fails_comes_again_alone_for_a_time_and_is_then_put_aside() {
             ("Act", |it| properties(it, "Act")["MaximumRetryAttempts"] = json!(-1)),
             ("Act", |it| drop(properties(it, "Act")["DestinationConfig"].take())),
             ("Act", |it| properties(it, "Act")["StartingPosition"] = json!("LATEST")),
+            ("Act", |it| properties(it, "Act")["FunctionName"] = json!({"Ref": "ProvisionFunction"})),
+            ("Act", |it| properties(it, "Act")["FunctionName"] = json!({"Ref": "FoldAlias"})),
+            ("Act", |it| properties(it, "ActAlias")["FunctionVersion"] = json!("7")),
             ("FailedRecords", |it| properties(it, "FailedRecords")["SqsManagedSseEnabled"] = json!(false)),
         ],
     );
@@ -100,7 +103,8 @@ fn carelessness(deployed: &Deployment) -> Vec<String> {
             && it["DestinationConfig"]["OnFailure"]["Destination"] == "<FailedRecords.Arn>"
             && it["StartingPosition"] == "TRIM_HORIZON"
             && it["EventSourceArn"] == "<Table.StreamArn>"
-            && it["FunctionName"] == "<ProvisionFunction>";
+            && it["FunctionName"] == format!("<{mapping}Alias>")
+            && is_alias_of_provision(deployed, &format!("{mapping}Alias"));
         if !is_careful || MAPPINGS.iter().all(|(name, _)| *name != mapping) {
             faults.push(format!("{mapping}: {it}"));
         }
@@ -109,6 +113,13 @@ fn carelessness(deployed: &Deployment) -> Vec<String> {
         faults.push("FailedRecords is not encrypted".to_owned());
     }
     faults
+}
+
+/// Lambda takes one mapping for a stream and a function: each has an alias of its own, of the newest code.
+fn is_alias_of_provision(deployed: &Deployment, name: &str) -> bool {
+    let mut aliases = deployed.of_type("AWS::Lambda::Alias").into_iter();
+    let alias = aliases.find_map(|(alias, it)| (alias == name).then_some(it));
+    alias.is_some_and(|it| it["FunctionName"] == "<ProvisionFunction>" && it["FunctionVersion"] == "$LATEST")
 }
 
 fn record(change: Change, pk: String) -> Record {

@@ -30,8 +30,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// One try of one call. DynamoDB answers within 10 ms as a rule; whoever waits longer had better ask again.
 const ATTEMPT: Duration = Duration::from_millis(1500);
 
-/// One call with the SDK's own retries (three tries): shorter than the 5 s the hub waits for a webhook's answer, and
-/// than the shortest function's time-out.
+/// One call with the SDK's own retries (three tries): shorter than the 5 s the hub waits for a webhook's answer. A function
+/// that makes several may take longer; `webhook` has a limit of its own.
 const OPERATION: Duration = Duration::from_secs(4);
 
 /// What every client is made from.

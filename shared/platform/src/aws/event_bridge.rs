@@ -12,7 +12,14 @@ use crate::sdk_error::words;
 const MOST_ENTRIES: usize = 10;
 
 /// What the bus says of an entry that it would not take the next time either: such a one must not block the others.
-const FOR_GOOD: [&str; 2] = ["InvalidArgument", "MalformedDetail"];
+/// Source: <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html>
+const FOR_GOOD: [&str; 5] = [
+    "InvalidArgument",
+    "MalformedDetail",
+    "NotAuthorizedForDetailTypeException",
+    "NotAuthorizedForSourceException",
+    "RedactionFailure",
+];
 
 /// One bus.
 pub struct EventBridge {

@@ -37,6 +37,10 @@ impl SecretSource for SecretsManagerSource {
         match self.client.get_secret_value().secret_id(name).version_stage(CURRENT).send().await {
             Ok(got) => got.secret_string.map(Secret::new).ok_or(SecretUnavailable::Missing),
             Err(error) if is(&error, "ResourceNotFoundException") => Err(SecretUnavailable::Missing),
+            // IAM knows a secret that is not there only by a name without its suffix, which no policy of ours matches.
+            Err(error) if is(&error, "AccessDeniedException") => {
+                Err(SecretUnavailable::Unreachable("it is not there, or this function may not read it".to_owned()))
+            }
             Err(error) => Err(SecretUnavailable::Unreachable(words(&error).to_owned())),
         }
     }
