@@ -286,3 +286,22 @@ fn change(record: &Record) -> Result<Option<BusEvent>, Error> {
 fn dead(record: &Record, what: &str) {
     tracing::error!(record = record.name(), what, "a record was passed: it is not in the form we write");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_to_the_partners_secrets_is_no_right_to_the_numbers_keys() {
+        let settings = |channels: &str, partners: &str| {
+            let all = [("TABLE_NAME", "t"), ("PARTNER_IDS", "aPA"), ("CHANNEL_SECRET_PREFIX", channels)];
+            let all = all.into_iter().chain([("PARTNER_SECRET_PREFIX", partners)]);
+            Settings::from_env(&all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+        };
+        assert!(settings("", "").is_ok() && settings("a/keys/", "a/partners/").is_ok());
+        for (channels, partners) in [("360dialog/", ""), ("", "360dialog/"), ("x/", "x/")] {
+            let error = settings(channels, partners).unwrap_err().to_string();
+            assert!(error.starts_with("CHANNEL_SECRET_PREFIX is malformed"), "{error}");
+        }
+    }
+}

@@ -263,6 +263,8 @@ fn index(name: &str, keys: Vec<KeySchemaElement>, projection: ProjectionType) ->
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::error::ErrorMetadata;
+
     use super::*;
 
     #[test]
@@ -271,6 +273,17 @@ mod tests {
         assert_eq!(parse(&channel(&partner, &number)), Some(("CHANNEL", partner.clone(), "bCH")));
         assert_eq!(parse(&wake(&partner)), Some(("WAKE", partner, "")));
         assert_eq!(parse("nonsense"), None);
+    }
+
+    #[test]
+    fn what_dynamodb_refuses_for_good_is_not_tried_again() {
+        let error = |code: &str| {
+            let error = CreateTableError::generic(ErrorMetadata::builder().code(code).message("needle").build());
+            StoreError::from(SdkError::service_error(error, ()))
+        };
+        assert!(matches!(error("ValidationException"), StoreError::Malformed(_)));
+        let again = error("ThrottlingException");
+        assert_eq!(again.to_string(), "DynamoDB: ThrottlingException");
     }
 
     #[test]

@@ -2,3 +2,4 @@
 
 mod at_the_doors;
 mod while_minting;
+mod of_one;
