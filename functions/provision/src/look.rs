@@ -11,7 +11,7 @@ use platform::hub_api::NotRead;
 use platform::metric::{self, Metric};
 use platform::settings::Switch;
 use platform::store::{Asked, Error, Intent, Leased, Mint, NextLook};
-use uuid::Uuid;
+use platform::token;
 
 use crate::retry::Again;
 use crate::{Provision, RunTime};
@@ -112,7 +112,7 @@ impl Provision {
         asked: Asked,
         run_time: RunTime,
     ) -> Result<(), Error> {
-        let token = Uuid::new_v4().to_string();
+        let token = token::fresh();
         let Leased::Ours(mint) = self.mints.lease((partner, channel), &token, asked, clock::now()).await? else {
             return Ok(());
         };

@@ -10,8 +10,8 @@ use onboarding::secret::HubAccess;
 use platform::clock;
 use platform::hub_api::{Minted, NewKey, NotRead};
 use platform::store::{Error, Intent, Mint};
+use platform::token;
 use platform::vault::{ChannelKey, Moved, Version, secret_name};
-use uuid::Uuid;
 
 use crate::look::End;
 use crate::retry::Again;
@@ -45,7 +45,7 @@ impl Provision {
     ) -> Result<Option<End>, Error> {
         let open = mint.intent.clone();
         let name = secret_name(&self.settings.channel_secret_prefix, &known.partner, &known.id);
-        let current = match self.vault.current(&name, &Uuid::new_v4().to_string()).await {
+        let current = match self.vault.current(&name, &token::fresh()).await {
             Ok(current) => current,
             Err(error) => {
                 tracing::error!(%error, partner = %known.partner, channel = %known.id, "the key vault failed");
@@ -67,12 +67,8 @@ impl Provision {
         if posts >= MOST_UNCLEAR_POSTS {
             return Ok(Some(End::blocked(KeyReason::HubUnavailable, open)));
         }
-        let intent = Intent {
-            attempt: Uuid::new_v4().to_string(),
-            sent_at: clock::now(),
-            baseline,
-            posts: posts.saturating_add(1),
-        };
+        let intent =
+            Intent { attempt: token::fresh(), sent_at: clock::now(), baseline, posts: posts.saturating_add(1) };
         let minting = KeyState { status: KeyStatus::Minting, reason: None, key_id: None, secret_name: None };
         self.pronounce(known, minting, &intent.attempt).await?;
         // Last before the POST: an intent without one would count as a POST without an answer.

@@ -4,6 +4,7 @@
 
 pub mod settings;
 pub mod clock;
+pub mod token;
 pub mod metric;
 mod sdk_error;
 pub mod table;

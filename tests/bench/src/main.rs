@@ -56,7 +56,7 @@ async fn answer(subjects: &[Subject], runner: &str, directory: &Path) -> Result<
         let function = Function::new(subject.under(runner, directory)?, Processes::default());
         measure::ask(&function, subject).await?;
         function.kill().await;
-        println!("{:<12} answered as it should", subject.label);
+        println!("{:<12} answered, with {}", subject.label, subject.good);
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ pub(crate) struct Subject {
     /// The size of what would be uploaded.
     pub(crate) zip_bytes: u64,
     /// What a good answer holds.
-    good: &'static str,
+    pub(crate) good: &'static str,
 }
 
 impl Subject {
