@@ -117,7 +117,7 @@ fn carelessness(deployed: &Deployment) -> Vec<String> {
 
 /// Lambda takes one mapping for a stream and a function: each has an alias of its own, of the newest code.
 fn is_alias_of_provision(deployed: &Deployment, name: &str) -> bool {
-    let mut aliases = deployed.of_type("AWS::Lambda::Alias").into_iter();
+    let mut aliases = deployed.of_type("AWS::Lambda::Alias");
     let alias = aliases.find_map(|(alias, it)| (alias == name).then_some(it));
     alias.is_some_and(|it| it["FunctionName"] == "<ProvisionFunction>" && it["FunctionVersion"] == "$LATEST")
 }
