@@ -20,7 +20,7 @@ use onboarding::secret::HubAccess;
 use platform::aws::PARTNER_SECRET_PREFIX;
 use platform::clock;
 use platform::event_bus::{BusEvent, EventBus};
-use platform::hub_api::{CALL_TIME, HubApi, KeysPath, NoTls};
+use platform::hub_api::{CALL_TIME, HubApi, KeysPath};
 use platform::secrets::{PartnerSecrets, SecretSource};
 use platform::settings::{BaseUrl, Environment, PartnerIds, SettingError, Switch};
 use platform::store::{
@@ -28,6 +28,7 @@ use platform::store::{
 };
 use platform::stream::{Change, Record, StoppedBefore};
 use platform::table::{Table, prefix};
+use platform::tls::{NoTls, Tls};
 use platform::vault::KeyVault;
 use tokio::time::Instant;
 
@@ -141,6 +142,7 @@ impl Provision {
         secrets: Arc<dyn SecretSource>,
         vault: Arc<dyn KeyVault>,
         bus: Arc<dyn EventBus>,
+        tls: &Tls,
     ) -> Result<Self, NoTls> {
         Ok(Self {
             facts: Facts::new(table.clone()),
@@ -151,7 +153,7 @@ impl Provision {
             secrets: PartnerSecrets::new(secrets),
             vault,
             bus,
-            hub: HubApi::new(settings.partner_api_url.clone(), settings.keys_path.clone())?,
+            hub: HubApi::new(settings.partner_api_url.clone(), settings.keys_path.clone(), tls)?,
             settings,
         })
     }

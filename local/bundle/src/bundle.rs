@@ -14,11 +14,11 @@ use onboarding::secret::Secret;
 use platform::clock;
 use platform::event_bus::{EventBus, NoBus};
 use platform::http::Refusal;
-use platform::hub_api::NoTls;
 use platform::secrets::PartnerSecrets;
 use platform::settings::{Environment, SettingError};
 use platform::store::{Channels, Claims, Facts, Seconds, Wakes};
 use platform::table::Table;
+use platform::tls::{NoTls, Tls};
 use provision::{Provision, RunTime};
 use reconcile::Reconcile;
 use tokio::net::TcpListener;
@@ -286,7 +286,7 @@ impl Parts {
     fn provision(&self) -> Result<Provision, StartError> {
         let settings = provision::Settings::from_env(&self.environment)?;
         let (table, vault, bus) = (self.table.clone(), self.vault.clone(), self.bus.clone());
-        Ok(Provision::new(settings, table, self.source.clone(), vault, bus)?)
+        Ok(Provision::new(settings, table, self.source.clone(), vault, bus, &Tls::new()?)?)
     }
 
     fn reconcile(&self) -> Result<Reconcile, StartError> {

@@ -53,18 +53,18 @@ impl Follower {
     /// The mapping `mapping` on the table `table` at `endpoint`, which hands over the records that it `wants`.
     pub fn new(mapping: &'static str, endpoint: &str, table: &str, wants: fn(&Record) -> bool) -> Self {
         let config = platform::table::local_config(endpoint);
-        let streams = streams::Config::builder()
+        let mut streams = streams::Config::builder()
             .behavior_version(streams::config::BehaviorVersion::latest())
             .region(config.region().cloned())
             .credentials_provider(streams::config::Credentials::new("local", "local", None, None, "local"))
-            .endpoint_url(endpoint)
-            .build();
+            .endpoint_url(endpoint);
+        streams.set_http_client(config.http_client());
         Self {
             mapping,
             table: table.to_owned(),
             checkpoints: format!("{table}-checkpoints"),
             database: Client::from_conf(config),
-            streams: streams::Client::from_conf(streams),
+            streams: streams::Client::from_conf(streams.build()),
             wants,
             most: BATCH,
             longest_wait: RETRY.1,

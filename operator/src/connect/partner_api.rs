@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use onboarding::id::{ChannelId, PartnerId};
 use onboarding::secret::{HubCredentials, Secret};
-use platform::hub_api::{CALL_TIME, HubApi, KeysPath, NoTls, NotRead, retry_after};
+use platform::hub_api::{CALL_TIME, HubApi, KeysPath, NotRead, retry_after};
 use platform::settings::BaseUrl;
+use platform::tls::{NoTls, Tls};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -116,9 +117,9 @@ impl PartnerApi {
         credentials: HubCredentials,
         rate: Rate,
     ) -> Result<Self, NoTls> {
-        let no_redirect = reqwest::redirect::Policy::none();
-        let http = reqwest::Client::builder().timeout(CALL_TIME).redirect(no_redirect).build().map_err(|_| NoTls)?;
-        let hub = HubApi::new(base.clone(), keys_path.clone())?;
+        let tls = Tls::new()?;
+        let http = tls.client().timeout(CALL_TIME).build().map_err(|_| NoTls)?;
+        let hub = HubApi::new(base.clone(), keys_path.clone(), &tls)?;
         Ok(Self { http, base: base.clone(), hub, partner: partner.clone(), credentials, rate })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use onboarding::id::PartnerId;
 use onboarding::secret::Secret;
 use onboarding::signature::sign_webhook;
-use platform::hub_api::NoTls;
+use platform::tls::{NoTls, Tls};
 use reqwest::StatusCode;
 use serde_json::json;
 
@@ -62,8 +62,7 @@ pub(crate) struct Probe {
 impl Probe {
     /// The address `url` of `partner`; fails if no TLS can be set up.
     pub(crate) fn new(url: &str, partner: &PartnerId) -> Result<Self, NoTls> {
-        let no_redirect = reqwest::redirect::Policy::none();
-        let http = reqwest::Client::builder().timeout(PATIENCE).redirect(no_redirect).build().map_err(|_| NoTls)?;
+        let http = Tls::new()?.client().timeout(PATIENCE).build().map_err(|_| NoTls)?;
         // Names no channel, so it is kept as it came and changes nothing. Always the same bytes, so it is kept once.
         let body = json!({"id": format!("connect-{partner}"), "event": "connect_test", "data": {}});
         Ok(Self { http, url: url.to_owned(), body: body.to_string() })

@@ -2,9 +2,9 @@
 
 use onboarding::id::PartnerId;
 use onboarding::secret::{HubAccess, SecretError, SigningSecrets};
-use platform::hub_api::NoTls;
 use platform::secrets::SecretUnavailable;
 use platform::store::{Connections, Error as StoreError, Kept, Saved, StoredKept};
+use platform::tls::NoTls;
 
 use super::decide::{self, Back, Foreign, Seen, Step, is_same};
 use super::partner_api::{ApiError, PartnerApi};

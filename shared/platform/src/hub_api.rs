@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::metric::Metric;
 use crate::settings::BaseUrl;
+use crate::tls::{NoTls, Tls};
 
 /// Long enough for a TLS handshake across a continent, short enough to leave time for the call itself.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
@@ -124,20 +125,10 @@ pub struct HubApi {
     keys_path: KeysPath,
 }
 
-/// No HTTP client can be made, since no TLS can be set up.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("no TLS can be set up")]
-pub struct NoTls;
-
 impl HubApi {
-    /// The API at `base` (`https://hub.360dialog.io/api/v2`); fails if no TLS can be set up.
-    pub fn new(base: BaseUrl, keys_path: KeysPath) -> Result<Self, NoTls> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIME)
-            .timeout(CALL_TIME)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|_| NoTls)?;
+    /// The API at `base` (`https://hub.360dialog.io/api/v2`).
+    pub fn new(base: BaseUrl, keys_path: KeysPath, tls: &Tls) -> Result<Self, NoTls> {
+        let http = tls.client().connect_timeout(CONNECT_TIME).timeout(CALL_TIME).build().map_err(|_| NoTls)?;
         Ok(Self { http, base, keys_path })
     }
 

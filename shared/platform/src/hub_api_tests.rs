@@ -92,7 +92,7 @@ async fn hub(pages: Pages) -> HubApi {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
-    HubApi::new(base.parse().unwrap(), KeysPath::default()).unwrap()
+    HubApi::new(base.parse().unwrap(), KeysPath::default(), &Tls::new().unwrap()).unwrap()
 }
 
 /// Whether the hub of `pages` lists channel n`id`CH, and how many channels of the client.

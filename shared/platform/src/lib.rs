@@ -6,6 +6,8 @@ pub mod settings;
 pub mod clock;
 pub mod token;
 pub mod metric;
+pub mod tls;
+mod sdk_connector;
 mod sdk_error;
 pub mod table;
 pub mod store;

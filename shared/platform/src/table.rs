@@ -18,6 +18,7 @@ use aws_sdk_dynamodb::types::{
 use onboarding::claim::ClaimId;
 use onboarding::id::{ChannelId, ClientId, PartnerId, Tenant};
 
+use crate::sdk_connector;
 use crate::sdk_error::words;
 
 /// An item as DynamoDB has it.
@@ -226,6 +227,7 @@ pub fn local_config(endpoint: &str) -> aws_sdk_dynamodb::Config {
         .region(Region::from_static("eu-central-1"))
         .credentials_provider(Credentials::new("local", "local", None, None, "local"))
         .endpoint_url(endpoint)
+        .http_client(sdk_connector::without_tls())
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(2))

@@ -29,9 +29,6 @@ use crate::items::Items;
 /// The platform secret of the one partner.
 pub(crate) const PLATFORM_SECRET: &str = "a-platform-secret-of-the-benchmark";
 
-/// Where the machine keeps its root certificates: Debian, and Amazon Linux as on Lambda.
-const ROOTS: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
-
 /// The addresses of the two services, at ports of their own: two connections, as on AWS.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoints {
@@ -43,26 +40,25 @@ pub(crate) struct Endpoints {
 pub(crate) struct Aws {
     pub(crate) over_tls: Endpoints,
     pub(crate) plain: Endpoints,
-    /// The machine's root certificates and the one that our server's was made with, for `SSL_CERT_FILE`.
-    pub(crate) roots: PathBuf,
+    /// A file for `SSL_CERT_FILE`: the root certificate that our server's was made with. Those in the programs, which it
+    /// stands for, would have to be copied only.
+    pub(crate) root: PathBuf,
 }
 
 impl Aws {
     /// Answers until the program ends; what must lie in a file is put into `directory`.
     pub(crate) async fn start(items: Items, directory: &Path) -> io::Result<Self> {
         let items = Arc::new(items);
-        let (tls, own_root) = identity().map_err(io::Error::other)?;
-        let roots = directory.join("roots.pem");
-        let of_machine = ROOTS.iter().find_map(|path| fs::read_to_string(path).ok());
-        let of_machine = of_machine.ok_or_else(|| io::Error::other("install ca-certificates"))?;
-        fs::write(&roots, format!("{of_machine}\n{own_root}"))?;
+        let (tls, certificate) = identity().map_err(io::Error::other)?;
+        let root = directory.join("root.pem");
+        fs::write(&root, certificate)?;
         let over_tls = Endpoints {
             dynamodb: serve(Some(&tls), items.clone()).await?,
             secrets_manager: serve(Some(&tls), items.clone()).await?,
         };
         let plain =
             Endpoints { dynamodb: serve(None, items.clone()).await?, secrets_manager: serve(None, items).await? };
-        Ok(Self { over_tls, plain, roots })
+        Ok(Self { over_tls, plain, root })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -114,7 +114,6 @@ fn subject(row: Row<'_>, programs: &Path, aws: &Aws, directory: &Path) -> Result
 }
 
 fn environment(endpoints: &Endpoints, aws: &Aws) -> BTreeMap<String, String> {
-    let roots: PathBuf = aws.roots.clone();
     [
         ("TABLE_NAME", "onboarding"),
         ("PARTNER_IDS", PARTNER),
@@ -124,7 +123,7 @@ fn environment(endpoints: &Endpoints, aws: &Aws) -> BTreeMap<String, String> {
         ("AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", "true"),
         ("AWS_ENDPOINT_URL_DYNAMODB", &endpoints.dynamodb),
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &endpoints.secrets_manager),
-        ("SSL_CERT_FILE", &roots.display().to_string()),
+        ("SSL_CERT_FILE", &aws.root.display().to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()

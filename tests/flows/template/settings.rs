@@ -157,11 +157,11 @@ fn ask(function: &str, environment: &Environment) -> Result<String, String> {
         "reconcile" => words(reconcile::Settings::from_env(environment)),
         _ => Err(format!("the test does not know {function}")),
     }?;
-    let aws = Aws::of(environment.clone());
+    let aws = Aws::of(environment.clone()).map_err(|why| why.to_string())?;
     let main = main_of(function);
     for call in main.split("aws.").skip(1).filter_map(|rest| rest.split([')', '(']).next()) {
         match call {
-            "environment" | "table" => {}
+            "environment" | "table" | "tls" => {}
             "partner_secrets" => drop(aws.partner_secrets().map_err(|why| why.to_string())?),
             "vault" => drop(aws.vault()),
             "event_bus" => drop(aws.event_bus()),

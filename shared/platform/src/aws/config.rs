@@ -5,21 +5,17 @@
 //! own, twice. Together that was a third of a function's start.
 
 use std::fmt;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
-use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_runtime_api::client::http::{SharedHttpClient, SharedHttpConnector, http_client_fn};
 use aws_types::SdkConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
+use crate::sdk_connector;
 use crate::settings::Environment;
+use crate::tls::{NoTls, Tls};
 
 /// The address of every service; with `_DYNAMODB` and the like behind it, of one.
 const ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
@@ -35,12 +31,9 @@ const ATTEMPT: Duration = Duration::from_millis(1500);
 const OPERATION: Duration = Duration::from_secs(4);
 
 /// What every client is made from.
-pub(super) fn of(environment: &Environment) -> SdkConfig {
-    let times = TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
-        .operation_attempt_timeout(ATTEMPT)
-        .operation_timeout(OPERATION)
-        .build();
+pub(super) fn of(environment: &Environment, tls: &Tls) -> Result<SdkConfig, NoTls> {
+    let http = tls.client().connect_timeout(CONNECT).build().map_err(|_| NoTls)?;
+    let times = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(OPERATION).build();
     let is_on = |name: &str| environment.text(name).map(|text| text.eq_ignore_ascii_case("true"));
     let mut config = SdkConfig::builder();
     config.set_behavior_version(Some(BehaviorVersion::latest()));
@@ -49,12 +42,12 @@ pub(super) fn of(environment: &Environment) -> SdkConfig {
     config.set_credentials_provider(credentials(environment));
     config.set_timeout_config(Some(times));
     config.set_retry_config(Some(RetryConfig::standard()));
-    config.set_http_client(Some(one_connector()));
+    config.set_http_client(Some(sdk_connector::by(http)));
     config.set_use_fips(is_on("AWS_USE_FIPS_ENDPOINT"));
     config.set_use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"));
     config.set_endpoint_url(environment.text(ENDPOINT_URL).map(str::to_owned));
     config.set_service_config(Some(PerService(environment.clone())));
-    config.build()
+    Ok(config.build())
 }
 
 /// Those of the function's role, which outlive the process that finds them in its environment.
@@ -62,22 +55,6 @@ fn credentials(environment: &Environment) -> Option<SharedCredentialsProvider> {
     let (id, secret) = (environment.text("AWS_ACCESS_KEY_ID")?, environment.text("AWS_SECRET_ACCESS_KEY")?);
     let token = environment.text("AWS_SESSION_TOKEN").map(str::to_owned);
     Some(SharedCredentialsProvider::new(Credentials::new(id, secret, token, None, "environment")))
-}
-
-/// The SDK's own connector (rustls on aws-lc, the machine's root certificates, the proxy of the environment), made once.
-fn one_connector() -> SharedHttpClient {
-    let made = OnceLock::<SharedHttpConnector>::new();
-    http_client_fn(move |settings, components| {
-        let make = || {
-            let mut connector = Connector::builder()
-                .connector_settings(settings.clone())
-                .proxy_config(ProxyConfig::from_env())
-                .tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-            connector.set_sleep_impl(components.sleep_impl());
-            SharedHttpConnector::new(connector.build())
-        };
-        made.get_or_init(make).clone()
-    })
 }
 
 /// `AWS_ENDPOINT_URL_DYNAMODB` and the like, named as [every SDK][1] names them.
@@ -103,13 +80,17 @@ impl fmt::Debug for PerService {
 mod tests {
     use super::*;
 
+    fn config(environment: &Environment) -> SdkConfig {
+        of(environment, &Tls::new().unwrap()).unwrap()
+    }
+
     fn environment(variables: &[(&str, &str)]) -> Environment {
         variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
     fn an_endpoint_is_that_of_the_service_before_that_of_all() {
-        let all = of(&environment(&[
+        let all = config(&environment(&[
             ("AWS_ENDPOINT_URL", "http://all.example"),
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://secrets.example"),
         ]));
@@ -124,7 +105,7 @@ mod tests {
 
     #[test]
     fn region_and_fips_are_the_environments() {
-        let config = of(&environment(&[("AWS_REGION", "eu-central-1"), ("AWS_USE_FIPS_ENDPOINT", "true")]));
+        let config = config(&environment(&[("AWS_REGION", "eu-central-1"), ("AWS_USE_FIPS_ENDPOINT", "true")]));
         assert_eq!((config.region().map(Region::as_ref), config.use_fips()), (Some("eu-central-1"), Some(true)));
         assert!(config.credentials_provider().is_none());
     }
@@ -132,7 +113,7 @@ mod tests {
     #[test]
     fn nothing_printed_holds_a_credential() {
         let secret = "needle-0001";
-        let config = of(&environment(&[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", secret)]));
+        let config = config(&environment(&[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", secret)]));
         assert!(config.credentials_provider().is_some() && !format!("{config:?}").contains(secret));
     }
 }

@@ -15,6 +15,7 @@ use crate::event_bus::{EventBus, NoBus};
 use crate::secrets::SecretSource;
 use crate::settings::{Environment, SettingError};
 use crate::table::Table;
+use crate::tls::{NoTls, Tls};
 use crate::vault::KeyVault;
 
 /// How the names of partner secrets start unless `PARTNER_SECRET_PREFIX` says otherwise.
@@ -24,13 +25,16 @@ pub const PARTNER_SECRET_PREFIX: &str = "360dialog/partners/";
 pub struct Aws {
     /// What the process was started with.
     pub environment: Environment,
+    /// What every client is made with.
+    pub tls: Tls,
     config: SdkConfig,
 }
 
 impl Aws {
     /// Reads region, credentials and endpoints.
-    pub fn of(environment: Environment) -> Self {
-        Self { config: config::of(&environment), environment }
+    pub fn of(environment: Environment) -> Result<Self, NoTls> {
+        let tls = Tls::new()?;
+        Ok(Self { config: config::of(&environment, &tls)?, tls, environment })
     }
 
     /// The table `name`.

@@ -32,9 +32,9 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// Starts a function: log lines first, so that a setting that is missing is said in one of them.
 pub async fn start<F: Future<Output = Result<(), Error>>>(run: impl FnOnce(Aws) -> F) -> ExitCode {
     log();
-    let aws = Aws::of(Environment::of_process());
     // A future of its own on the heap: nested in `main`'s, its type is deeper than the compiler looks.
-    let run: Pin<Box<dyn Future<Output = _>>> = Box::pin(run(aws));
+    let run: Pin<Box<dyn Future<Output = Result<(), Error>>>> =
+        Box::pin(async { run(Aws::of(Environment::of_process())?).await });
     match run.await {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
