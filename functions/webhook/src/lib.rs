@@ -150,3 +150,7 @@ fn the_only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let value = values.next()?;
     values.next().is_none().then_some(value.as_bytes())
 }
+
+#[cfg(test)]
+#[path = "lib_tests.rs"]
+mod tests;

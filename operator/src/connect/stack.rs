@@ -115,12 +115,6 @@ impl Outputs {
         let malformed = |why: T::Err| StackError::Malformed(name, why.to_string());
         self.by_name.get(name).map(|value| value.parse().map_err(malformed)).transpose()
     }
-
-    /// Where 360dialog and browsers reach the bundle: a domain of one's own, if there is one.
-    fn address(&self) -> Result<BaseUrl, StackError> {
-        let public = self.optional("PublicUrl")?;
-        public.map_or_else(|| self.required("ApiUrl"), Ok)
-    }
 }
 
 fn parts(config: &SdkConfig, name: &str, region: String, outputs: &Outputs) -> Result<Parts, StackError> {
@@ -128,7 +122,7 @@ fn parts(config: &SdkConfig, name: &str, region: String, outputs: &Outputs) -> R
     let table: String = outputs.required("TableName")?;
     let secrets = aws_sdk_secretsmanager::Client::new(config);
     Ok(Parts {
-        address: outputs.address()?,
+        address: outputs.required("ApiUrl")?,
         served: outputs.required::<PartnerIds>("PartnerIds")?,
         api: outputs.required("PartnerApiUrl")?,
         keys_path: outputs.optional::<KeysPath>("HubApiKeysPath")?.unwrap_or_default(),
@@ -163,14 +157,6 @@ mod tests {
     fn parts_of(pairs: &[(&str, &str)]) -> Result<Parts, StackError> {
         let config = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
         parts(&config, "s", "eu-central-1".to_owned(), &outputs(pairs))
-    }
-
-    #[test]
-    fn a_domain_of_one_s_own_is_the_address_if_there_is_one() {
-        let address = |more: &[(&str, &str)]| outputs(&[&ALL, more].concat()).address().unwrap().as_str().to_owned();
-        assert_eq!(address(&[]), ALL[0].1);
-        assert_eq!(address(&[("PublicUrl", " ")]), ALL[0].1);
-        assert_eq!(address(&[("PublicUrl", "https://onboarding.example/")]), "https://onboarding.example");
     }
 
     #[test]

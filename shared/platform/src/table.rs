@@ -230,7 +230,6 @@ pub fn local_config(endpoint: &str) -> aws_sdk_dynamodb::Config {
         .http_client(sdk_connector::without_tls())
         .timeout_config(
             TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(2))
                 .operation_attempt_timeout(Duration::from_secs(5))
                 .operation_timeout(Duration::from_secs(10))
                 .build(),

@@ -87,7 +87,6 @@ fn outputs(bundle: &Bundle) -> Vec<(String, String)> {
     let api = format!("{}/api/v2", bundle.hub);
     let all = [
         ("ApiUrl", bundle.url.as_str()),
-        ("PublicUrl", ""),
         ("PartnerIds", &partners),
         ("PartnerSecretPrefix", PREFIX),
         ("PartnerApiUrl", &api),

@@ -1,0 +1,59 @@
+use std::future::pending;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use onboarding::secret::Secret;
+use onboarding::signature::sign_webhook;
+use platform::secrets::{SecretSource, SecretUnavailable};
+use platform::table::Table;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+use super::*;
+
+/// The hub gives up after so long.
+const HUB_WAITS: Duration = Duration::from_secs(5);
+
+enum Secrets {
+    Read,
+    Silent,
+}
+
+#[async_trait]
+impl SecretSource for Secrets {
+    async fn read(&self, _: &PartnerId) -> Result<Secret, SecretUnavailable> {
+        match self {
+            Self::Read => Ok(Secret::new(json!({"platform_secret": "secret"}).to_string())),
+            Self::Silent => pending().await,
+        }
+    }
+}
+
+/// What the hub is told of a good event beside a DynamoDB that takes calls and never answers.
+async fn status_beside(secrets: Secrets) -> u16 {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let variables = [("TABLE_NAME", "t"), ("PARTNER_IDS", "aPA")];
+    let environment: Environment =
+        variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+    let routes = routes(Webhook {
+        settings: Settings::from_env(&environment).unwrap(),
+        facts: Facts::new(Table::at_endpoint(&endpoint, "t")),
+        secrets: PartnerSecrets::new(Arc::new(secrets)),
+    });
+    let event = json!({"id": "b1", "event": "channel_running", "data": {"id": "oneCH"}}).to_string();
+    let signature = sign_webhook(&Secret::new("secret"), event.as_bytes());
+    let request = Request::post("/aPA/webhook").header(SIGNATURE, signature).body(Body::from(event));
+    routes.oneshot(request.unwrap()).await.unwrap().status().as_u16()
+}
+
+// The clock stands still but when everybody waits, and then goes on at once: nothing here is measured.
+#[tokio::test(start_paused = true)]
+async fn the_hub_is_asked_to_come_again_before_it_gives_up() {
+    for secrets in [Secrets::Read, Secrets::Silent] {
+        let begun = Instant::now();
+        assert_eq!(status_beside(secrets).await, 503);
+        assert!(begun.elapsed() < HUB_WAITS, "{:?}", begun.elapsed());
+    }
+}
