@@ -55,3 +55,30 @@ fn failed(error: reqwest::Error) -> ConnectorError {
         ConnectorError::io(error.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use crate::table::Table;
+
+    const NO_ITEMS: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{\"Items\":[]}";
+
+    // The clock stands still but when everybody waits, and then goes on at once.
+    #[tokio::test(start_paused = true)]
+    async fn a_call_whose_connection_breaks_is_made_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut broken, _) = listener.accept().await.unwrap();
+            assert!(broken.read(&mut [0; 4096]).await.unwrap() > 0);
+            drop(broken);
+            let (mut good, _) = listener.accept().await.unwrap();
+            assert!(good.read(&mut [0; 4096]).await.unwrap() > 0);
+            good.write_all(NO_ITEMS).await.unwrap();
+        });
+        assert!(Table::at_endpoint(&endpoint, "t").scan().await.unwrap().is_empty());
+        server.await.unwrap();
+    }
+}
