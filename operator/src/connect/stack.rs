@@ -13,7 +13,7 @@ use aws_sdk_cloudformation::operation::describe_stacks::{DescribeStacksError, De
 use onboarding::id::PartnerId;
 use platform::aws::SecretsManagerSource;
 use platform::hub_api::KeysPath;
-use platform::settings::{BaseUrl, PartnerIds};
+use platform::settings::PartnerIds;
 use platform::table::Table;
 
 use super::target::{Parts, Place, Target, TargetError};
