@@ -67,8 +67,10 @@ fn log() {
     let levels = std::env::var("RUST_LOG").ok().and_then(|levels| levels.parse().ok());
     let levels: Targets = levels.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     // The one span is the invocation's: no list of spans beside it.
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false).with_filter(levels);
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
     let lines = lines.with_filter(filter::filter_fn(|line| is_fit_for_the_log(line.target(), *line.level())));
+    // The levels outside: only so is a line below them passed over without being asked about.
+    let lines = lines.with_filter(levels);
     let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
     let figures = emf::Figures::of(function, emf::print);
     tracing_subscriber::registry().with(lines).with(figures).init();
