@@ -54,10 +54,13 @@ impl Subject {
     }
 }
 
+/// Bare, and with the SDK.
+const HELLOS: [&str; 2] = ["hello", "hello-sdk"];
+
 /// Which of the programs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Chosen<'a> {
-    /// The hello-world and these, or all if none is named.
+    /// The hello-worlds and these, or all if none is named.
     Beside(&'a [&'a str]),
     /// All that are deployed.
     Functions,
@@ -66,8 +69,8 @@ pub(crate) enum Chosen<'a> {
 impl Chosen<'_> {
     fn has(self, name: &str) -> bool {
         match self {
-            Self::Beside(names) => name == "hello" || names.is_empty() || names.contains(&name),
-            Self::Functions => name != "hello",
+            Self::Beside(names) => HELLOS.contains(&name) || names.is_empty() || names.contains(&name),
+            Self::Functions => !HELLOS.contains(&name),
         }
     }
 }
@@ -75,7 +78,7 @@ impl Chosen<'_> {
 /// What a row is made of: its label, the program, where that finds AWS, the event, and what a good answer holds.
 type Row<'a> = (&'static str, &'static str, &'a Endpoints, Value, &'static str);
 
-/// The bare hello-world first, then every function against AWS over TLS, then `sign` without TLS.
+/// The hello-worlds first, then every function against AWS over TLS, then `sign` without TLS.
 pub(crate) fn subjects(
     programs: &Path,
     chosen: Chosen<'_>,
@@ -85,8 +88,9 @@ pub(crate) fn subjects(
 ) -> Result<Vec<Subject>, Box<dyn Error>> {
     let tls = &aws.over_tls;
     let sign = request("GET", "/sign", "return_to=https%3A%2F%2Fapp.example%2Fdone", None, &[]);
-    let rows: [Row<'_>; 8] = [
+    let rows: [Row<'_>; 9] = [
         ("hello", "hello", tls, sign.clone(), "hello"),
+        ("hello, SDK", "hello-sdk", tls, sign.clone(), "hello"),
         ("sign", "sign", tls, sign.clone(), "io_signature"),
         ("redirect", "redirect", tls, redirect()?, "\"statusCode\":303"),
         ("webhook", "webhook", tls, webhook(), "\"statusCode\":200"),
