@@ -1,6 +1,8 @@
 //! The SDK's calls by the HTTP client that everything else uses: a second one in the program, with HTTP/2 in it that no
-//! service of ours speaks, is a tenth of its size. The client may write an address anew, which signatures would not
-//! survive; here each is a host and `/`.
+//! service of ours speaks, is a tenth of its size.
+//!
+//! The client may write an address anew, which signatures would not survive. Here it has nothing to change: each is a host
+//! in lower case and `/`.
 
 use std::error::Error;
 
@@ -10,6 +12,7 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
 use axum::http::Response;
 
 /// One client for all of the SDK's; its own time-outs are kept by the SDK, that of opening a connection by `client`.
@@ -22,6 +25,12 @@ pub(crate) fn by(client: reqwest::Client) -> SharedHttpClient {
 pub(crate) fn without_tls() -> SharedHttpClient {
     #[expect(clippy::expect_used, reason = "nothing that could fail is asked of it")]
     by(reqwest::Client::builder().tls_certs_only([]).no_proxy().build().expect("a client"))
+}
+
+/// Three tries. A connection that brought a 5xx is used again: only the SDK's own connector hands it something to close
+/// one by, and without that it would log an error with every such answer.
+pub(crate) fn retries() -> RetryConfig {
+    RetryConfig::standard().with_reconnect_mode(ReconnectMode::ReuseAllConnections)
 }
 
 #[derive(Debug)]
@@ -58,27 +67,64 @@ fn failed(error: reqwest::Error) -> ConnectorError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
+    use tracing::Level;
+    use tracing_subscriber::layer::{Context, SubscriberExt};
+    use tracing_subscriber::{Layer, Registry};
 
     use crate::table::Table;
 
-    const NO_ITEMS: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{\"Items\":[]}";
+    const NO_ITEMS: &str = "HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{\"Items\":[]}";
+    const AWAY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\n{}";
 
-    // The clock stands still but when everybody waits, and then goes on at once.
+    async fn scanned(listener: &TcpListener) -> bool {
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        Table::at_endpoint(&endpoint, "t").scan().await.unwrap().is_empty()
+    }
+
+    async fn one_request(stream: &mut TcpStream) {
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+    }
+
+    // Here and below the clock stands still but when everybody waits, and then goes on at once.
     #[tokio::test(start_paused = true)]
     async fn a_call_whose_connection_breaks_is_made_again() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let server = tokio::spawn(async move {
-            let (mut broken, _) = listener.accept().await.unwrap();
-            assert!(broken.read(&mut [0; 4096]).await.unwrap() > 0);
-            drop(broken);
+        let server = async {
+            one_request(&mut listener.accept().await.unwrap().0).await;
             let (mut good, _) = listener.accept().await.unwrap();
-            assert!(good.read(&mut [0; 4096]).await.unwrap() > 0);
-            good.write_all(NO_ITEMS).await.unwrap();
-        });
-        assert!(Table::at_endpoint(&endpoint, "t").scan().await.unwrap().is_empty());
-        server.await.unwrap();
+            one_request(&mut good).await;
+            good.write_all(NO_ITEMS.as_bytes()).await.unwrap();
+        };
+        assert!(tokio::join!(scanned(&listener), server).0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_is_away_is_asked_again_and_nobody_is_alarmed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (sender, lines) = channel();
+        let _until_the_end = tracing::subscriber::set_default(Registry::default().with(Lines(sender)));
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for answer in [AWAY, AWAY, NO_ITEMS] {
+                one_request(&mut stream).await;
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        assert!(tokio::join!(scanned(&listener), server).0);
+        let alarming: Vec<Level> = lines.try_iter().filter(|level| *level <= Level::WARN).collect();
+        assert!(alarming.is_empty(), "{alarming:?}");
+    }
+
+    /// The level of every line that is written.
+    struct Lines(Sender<Level>);
+
+    impl Layer<Registry> for Lines {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, Registry>) {
+            self.0.send(*event.metadata().level()).unwrap();
+        }
     }
 }

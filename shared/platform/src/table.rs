@@ -228,6 +228,7 @@ pub fn local_config(endpoint: &str) -> aws_sdk_dynamodb::Config {
         .credentials_provider(Credentials::new("local", "local", None, None, "local"))
         .endpoint_url(endpoint)
         .http_client(sdk_connector::without_tls())
+        .retry_config(sdk_connector::retries())
         .timeout_config(
             TimeoutConfig::builder()
                 .operation_attempt_timeout(Duration::from_secs(5))

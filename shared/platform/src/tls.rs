@@ -1,10 +1,9 @@
 //! What every HTTP client of a process shares: one TLS set-up, and whom it trusts.
 //!
-//! The root certificates that [Mozilla][1] trusted when the program was built lie in it ready for use; the machine's, some
-//! 140 that take a fifth of a function's start to read, are read when a server's issuer is not among them. So a bundle that
-//! nobody deploys again goes on with what Lambda's own updates bring, and a company's own root certificate works, too.
-//!
-//! [1]: https://wiki.mozilla.org/CA
+//! That is the machine's root certificates. To read them, some 140, takes a fifth of a function's start, and all that
+//! a function calls at its start is AWS: so Amazon's own four lie in the program, ready for use, and the machine's are read
+//! when a server is not to be trusted by those. A bundle that nobody deploys again for years goes on, as Lambda's updates
+//! bring it what the machine trusts by then.
 
 use std::sync::{Arc, LazyLock};
 
@@ -13,6 +12,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+/// In the names of Amazon's roots and of no other.
+const AMAZON: &[u8] = b"Amazon Root CA ";
 
 /// Where OpenSSL and its kin are told what to trust: instead of everything else, not beside it.
 const INSTEAD: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
@@ -27,16 +29,11 @@ pub struct Tls(ClientConfig);
 pub struct NoTls;
 
 impl Tls {
-    /// Trusts the root certificates in the program, then the machine's; if `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, only
-    /// those there.
+    /// Trusts Amazon's root certificates, then the machine's; if `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, only those there.
     pub fn new() -> Result<Self, NoTls> {
-        let is_told = INSTEAD.iter().any(|name| std::env::var_os(name).is_some());
-        let in_program = if is_told { &[] } else { webpki_roots::TLS_SERVER_ROOTS };
-        Self::trusting(in_program.iter().cloned().collect(), || {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            roots
-        })
+        let is_told = INSTEAD.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+        let amazon = if is_told { RootCertStore::empty() } else { amazon() };
+        Self::trusting(amazon, machine)
     }
 
     fn trusting(first: RootCertStore, then: impl FnOnce() -> RootCertStore + Send + 'static) -> Result<Self, NoTls> {
@@ -59,6 +56,27 @@ impl Tls {
     }
 }
 
+/// The four roots of [Amazon Trust Services][1], which sign for every AWS service.
+///
+/// [1]: https://www.amazontrust.com/repository/
+fn amazon() -> RootCertStore {
+    let is_amazon = |subject: &[u8]| subject.windows(AMAZON.len()).any(|part| part == AMAZON);
+    webpki_roots::TLS_SERVER_ROOTS.iter().filter(|root| is_amazon(&root.subject)).cloned().collect()
+}
+
+fn machine() -> RootCertStore {
+    let read = rustls_native_certs::load_native_certs();
+    for error in &read.errors {
+        tracing::warn!(%error, "root certificates could not be read");
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(read.certs);
+    if roots.is_empty() {
+        tracing::error!("no root certificate could be read: of all servers at most Amazon's are trusted");
+    }
+    roots
+}
+
 /// Rustls's own, of one set of root certificates; `None` if that is empty.
 type Verifier = Option<Arc<WebPkiServerVerifier>>;
 
@@ -68,8 +86,8 @@ fn verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Verifier {
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().ok()
 }
 
-/// Two sets of root certificates: the second is read when the first does not know an issuer. What a certificate must
-/// fulfil is rustls's own in either case.
+/// Two sets of root certificates: the second is read when the first leads to no trust. What a certificate must fulfil is
+/// rustls's own in either case.
 #[derive(Debug)]
 struct Roots {
     first: Verifier,
@@ -86,17 +104,15 @@ impl ServerCertVerifier for Roots {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let by = |verifier: &Verifier| match verifier {
-            Some(verifier) => verifier.verify_server_cert(certificate, intermediates, name, ocsp, now),
-            None => Err(CertificateError::UnknownIssuer.into()),
+        let by =
+            |verifier: &WebPkiServerVerifier| verifier.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        // Whatever the first set has against it: with other roots there may be another way to one.
+        let refused = match self.first.as_deref().map(by) {
+            Some(Ok(verified)) => return Ok(verified),
+            Some(Err(refused)) => refused,
+            None => CertificateError::UnknownIssuer.into(),
         };
-        match by(&self.first) {
-            // A bad signature: an issuer of the same name has another key by now.
-            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
-                by(&self.then)
-            }
-            verified => verified,
-        }
+        self.then.as_deref().map_or(Err(refused), by)
     }
 
     fn verify_tls12_signature(

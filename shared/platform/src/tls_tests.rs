@@ -101,10 +101,15 @@ async fn an_issuer_that_neither_knows_is_refused() {
 #[tokio::test]
 async fn another_name_is_refused_whoever_signed_it() {
     let server = Server::start("other.example", "a root").await;
-    let first = Tls::trusting(server.root.clone(), never_read).unwrap();
-    let root = server.root.clone();
-    for tls in [first, Tls::trusting(nothing(), || root).unwrap()] {
-        let refused = server.ask(&tls).await.unwrap_err();
+    let roots = || server.root.clone();
+    let (once, twice) = (roots(), roots());
+    for tls in [Tls::trusting(roots(), nothing), Tls::trusting(nothing(), || once), Tls::trusting(roots(), || twice)] {
+        let refused = server.ask(&tls.unwrap()).await.unwrap_err();
         assert!(refused.contains("NotValidForName"), "{refused}");
     }
+}
+
+#[test]
+fn amazon_has_four_roots() {
+    assert_eq!(amazon().len(), 4);
 }

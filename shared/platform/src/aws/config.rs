@@ -7,7 +7,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_types::SdkConfig;
@@ -41,7 +40,7 @@ pub(super) fn of(environment: &Environment, tls: &Tls) -> Result<SdkConfig, NoTl
     config.set_region(region.map(|region| Region::new(region.to_owned())));
     config.set_credentials_provider(credentials(environment));
     config.set_timeout_config(Some(times));
-    config.set_retry_config(Some(RetryConfig::standard()));
+    config.set_retry_config(Some(sdk_connector::retries()));
     config.set_http_client(Some(sdk_connector::by(http)));
     config.set_use_fips(is_on("AWS_USE_FIPS_ENDPOINT"));
     config.set_use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"));
