@@ -1,5 +1,7 @@
 //! The parameters: described, bounded, and refused where leaving one out would open a door.
 
+use platform::hub_api::KeysPath;
+use platform::settings::BaseUrl;
 use serde_json::{Value, json};
 
 use super::{IAM, MORE, REQUIRED, TOKENS, Template, entries, repository};
@@ -20,11 +22,48 @@ fn callers_are_tokens_with_issuer_audience_and_tenant_or_iam_and_never_nobody() 
     assert!(refused(&without_rules, &[]).is_empty(), "it is the rules that refuse");
 }
 
+/// A function that does not start with what a parameter allows would be found out only once it is deployed.
 #[test]
-fn partners_and_channels_do_not_share_their_secrets_names() {
+fn what_a_parameter_allows_the_functions_take() {
     let template = Template::here();
-    let prefix = ("PartnerSecretPrefix", "360dialog/channels/");
-    assert_eq!(refused(&template, &[&TOKENS, &[prefix]]).len(), 1);
+    let url = |value: &str| value.parse::<BaseUrl>().map(drop);
+    let path = |value: &str| value.parse::<KeysPath>().map(drop);
+    for (parameter, value) in [
+        ("PartnerApiUrl", "https://hub.example/api/v2"),
+        ("PartnerApiUrl", "https://hub.example:8443"),
+        ("OnboardingUrl", "https://hub.example"),
+        ("OnboardingUrl", "https://hub.example/app/{partner_id}/permissions"),
+        ("PublicUrl", "https://connect.example"),
+        ("HubApiKeysPath", "/v2/partners/{partner_id}/channels/{channel_id}/api_keys"),
+        ("HubApiKeysPath", "/{channel_id}"),
+    ] {
+        assert!(allows(&template, parameter, value), "{parameter}: {value}");
+    }
+    let hosts = [
+        "u@host",
+        "host/{other}",
+        "{partner_id}.host",
+        "a b",
+        "host/a\\b",
+        "host/\"",
+        "host/<x>",
+        "/x",
+        "",
+        "host?q",
+        "host#f",
+    ];
+    for parameter in ["PartnerApiUrl", "OnboardingUrl", "PublicUrl"] {
+        for value in hosts.map(|host| format!("https://{host}")) {
+            assert!(url(&value).is_ok() || !allows(&template, parameter, &value), "{parameter}: {value}");
+        }
+    }
+    for value in ["/{x}/{channel_id}", "{channel_id}", "/x", "/{channel_id}?q", "/{channel_id}/{", "/a b/{channel_id}"]
+    {
+        assert!(path(value).is_err() && !allows(&template, "HubApiKeysPath", value), "{value}");
+    }
+    for value in ["360dialog", "", "a b/", "/*/"] {
+        assert!(!allows(&template, "SecretPrefix", value), "{value}");
+    }
 }
 
 #[test]
@@ -87,6 +126,11 @@ fn every_parameter_has_its_place_on_the_form() {
     placed.sort();
     let names: Vec<&str> = entries(&template.0["Parameters"]).map(|(name, _)| name).collect();
     assert_eq!(placed, names, "{}", repository().display());
+}
+
+/// As CloudFormation reads the pattern, but for the dialect of regular expressions.
+fn allows(template: &Template, parameter: &str, value: &str) -> bool {
+    jsonschema::is_valid(&json!({"pattern": template.0["Parameters"][parameter]["AllowedPattern"]}), &json!(value))
 }
 
 fn refused(template: &Template, choices: &[&[(&'static str, &'static str)]]) -> Vec<String> {

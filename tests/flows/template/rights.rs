@@ -81,7 +81,7 @@ fn what_sends_messages_may_read_the_keys_of_numbers_and_nothing_else() {
         &[("360dialog/partners/", |it| {
             let policy = &mut it["Resources"]["ReadChannelKeys"]["Properties"]["PolicyDocument"];
             policy["Statement"][0]["Resource"]["Fn::Sub"] =
-                json!("arn:aws:secretsmanager:eu-central-1:111122223333:secret:${PartnerSecretPrefix}*-??????");
+                json!("arn:aws:secretsmanager:eu-central-1:111122223333:secret:${SecretPrefix}partners/*-??????");
         })],
     );
 }

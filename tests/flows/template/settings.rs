@@ -71,8 +71,7 @@ fn the_defaults_of_the_template_are_those_of_the_code() {
         ("PartnerApiUrl", "https://hub.example"),
         ("HubApiKeysPath", "/{channel_id}"),
         ("AutoProvision", "off"),
-        ("ChannelSecretPrefix", "x/"),
-        ("PartnerSecretPrefix", "x/"),
+        ("SecretPrefix", "x/"),
         ("LogLevel", "debug"),
     ] {
         let doctored = template.doctored(|it| it["Parameters"][parameter]["Default"] = json!(other));
