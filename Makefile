@@ -30,7 +30,7 @@ template: tools ## check template.yaml
 	sam validate --lint --region eu-central-1
 	cfn-lint --regions eu-central-1 -- template.yaml
 
-bench: ## measure the functions as they run on Lambda, beside a bare hello-world
+bench: ## measure the functions as they run on Lambda, beside hello-worlds, bare and with the AWS SDK
 	@scripts/bench
 
 release: ## build the functions for both architectures; shows sizes and glibc, runs the arm64 ones; ends with sam build

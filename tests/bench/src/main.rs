@@ -1,7 +1,7 @@
 //! Runs the functions as they are built for Lambda, `PROGRAMS/{function}/bootstrap` and `bootstrap.zip`, under a Lambda
 //! Runtime API and against an AWS on this machine that answers at once.
 //!
-//! `bench measure PROGRAMS [FUNCTION …]` measures them beside a bare hello-world, in the same turns. A benchmark, not a
+//! `bench measure PROGRAMS [FUNCTION …]` measures them beside two hello-worlds, in the same turns. A benchmark, not a
 //! test: nothing fails for being slow. `bench answer PROGRAMS RUNNER …` asks each for one answer, run by `RUNNER`.
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
