@@ -1,5 +1,5 @@
 //! The hello-world that makes the calls of `sign`, with the SDK set up as [Lambda's guide][1] does: what the two
-//! have in common is the SDK's. As the benchmark runs it, it has one root certificate to read and not the machine's 140, twice.
+//! have in common is the SDK's. As the benchmark runs it, it has one root certificate to read and not the machine's 140.
 //!
 //! [1]: https://docs.aws.amazon.com/lambda/latest/dg/rust-handler.html
 
