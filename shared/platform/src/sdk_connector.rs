@@ -1,5 +1,5 @@
-//! The SDK's calls by the HTTP client that everything else uses: a second one in the program, with HTTP/2 in it that no
-//! service of ours speaks, is a tenth of its size.
+//! The SDK's calls by the HTTP client that everything else uses: a second one, with HTTP/2 in it that no service of
+//! ours speaks, is 0.4 MB of each program.
 //!
 //! The client may write an address anew, which signatures would not survive. Here it has nothing to change: each is a host
 //! in lower case and `/`.

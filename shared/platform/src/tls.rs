@@ -1,10 +1,11 @@
 //! What every HTTP client of a process shares: one TLS set-up, and whom it trusts.
 //!
-//! That is the machine's root certificates. To read them, some 140, takes a fifth of a function's start, and all that
+//! That is the machine's root certificates. To read them, some 140, takes a sixth of a function's start, and all that
 //! a function calls at its start is AWS: so Amazon's own four lie in the program, ready for use, and the machine's are read
 //! when a server is not to be trusted by those. A bundle that nobody deploys again for years goes on, as Lambda's updates
 //! bring it what the machine trusts by then.
 
+use std::ffi::OsString;
 use std::sync::{Arc, LazyLock};
 
 use rustls::client::WebPkiServerVerifier;
@@ -31,9 +32,7 @@ pub struct NoTls;
 impl Tls {
     /// Trusts Amazon's root certificates, then the machine's; if `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, only those there.
     pub fn new() -> Result<Self, NoTls> {
-        let is_told = INSTEAD.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-        let amazon = if is_told { RootCertStore::empty() } else { amazon() };
-        Self::trusting(amazon, machine)
+        Self::trusting(at_hand(std::env::var_os), machine)
     }
 
     fn trusting(first: RootCertStore, then: impl FnOnce() -> RootCertStore + Send + 'static) -> Result<Self, NoTls> {
@@ -54,6 +53,12 @@ impl Tls {
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
     }
+}
+
+/// What is trusted before anything is read, as the environment has it.
+fn at_hand(environment: impl Fn(&'static str) -> Option<OsString>) -> RootCertStore {
+    let is_told = INSTEAD.into_iter().filter_map(environment).any(|path| !path.is_empty());
+    if is_told { RootCertStore::empty() } else { amazon() }
 }
 
 /// The four roots of [Amazon Trust Services][1], which sign for every AWS service.

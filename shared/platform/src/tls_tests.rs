@@ -110,6 +110,8 @@ async fn another_name_is_refused_whoever_signed_it() {
 }
 
 #[test]
-fn amazon_has_four_roots() {
-    assert_eq!(amazon().len(), 4);
+fn amazons_four_roots_are_at_hand_unless_others_are_to_be_trusted_instead() {
+    let at_hand_with = |variable, value: &str| at_hand(|name| (name == variable).then(|| value.into())).len();
+    assert_eq!((at_hand_with("HOME", "/x"), at_hand_with("SSL_CERT_FILE", "")), (4, 4));
+    assert_eq!((at_hand_with("SSL_CERT_FILE", "/x"), at_hand_with("SSL_CERT_DIR", "/x")), (0, 0));
 }

@@ -26,6 +26,10 @@ fn a_function_is_told_exactly_what_it_asks_for() {
             ("WebhookFunction", |it| drop(variables(it, "WebhookFunction").remove("PARTNER_SECRET_PREFIX"))),
             ("ProvisionFunction", |it| drop(variables(it, "ProvisionFunction").remove("EVENT_BUS_NAME"))),
             ("ProvisionFunction", |it| drop(variables(it, "ProvisionFunction").remove("TABLE_NAME"))),
+            // The names of numbers' secrets would begin like those of partners'.
+            ("ProvisionFunction does not start", |it| {
+                drop(variables(it, "ProvisionFunction").insert("PARTNER_SECRET_PREFIX".into(), json!("360dialog/")))
+            }),
             ("ChannelsFunction", |it| {
                 drop(variables(it, "ChannelsFunction").insert("EVENT_BUS_NAME".into(), json!("x")))
             }),

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::de::IgnoredAny;
-use tracing::Level;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -65,15 +65,18 @@ where
 fn log() {
     // Levels by target, no more: the filter that knows fields, too, brings a regex engine along.
     let levels = std::env::var("RUST_LOG").ok().and_then(|levels| levels.parse().ok());
-    let levels: Targets = levels.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+    lines_and_figures(levels.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO)), function).init();
+}
+
+fn lines_and_figures(levels: Targets, function: String) -> impl Subscriber + Send + Sync {
     // The one span is the invocation's: no list of spans beside it.
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
     let lines = lines.with_filter(filter::filter_fn(|line| is_fit_for_the_log(line.target(), *line.level())));
     // The levels outside: only so is a line below them passed over without being asked about.
     let lines = lines.with_filter(levels);
-    let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
     let figures = emf::Figures::of(function, emf::print);
-    tracing_subscriber::registry().with(lines).with(figures).init();
+    tracing_subscriber::registry().with(lines).with(figures)
 }
 
 /// Libraries write whole requests, with the states and tokens in them, below INFO; whatever `RUST_LOG` says, they do
@@ -86,6 +89,14 @@ fn is_fit_for_the_log(target: &str, level: Level) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_below_the_level_is_passed_over_at_once() {
+        for (levels, most) in [("info", LevelFilter::INFO), ("warn,sign=debug", LevelFilter::DEBUG)] {
+            let subscriber = lines_and_figures(levels.parse().unwrap(), String::new());
+            assert_eq!(subscriber.max_level_hint(), Some(most), "{levels}");
+        }
+    }
 
     #[test]
     fn no_library_writes_requests_into_the_log() {
