@@ -51,7 +51,8 @@ enum Place {
 /// Whether this test binary is the one whose bundles are AWS's own pieces.
 pub fn is_on_aws() -> bool {
     let test = std::env::current_exe().expect("this test");
-    test.file_name().is_some_and(|name| name.to_string_lossy().starts_with("flows_on_aws"))
+    test.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("flows_on_aws"))
 }
 
 /// The status of what no route takes, which is `ours` where we say so ourselves; the gateway on AWS says 404 to all of it.
@@ -94,15 +95,27 @@ impl Bundle {
         let mut all = BTreeMap::from([
             ("LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("HUB_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
-            ("DATA".to_owned(), directory.path().join("data").display().to_string()),
+            (
+                "DATA".to_owned(),
+                directory.path().join("data").display().to_string(),
+            ),
             ("SECRETS_FILE".to_owned(), file.display().to_string()),
             ("JWT_HS256_SECRET".to_owned(), secrets.jwt.clone()),
             ("HUB_STAGE_DELAY_MS".to_owned(), "50".to_owned()),
-            ("RUST_LOG".to_owned(), "debug,hyper=info,h2=info,dynoxide=info".to_owned()),
+            (
+                "RUST_LOG".to_owned(),
+                "debug,hyper=info,h2=info,dynoxide=info".to_owned(),
+            ),
         ]);
-        all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        all.extend(
+            settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         let place = if is_on_aws() {
-            Place::Aws(Box::new(Stack::start(&secrets, &all, directory.path()).await))
+            Place::Aws(Box::new(
+                Stack::start(&secrets, &all, directory.path()).await,
+            ))
         } else {
             Place::OneMachine(Box::new(OneMachine::start(&all, directory.path()).await))
         };
@@ -110,8 +123,20 @@ impl Bundle {
             Place::OneMachine(machine) => (machine.url.clone(), machine.hub.clone()),
             Place::Aws(stack) => (stack.url.clone(), stack.hub.clone()),
         };
-        let http = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().expect("a client");
-        Self { directory, url, hub, secrets, http, settings: all, place }
+        let http = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .expect("a client");
+        Self {
+            directory,
+            url,
+            hub,
+            secrets,
+            http,
+            settings: all,
+            place,
+        }
     }
 
     /// Kills it without a warning (SIGKILL), if it runs, and starts it again on the same data and the same addresses.
@@ -119,7 +144,11 @@ impl Bundle {
     /// On AWS every process of every function is killed; each is started again by what it is next needed for.
     pub async fn kill_and_restart(&mut self) {
         match &mut self.place {
-            Place::OneMachine(machine) => machine.kill_and_restart(&mut self.settings, self.directory.path()).await,
+            Place::OneMachine(machine) => {
+                machine
+                    .kill_and_restart(&mut self.settings, self.directory.path())
+                    .await
+            }
             Place::Aws(stack) => stack.kill().await,
         }
     }
@@ -169,12 +198,18 @@ impl Bundle {
 
     /// A GET of `path` with the tenant's token.
     pub fn get(&self, tenant: &str, path: &str) -> RequestBuilder {
-        self.http.get(format!("{}{path}", self.url)).bearer_auth(self.token(tenant))
+        self.http
+            .get(format!("{}{path}", self.url))
+            .bearer_auth(self.token(tenant))
     }
 
     /// A signed link for `tenant`.
     pub async fn sign(&self, partner: &str, tenant: &str) -> Value {
-        let answer = self.get(tenant, &format!("/{partner}/sign")).send().await.expect("an answer");
+        let answer = self
+            .get(tenant, &format!("/{partner}/sign"))
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(answer.status(), 200);
         answer.json().await.expect("JSON")
     }
@@ -185,32 +220,49 @@ impl Bundle {
     pub async fn complete(&self, link: &str, choice: Value) -> String {
         let (status, answer) = self.try_complete(link, choice).await;
         assert_eq!(status, 200, "{answer}");
-        answer["redirect_url"].as_str().expect("a redirect").to_owned()
+        answer["redirect_url"]
+            .as_str()
+            .expect("a redirect")
+            .to_owned()
     }
 
     /// The same, where a refusal is a result.
     pub async fn try_complete(&self, link: &str, mut choice: Value) -> (u16, Value) {
         choice["link"] = json!(link);
-        let answer = self.http.post(format!("{}/_hub/complete", self.hub)).json(&choice).send().await;
+        let answer = self
+            .http
+            .post(format!("{}/_hub/complete", self.hub))
+            .json(&choice)
+            .send()
+            .await;
         let answer = answer.expect("an answer");
         (answer.status().as_u16(), answer.json().await.expect("JSON"))
     }
 
     /// Comes back to the bundle as a program, which gets JSON.
     pub async fn come_back(&self, redirect_url: &str) -> Response {
-        self.http.get(redirect_url).header("accept", "application/json").send().await.expect("an answer")
+        self.http
+            .get(redirect_url)
+            .header("accept", "application/json")
+            .send()
+            .await
+            .expect("an answer")
     }
 
     /// Comes back with `query` and the state of `signed`, without having been at the hub: a browser can say anything.
     pub async fn come_back_with(&self, signed: &Value, query: &str) -> Response {
-        let redirect_url = signed["query_parameters"]["redirect_url"].as_str().expect("a redirect");
+        let redirect_url = signed["query_parameters"]["redirect_url"]
+            .as_str()
+            .expect("a redirect");
         self.come_back(&format!("{redirect_url}?{query}")).await
     }
 
     /// From the first click to the browser's return: signs, completes, comes back; answers the JSON.
     pub async fn onboard(&self, partner: &str, tenant: &str, choice: Value) -> Value {
         let signed = self.sign(partner, tenant).await;
-        let redirect_url = self.complete(signed["url"].as_str().expect("a link"), choice).await;
+        let redirect_url = self
+            .complete(signed["url"].as_str().expect("a link"), choice)
+            .await;
         let answer = self.come_back(&redirect_url).await;
         assert_eq!(answer.status(), 200);
         answer.json().await.expect("JSON")
@@ -218,14 +270,22 @@ impl Bundle {
 
     /// The tenant's channels.
     pub async fn channels(&self, partner: &str, tenant: &str) -> Vec<Value> {
-        let answer = self.get(tenant, &format!("/{partner}/channels?limit=100")).send().await.expect("an answer");
+        let answer = self
+            .get(tenant, &format!("/{partner}/channels?limit=100"))
+            .send()
+            .await
+            .expect("an answer");
         let list: Value = answer.json().await.expect("JSON");
         list["channels"].as_array().cloned().unwrap_or_default()
     }
 
     /// One channel as the tenant sees it, or `None` for 404.
     pub async fn channel(&self, partner: &str, tenant: &str, channel: &str) -> Option<Value> {
-        let answer = self.get(tenant, &format!("/{partner}/channels/{channel}")).send().await.expect("an answer");
+        let answer = self
+            .get(tenant, &format!("/{partner}/channels/{channel}"))
+            .send()
+            .await
+            .expect("an answer");
         match answer.status().as_u16() {
             200 => Some(answer.json().await.expect("JSON")),
             404 => None,
@@ -240,15 +300,25 @@ impl Bundle {
         wanted: impl Fn(&Value) -> bool,
     ) -> Value {
         until(|| async {
-            let seen = self.channel(partner, tenant, channel).await.unwrap_or(Value::Null);
-            if wanted(&seen) { Ok(seen) } else { Err(seen.to_string()) }
+            let seen = self
+                .channel(partner, tenant, channel)
+                .await
+                .unwrap_or(Value::Null);
+            if wanted(&seen) {
+                Ok(seen)
+            } else {
+                Err(seen.to_string())
+            }
         })
         .await
     }
 
     /// Waits until the channel's key is stored.
     pub async fn stored(&self, partner: &str, tenant: &str, channel: &str) -> Value {
-        self.channel_until((partner, tenant, channel), |seen| seen["key"]["status"] == "stored").await
+        self.channel_until((partner, tenant, channel), |seen| {
+            seen["key"]["status"] == "stored"
+        })
+        .await
     }
 
     /// The key that the vault keeps for a channel, as its secret's JSON.
@@ -259,7 +329,9 @@ impl Bundle {
                 let vault = std::fs::read(self.data().join("vault.json")).ok()?;
                 let vault: Value = serde_json::from_slice(&vault).expect("JSON");
                 let entry = vault.get(name)?;
-                entry["versions"][entry["current"].as_str()?].as_str()?.to_owned()
+                entry["versions"][entry["current"].as_str()?]
+                    .as_str()?
+                    .to_owned()
             }
             Place::Aws(stack) => stack.moto.current(&name)?,
         };
@@ -270,9 +342,12 @@ impl Bundle {
     pub async fn events(&self) -> Vec<Value> {
         match &self.place {
             Place::OneMachine(_) => {
-                let lines = std::fs::read_to_string(self.data().join("events.ndjson")).unwrap_or_default();
+                let lines =
+                    std::fs::read_to_string(self.data().join("events.ndjson")).unwrap_or_default();
                 let whole = lines.lines().filter(|_| lines.ends_with('\n'));
-                whole.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+                whole
+                    .map(|line| serde_json::from_str(line).expect("JSON"))
+                    .collect()
             }
             Place::Aws(stack) => stack.calls.events().iter().flat_map(entries).collect(),
         }
@@ -284,7 +359,10 @@ impl Bundle {
         let address = key["address"].as_str().expect("an address");
         let message = json!({"messaging_product": "whatsapp", "to": "15550100", "type": "text"});
         let request = self.http.post(format!("{address}/messages")).json(&message);
-        let answer = request.header("D360-API-KEY", key["api_key"].as_str().expect("a key")).send().await;
+        let answer = request
+            .header("D360-API-KEY", key["api_key"].as_str().expect("a key"))
+            .send()
+            .await;
         answer.expect("an answer").status() == 200
     }
 
@@ -296,8 +374,15 @@ impl Bundle {
 
     /// Posts `body` to the webhook with any signature.
     pub async fn webhook_signed(&self, partner: &str, body: &str, signature: &str) -> Response {
-        let request = self.http.post(format!("{}/{partner}/webhook", self.url)).body(body.to_owned());
-        request.header("x-360dialog-signature", signature).send().await.expect("an answer")
+        let request = self
+            .http
+            .post(format!("{}/{partner}/webhook", self.url))
+            .body(body.to_owned());
+        request
+            .header("x-360dialog-signature", signature)
+            .send()
+            .await
+            .expect("an answer")
     }
 
     /// Every item of the table, sorted.
@@ -311,20 +396,38 @@ impl Bundle {
     /// was called is over: an event about the marker has gone the same way behind it.
     pub async fn scan_when_quiet(&self, marker: &str) -> Vec<String> {
         let event = json!({"event": "channel_running", "data": {"id": marker}});
-        assert_eq!(self.webhook(PARTNER, &event.to_string()).await.status(), 200);
+        assert_eq!(
+            self.webhook(PARTNER, &event.to_string()).await.status(),
+            200
+        );
         let channels = platform::store::Channels::new(self.table().await);
-        let (partner, channel) = (PARTNER.parse().expect("an id"), marker.parse().expect("an id"));
+        let (partner, channel) = (
+            PARTNER.parse().expect("an id"),
+            marker.parse().expect("an id"),
+        );
         until(|| async {
-            let judged = channels.read(&partner, &channel).await.map_err(|error| error.to_string())?.channel.key;
+            let judged = channels
+                .read(&partner, &channel)
+                .await
+                .map_err(|error| error.to_string())?
+                .channel
+                .key;
             let items = self.items().await;
-            let busy = items.iter().find(|item| item.contains_key("lease") || is_about_to_close(item)).map(in_words);
+            let busy = items
+                .iter()
+                .find(|item| item.contains_key("lease") || is_about_to_close(item))
+                .map(in_words);
             match (judged, busy) {
                 (Some(_), None) => Ok(()),
                 (judged, busy) => Err(format!("{judged:?} {busy:?}")),
             }
         })
         .await;
-        self.scan().await.into_iter().filter(|item| !item.contains(marker)).collect()
+        self.scan()
+            .await
+            .into_iter()
+            .filter(|item| !item.contains(marker))
+            .collect()
     }
 
     /// Every item of the table.
@@ -338,17 +441,26 @@ impl Bundle {
             return stack.table();
         }
         let data = Data::open(self.data()).expect("the data directory");
-        let opened = local::embedded::open_table(&data, local::bundle::TABLE).await.expect("the table");
-        assert!(opened.embedded.is_none(), "the bundle runs, so its own database answers");
+        let opened = local::embedded::open_table(&data, local::bundle::TABLE)
+            .await
+            .expect("the table");
+        assert!(
+            opened.embedded.is_none(),
+            "the bundle runs, so its own database answers"
+        );
         opened.table
     }
 
     /// Writes to its data directory what table, vault and event bus hold, where no file does: on AWS.
     pub async fn write_down(&self) {
-        let Place::Aws(stack) = &self.place else { return };
+        let Place::Aws(stack) = &self.place else {
+            return;
+        };
         let (told, kept) = stack.told_and_kept();
         std::fs::create_dir_all(self.data()).expect("a directory");
-        let write = |name: &str, text: String| std::fs::write(self.data().join(name), text).expect("a file");
+        let write = |name: &str, text: String| {
+            std::fs::write(self.data().join(name), text).expect("a file")
+        };
         write("table", self.scan().await.join("\n"));
         write("events", told.to_string());
         write("vault.json", kept.to_string());
@@ -370,10 +482,16 @@ pub fn hmac_sha256(secret: &str, body: &[u8]) -> String {
 /// The events of one call that put them.
 fn entries(call: &Value) -> Vec<Value> {
     let entry = |entry: &Value| {
-        let detail: Value = serde_json::from_str(entry["Detail"].as_str().expect("a detail")).expect("JSON");
+        let detail: Value =
+            serde_json::from_str(entry["Detail"].as_str().expect("a detail")).expect("JSON");
         json!({"source": entry["Source"], "detail-type": entry["DetailType"], "detail": detail})
     };
-    call["Entries"].as_array().into_iter().flatten().map(entry).collect()
+    call["Entries"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(entry)
+        .collect()
 }
 
 /// Waits until `attempt` is `Ok`; fails with what it said last.
@@ -384,7 +502,10 @@ pub async fn until<T, F: Future<Output = Result<T, String>>>(attempt: impl Fn() 
             Ok(done) => return done,
             Err(seen) => seen,
         };
-        assert!(tokio::time::Instant::now() < deadline, "it never came; last seen: {seen}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "it never came; last seen: {seen}"
+        );
         tokio::time::sleep(GLANCE).await;
     }
 }

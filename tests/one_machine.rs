@@ -27,7 +27,11 @@ impl OneMachine {
     }
 
     /// Kills it (SIGKILL), if it runs, and starts it again with the same addresses, which are set in `settings`.
-    pub(crate) async fn kill_and_restart(&mut self, settings: &mut BTreeMap<String, String>, directory: &Path) {
+    pub(crate) async fn kill_and_restart(
+        &mut self,
+        settings: &mut BTreeMap<String, String>,
+        directory: &Path,
+    ) {
         if self.process.id().is_some() {
             self.process.kill().await.expect("killed");
         }
@@ -42,7 +46,11 @@ impl OneMachine {
     /// Asks it to stop (SIGTERM) and waits until it has.
     pub(crate) async fn stop(&mut self) {
         let id = self.process.id().expect("it runs").to_string();
-        let asked = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill");
+        let asked = Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .await
+            .expect("kill");
         assert!(asked.success());
         let ended = self.process.wait().await.expect("it ends");
         assert!(ended.success(), "{ended}");
@@ -51,7 +59,11 @@ impl OneMachine {
 
 /// Starts the program and reads the addresses it prints.
 async fn spawn(settings: &BTreeMap<String, String>, directory: &Path) -> (Child, String, String) {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(directory.join("log")).expect("a log");
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(directory.join("log"))
+        .expect("a log");
     let mut process = Command::new(programs::program("bundle"))
         .env_clear()
         .envs(settings)
@@ -61,8 +73,11 @@ async fn spawn(settings: &BTreeMap<String, String>, directory: &Path) -> (Child,
         .kill_on_drop(true)
         .spawn()
         .expect("the bundle starts");
-    let mut output =
-        std::fs::OpenOptions::new().create(true).append(true).open(directory.join("output")).expect("a file");
+    let mut output = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(directory.join("output"))
+        .expect("a file");
     let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines();
     let (mut url, mut hub) = (String::new(), String::new());
     while let Some(line) = lines.next_line().await.expect("a line") {

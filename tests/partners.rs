@@ -31,6 +31,8 @@ impl Secrets {
 
     /// The platform secret of a partner.
     pub fn platform_secret(&self, partner: &str) -> &str {
-        self.file[partner]["platform_secret"].as_str().expect("a platform secret")
+        self.file[partner]["platform_secret"]
+            .as_str()
+            .expect("a platform secret")
     }
 }

@@ -24,7 +24,10 @@ async fn main() -> ExitCode {
         }
     };
     let mut command = Command::new(program);
-    command.args(arguments).env(DYNAMODB, &servers.dynamodb).env(MOTO, &servers.moto);
+    command
+        .args(arguments)
+        .env(DYNAMODB, &servers.dynamodb)
+        .env(MOTO, &servers.moto);
     match run(command).await {
         Ok(code) => code,
         Err(error) => {
@@ -36,7 +39,10 @@ async fn main() -> ExitCode {
 
 /// Runs the command to its end; asked to stop, asks the command and waits for it.
 async fn run(mut command: Command) -> std::io::Result<ExitCode> {
-    let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupted, mut terminated) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     let mut child = command.spawn()?;
     let pid = child.id().unwrap_or_default().to_string();
     loop {
@@ -52,5 +58,6 @@ async fn run(mut command: Command) -> std::io::Result<ExitCode> {
 }
 
 fn exit_code(code: Option<i32>) -> ExitCode {
-    code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+    code.and_then(|code| u8::try_from(code).ok())
+        .map_or(ExitCode::FAILURE, ExitCode::from)
 }

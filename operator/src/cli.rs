@@ -85,7 +85,11 @@ impl ConnectArguments {
         if self.remove {
             return Ask::Remove;
         }
-        let foreign = if self.replace { Foreign::Replace } else { Foreign::Refuse };
+        let foreign = if self.replace {
+            Foreign::Replace
+        } else {
+            Foreign::Refuse
+        };
         Ask::Connect(foreign, if self.no_list { Keys::Skip } else { Keys::List })
     }
 
@@ -103,7 +107,11 @@ pub async fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(why) => {
             let _closed = why.print();
-            return if why.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            return if why.use_stderr() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     match run(arguments.command, &Environment::of_process()).await {
@@ -120,30 +128,52 @@ async fn run(command: Command, environment: &Environment) -> Result<ExitCode, St
     match command {
         Command::Why { partner, channel } => {
             let place = place(environment).await.map_err(in_words)?;
-            Ok(say(&place.why(&partner, &channel).await.map_err(in_words)?))
+            Ok(say(&place
+                .why(&partner, &channel)
+                .await
+                .map_err(in_words)?))
         }
         Command::Key { partner, channel } => {
             let place = place(environment).await.map_err(in_words)?;
-            Ok(say(place.key(&partner, &channel).await.map_err(in_words)?.expose()))
+            Ok(say(place
+                .key(&partner, &channel)
+                .await
+                .map_err(in_words)?
+                .expose()))
         }
         Command::Connect(arguments) => {
-            let target = arguments.target(environment).await.map_err(|error| error.to_string())?;
+            let target = arguments
+                .target(environment)
+                .await
+                .map_err(|error| error.to_string())?;
             let mut is_heard = true;
             let mut line = |line: &str| is_heard &= say(line) == ExitCode::SUCCESS;
             let outcome = connect(&target, arguments.ask(), &mut line).await;
             let is_fine = outcome == Outcome::Fine && is_heard;
-            Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if is_fine {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
     }
 }
 
 async fn place(environment: &Environment) -> Result<Place, OperatorError> {
-    Place::open(&PathBuf::from(environment.text("DATA").unwrap_or(".local")), environment).await
+    Place::open(
+        &PathBuf::from(environment.text("DATA").unwrap_or(".local")),
+        environment,
+    )
+    .await
 }
 
 fn say(text: &str) -> ExitCode {
     let done = writeln!(std::io::stdout(), "{}", text.trim_end());
-    if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if done.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 #[cfg(test)]
@@ -155,7 +185,9 @@ mod tests {
     fn ask(arguments: &[&str]) -> Result<Ask, String> {
         let all = ["operator", "connect"].iter().chain(arguments);
         let parsed = Arguments::try_parse_from(all).map_err(|error| error.to_string())?;
-        let Command::Connect(arguments) = parsed.command else { return Err("another command".to_owned()) };
+        let Command::Connect(arguments) = parsed.command else {
+            return Err("another command".to_owned());
+        };
         Ok(arguments.ask())
     }
 
@@ -167,10 +199,22 @@ mod tests {
     #[test]
     fn without_a_flag_nothing_of_others_is_replaced_and_keys_are_listed() {
         assert_eq!(ask(&[]), Ok(Ask::Connect(Foreign::Refuse, Keys::List)));
-        assert_eq!(ask(&["--stack", "mine"]), Ok(Ask::Connect(Foreign::Refuse, Keys::List)));
-        assert_eq!(ask(&["--replace", "--no-list"]), Ok(Ask::Connect(Foreign::Replace, Keys::Skip)));
-        assert_eq!(ask(&["--check", "--partner", "aPA", "--partner", "bPA"]), Ok(Ask::Check));
-        assert_eq!(ask(&["--remove", "--url", "http://127.0.0.1:8360"]), Ok(Ask::Remove));
+        assert_eq!(
+            ask(&["--stack", "mine"]),
+            Ok(Ask::Connect(Foreign::Refuse, Keys::List))
+        );
+        assert_eq!(
+            ask(&["--replace", "--no-list"]),
+            Ok(Ask::Connect(Foreign::Replace, Keys::Skip))
+        );
+        assert_eq!(
+            ask(&["--check", "--partner", "aPA", "--partner", "bPA"]),
+            Ok(Ask::Check)
+        );
+        assert_eq!(
+            ask(&["--remove", "--url", "http://127.0.0.1:8360"]),
+            Ok(Ask::Remove)
+        );
     }
 
     #[test]

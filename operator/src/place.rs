@@ -51,28 +51,56 @@ impl Place {
         Ok(Self {
             table: opened.table,
             vault: FileVault::at(data.vault()),
-            secret_prefix: environment.text("CHANNEL_SECRET_PREFIX").unwrap_or("360dialog/channels/").to_owned(),
+            secret_prefix: environment
+                .text("CHANNEL_SECRET_PREFIX")
+                .unwrap_or("360dialog/channels/")
+                .to_owned(),
             _embedded: opened.embedded,
         })
     }
 
     /// The channel, when it is looked at next, and its facts in order with what each changed; text for a person.
-    pub async fn why(&self, partner: &PartnerId, channel: &ChannelId) -> Result<String, OperatorError> {
-        let facts = Facts::new(self.table.clone()).of_channel(partner, channel).await?;
-        let stored = Channels::new(self.table.clone()).read(partner, channel).await?;
+    pub async fn why(
+        &self,
+        partner: &PartnerId,
+        channel: &ChannelId,
+    ) -> Result<String, OperatorError> {
+        let facts = Facts::new(self.table.clone())
+            .of_channel(partner, channel)
+            .await?;
+        let stored = Channels::new(self.table.clone())
+            .read(partner, channel)
+            .await?;
         if facts.is_empty() && !stored.exists() {
-            return Err(OperatorError::UnknownChannel(partner.clone(), channel.clone()));
+            return Err(OperatorError::UnknownChannel(
+                partner.clone(),
+                channel.clone(),
+            ));
         }
-        let (due_at, intent) = Mints::new(self.table.clone()).outlook(partner, channel).await?;
+        let (due_at, intent) = Mints::new(self.table.clone())
+            .outlook(partner, channel)
+            .await?;
         Ok(why::tell(&stored.channel, &facts, due_at, intent.as_ref()))
     }
 
     /// The channel's API key.
-    pub async fn key(&self, partner: &PartnerId, channel: &ChannelId) -> Result<Secret, OperatorError> {
+    pub async fn key(
+        &self,
+        partner: &PartnerId,
+        channel: &ChannelId,
+    ) -> Result<Secret, OperatorError> {
         let none = || OperatorError::NoKey(partner.clone(), channel.clone());
-        let secret = self.vault.read(&secret_name(&self.secret_prefix, partner, channel)).await?.ok_or_else(none)?;
-        let secret: serde_json::Value =
-            serde_json::from_str(secret.expose()).map_err(|_| OperatorError::Vault(VaultError::Malformed))?;
-        secret.get("api_key").and_then(|key| key.as_str()).map(Secret::new).ok_or_else(none)
+        let secret = self
+            .vault
+            .read(&secret_name(&self.secret_prefix, partner, channel))
+            .await?
+            .ok_or_else(none)?;
+        let secret: serde_json::Value = serde_json::from_str(secret.expose())
+            .map_err(|_| OperatorError::Vault(VaultError::Malformed))?;
+        secret
+            .get("api_key")
+            .and_then(|key| key.as_str())
+            .map(Secret::new)
+            .ok_or_else(none)
     }
 }

@@ -95,31 +95,53 @@ impl Fault {
     /// Every call of `function` from now on.
     pub fn of(function: &str, harm: Harm) -> Self {
         let (service, action, about) = (None, None, None);
-        Self { function: function.to_owned(), service, action, about, pass: 0, times: usize::MAX, harm, seen: 0 }
+        Self {
+            function: function.to_owned(),
+            service,
+            action,
+            about,
+            pass: 0,
+            times: usize::MAX,
+            harm,
+            seen: 0,
+        }
     }
 
     /// Only those of one service.
     #[must_use]
     pub fn at(self, service: Service) -> Self {
-        Self { service: Some(service), ..self }
+        Self {
+            service: Some(service),
+            ..self
+        }
     }
 
     /// Only those that ask for `action`.
     #[must_use]
     pub fn asking(self, action: &str) -> Self {
-        Self { action: Some(action.to_owned()), ..self }
+        Self {
+            action: Some(action.to_owned()),
+            ..self
+        }
     }
 
     /// Only those whose body holds `text`.
     #[must_use]
     pub fn about(self, text: &str) -> Self {
-        Self { about: Some(text.to_owned()), ..self }
+        Self {
+            about: Some(text.to_owned()),
+            ..self
+        }
     }
 
     /// Only `times` of them in a row, from the `n`th on, counted from 1.
     #[must_use]
     pub fn from_the(self, n: usize, times: usize) -> Self {
-        Self { pass: n.saturating_sub(1), times, ..self }
+        Self {
+            pass: n.saturating_sub(1),
+            times,
+            ..self
+        }
     }
 
     /// Only the `n`th of them, counted from 1.
@@ -138,7 +160,10 @@ impl Fault {
     fn hurts(&mut self, call: &Call, body: &[u8]) -> bool {
         let fits = self.function == call.function
             && self.service.is_none_or(|service| service == call.service)
-            && self.action.as_ref().is_none_or(|action| *action == call.action)
+            && self
+                .action
+                .as_ref()
+                .is_none_or(|action| *action == call.action)
             && self.about.as_ref().is_none_or(|text| holds(body, text));
         if !fits {
             return false;
@@ -149,7 +174,8 @@ impl Fault {
 }
 
 fn holds(body: &[u8], text: &str) -> bool {
-    body.windows(text.len()).any(|window| window == text.as_bytes())
+    body.windows(text.len())
+        .any(|window| window == text.as_bytes())
 }
 
 #[derive(Default)]
@@ -179,7 +205,11 @@ impl Calls {
     pub(super) async fn start(place: forward::Place, processes: Processes) -> Self {
         let state: Arc<Mutex<State>> = Arc::default();
         let healed = watch::Sender::new(0);
-        let recorder = Self { state: state.clone(), healed: healed.clone(), url: String::new() };
+        let recorder = Self {
+            state: state.clone(),
+            healed: healed.clone(),
+            url: String::new(),
+        };
         let url = forward::serve(place, processes, recorder).await;
         Self { state, healed, url }
     }
@@ -192,11 +222,20 @@ impl Calls {
     /// Whether a function may make a call.
     pub(super) fn allows(&self, call: &Call, body: &[u8]) -> bool {
         let mut state = self.state();
-        let Some(names) = state.names.as_ref().filter(|_| call.function != HARNESS) else { return true };
-        let Err(asked) = rights::check(&names.rights(&call.function), call.service, &call.action, body) else {
+        let Some(names) = state.names.as_ref().filter(|_| call.function != HARNESS) else {
             return true;
         };
-        state.denied.push(format!("{} may not {asked}", call.function));
+        let Err(asked) = rights::check(
+            &names.rights(&call.function),
+            call.service,
+            &call.action,
+            body,
+        ) else {
+            return true;
+        };
+        state
+            .denied
+            .push(format!("{} may not {asked}", call.function));
         false
     }
 
@@ -237,13 +276,22 @@ impl Calls {
 
     /// All calls that functions made since they were last forgotten.
     pub fn made(&self) -> Vec<Call> {
-        self.state().calls.iter().filter(|call| call.function != HARNESS).cloned().collect()
+        self.state()
+            .calls
+            .iter()
+            .filter(|call| call.function != HARNESS)
+            .cloned()
+            .collect()
     }
 
     /// The calls that `function` made, as texts: `DynamoDb PutItem`.
     pub fn of(&self, function: &str) -> Vec<String> {
-        let made = self.made().into_iter().filter(|call| call.function == function);
-        made.map(|call| format!("{:?} {}", call.service, call.action)).collect()
+        let made = self
+            .made()
+            .into_iter()
+            .filter(|call| call.function == function);
+        made.map(|call| format!("{:?} {}", call.service, call.action))
+            .collect()
     }
 
     /// The bodies of all calls that put events.
@@ -256,7 +304,11 @@ impl Calls {
         let mut state = self.state();
         let state = &mut *state;
         let mut harm = None;
-        let faults = state.faults.iter_mut().zip(&mut state.hits).skip(state.healed);
+        let faults = state
+            .faults
+            .iter_mut()
+            .zip(&mut state.hits)
+            .skip(state.healed);
         for (fault, hits) in faults {
             if fault.hurts(&call, body) && harm.is_none() {
                 harm = Some(fault.harm);
@@ -276,7 +328,9 @@ impl Calls {
     }
 
     pub(super) fn record_events(&self, body: &[u8]) {
-        self.state().events.extend(serde_json::from_slice::<Value>(body));
+        self.state()
+            .events
+            .extend(serde_json::from_slice::<Value>(body));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -18,7 +18,11 @@ pub(super) fn mended(answer: &[u8]) -> Option<Vec<u8>> {
 
 /// Mends every value of an item or a map.
 fn mend_all(values: &mut Value) {
-    values.as_object_mut().into_iter().flat_map(|values| values.values_mut()).for_each(mend);
+    values
+        .as_object_mut()
+        .into_iter()
+        .flat_map(|values| values.values_mut())
+        .for_each(mend);
 }
 
 fn mend(value: &mut Value) {
@@ -41,7 +45,9 @@ mod tests {
             let map = json!({"M": {"a": empty, "b": {"L": [empty, {"S": "x"}]}}});
             json!({"Records": [{"dynamodb": {"Keys": {"pk": {"S": ""}}, "NewImage": {"c": map, "d": empty, "e": {"L": []}}}}]})
         };
-        let seen: Value = serde_json::from_slice(&mended(answer(json!({})).to_string().as_bytes()).unwrap()).unwrap();
+        let seen: Value =
+            serde_json::from_slice(&mended(answer(json!({})).to_string().as_bytes()).unwrap())
+                .unwrap();
         assert_eq!(seen, answer(json!({"M": {}})));
     }
 }

@@ -110,7 +110,11 @@ impl Incoming {
         if self.body.is_empty() {
             return;
         }
-        let is_text = self.headers.get(CONTENT_TYPE).map(text).is_some_and(|kind| is_text(&kind));
+        let is_text = self
+            .headers
+            .get(CONTENT_TYPE)
+            .map(text)
+            .is_some_and(|kind| is_text(&kind));
         match String::from_utf8(self.body.clone()) {
             Ok(body) if is_text => event["body"] = body.into(),
             _ => {
@@ -123,13 +127,24 @@ impl Incoming {
     /// Names in lower case, several values of one name joined by commas, cookies apart.
     fn joined_headers(&self) -> Map<String, Value> {
         let names = self.headers.keys().filter(|name| *name != COOKIE);
-        let joined = |name: &HeaderName| self.headers.get_all(name).iter().map(text).collect::<Vec<_>>().join(",");
-        names.map(|name| (name.as_str().to_owned(), joined(name).into())).collect()
+        let joined = |name: &HeaderName| {
+            self.headers
+                .get_all(name)
+                .iter()
+                .map(text)
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        names
+            .map(|name| (name.as_str().to_owned(), joined(name).into()))
+            .collect()
     }
 
     fn joined_query(&self) -> Map<String, Value> {
         let mut joined: Map<String, Value> = Map::new();
-        for (name, value) in reqwest::Url::parse(&format!("http://x/?{}", self.query)).expect("any query").query_pairs()
+        for (name, value) in reqwest::Url::parse(&format!("http://x/?{}", self.query))
+            .expect("any query")
+            .query_pairs()
         {
             let value = match joined.get(&*name).and_then(Value::as_str) {
                 Some(before) => format!("{before},{value}"),
@@ -143,13 +158,18 @@ impl Incoming {
     fn path_parameters(&self) -> Map<String, Value> {
         let pairs = self.route.split('/').zip(self.path.split('/'));
         let name = |segment: &str| Some(segment.strip_prefix('{')?.strip_suffix('}')?.to_owned());
-        pairs.filter_map(|(segment, value)| Some((name(segment)?, percent_decoded(value).into()))).collect()
+        pairs
+            .filter_map(|(segment, value)| Some((name(segment)?, percent_decoded(value).into())))
+            .collect()
     }
 }
 
 /// What the authorizer says of a token with these claims: every claim is written as a text.
 pub fn jwt(claims: &Map<String, Value>) -> Value {
-    let texts: Map<String, Value> = claims.iter().map(|(name, value)| (name.clone(), words(value).into())).collect();
+    let texts: Map<String, Value> = claims
+        .iter()
+        .map(|(name, value)| (name.clone(), words(value).into()))
+        .collect();
     json!({"jwt": {"claims": texts, "scopes": null}})
 }
 
@@ -167,7 +187,9 @@ fn words(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(list) => format!("[{}]", list.iter().map(words).collect::<Vec<_>>().join(" ")),
         Value::Object(map) => {
-            let pairs = map.iter().map(|(name, value)| format!("{name}:{}", words(value)));
+            let pairs = map
+                .iter()
+                .map(|(name, value)| format!("{name}:{}", words(value)));
             format!("map[{}]", pairs.collect::<Vec<_>>().join(" "))
         }
         Value::Null => "<nil>".to_owned(),
@@ -186,7 +208,10 @@ pub fn response(answer: &Value) -> Option<Response> {
     let mut response = (status, Body::from(body)).into_response();
     let headers = response.headers_mut();
     for (name, value) in answer["headers"].as_object().into_iter().flatten() {
-        headers.insert(HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value.as_str()?).ok()?);
+        headers.insert(
+            HeaderName::from_bytes(name.as_bytes()).ok()?,
+            HeaderValue::from_str(value.as_str()?).ok()?,
+        );
     }
     for cookie in answer["cookies"].as_array().into_iter().flatten() {
         headers.append(SET_COOKIE, HeaderValue::from_str(cookie.as_str()?).ok()?);
@@ -196,9 +221,17 @@ pub fn response(answer: &Value) -> Option<Response> {
 
 /// Bodies of these types travel as they are; all others, and those without a type, in base64.
 fn is_text(content_type: &str) -> bool {
-    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let kind = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     kind.starts_with("text/")
-        || matches!(kind.as_str(), "application/json" | "application/javascript" | "application/xml")
+        || matches!(
+            kind.as_str(),
+            "application/json" | "application/javascript" | "application/xml"
+        )
         || kind.ends_with("+json")
         || kind.ends_with("+xml")
 }
@@ -211,10 +244,18 @@ fn percent_decoded(path: &str) -> String {
     let mut decoded = Vec::new();
     let mut rest = path.as_bytes();
     while let Some((first, behind)) = rest.split_first() {
-        let hex = behind.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = hex.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let hex = behind
+            .get(..2)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = hex
+            .filter(|_| *first == b'%')
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         decoded.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { behind.get(2..).unwrap_or_default() } else { behind };
+        rest = if byte.is_some() {
+            behind.get(2..).unwrap_or_default()
+        } else {
+            behind
+        };
     }
     String::from_utf8_lossy(&decoded).into_owned()
 }

@@ -45,15 +45,24 @@ pub(super) async fn serve(place: Place, processes: Processes, recorder: Calls) -
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
     let url = format!("http://{}", listener.local_addr().expect("its address"));
     let http = Client::builder().no_proxy().build().expect("a client");
-    let router = Router::new().fallback(answer).with_state(Forward { place, processes, recorder, http });
+    let router = Router::new().fallback(answer).with_state(Forward {
+        place,
+        processes,
+        recorder,
+        http,
+    });
     tokio::spawn(axum::serve(listener, router).into_future());
     url
 }
 
 async fn answer(State(forward): State<Forward>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, LARGEST).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
-    let Some((call, service)) = call(&parts.headers) else { return StatusCode::NOT_FOUND.into_response() };
+    let Ok(body) = to_bytes(body, LARGEST).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let Some((call, service)) = call(&parts.headers) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     if !forward.recorder.allows(&call, &body) {
         return refusal(StatusCode::BAD_REQUEST, "AccessDeniedException");
     }
@@ -91,7 +100,10 @@ impl Forward {
             headers.insert(AUTHORIZATION, authorization);
             &self.place.dynamodb
         } else {
-            headers.insert(ACCOUNT, HeaderValue::from_str(&self.place.account).expect("digits"));
+            headers.insert(
+                ACCOUNT,
+                HeaderValue::from_str(&self.place.account).expect("digits"),
+            );
             &self.place.moto
         };
         if service == Service::EventBridge {
@@ -104,7 +116,9 @@ impl Forward {
         for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
             headers.remove(name);
         }
-        let Ok(mut body) = answer.bytes().await else { return StatusCode::BAD_GATEWAY.into_response() };
+        let Ok(mut body) = answer.bytes().await else {
+            return StatusCode::BAD_GATEWAY.into_response();
+        };
         if service == Service::Streams
             && let Some(mended) = mended(&body)
         {
@@ -128,7 +142,16 @@ fn call(headers: &HeaderMap) -> Option<(Call, Service)> {
     let (service, action) = Service::of_target(headers.get("x-amz-target")?.to_str().ok()?)?;
     let process = key_id(headers)?.to_owned();
     let function = Processes::function_of(&process).to_owned();
-    Some((Call { process, function, service, action: action.to_owned(), was_hurt: false }, service))
+    Some((
+        Call {
+            process,
+            function,
+            service,
+            action: action.to_owned(),
+            was_hurt: false,
+        },
+        service,
+    ))
 }
 
 /// The access key id in `Credential=ID/date/region/service/aws4_request`.
@@ -139,7 +162,10 @@ fn key_id(headers: &HeaderMap) -> Option<&str> {
 
 /// The same header with another access key id; DynamoDB Local checks no signature.
 fn as_key(headers: &HeaderMap, id: &str) -> HeaderValue {
-    let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let authorization = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let (before, behind) = authorization.split_once("Credential=").unwrap_or_default();
     let (_, behind) = behind.split_once('/').unwrap_or_default();
     HeaderValue::from_str(&format!("{before}Credential={id}/{behind}")).expect("a header")

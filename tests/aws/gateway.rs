@@ -32,24 +32,45 @@ pub(super) struct Functions {
 }
 
 /// Answers at `listener`.
-pub(super) fn serve(listener: TcpListener, functions: &Functions, jwt: &Jwt, allowed: AllowedOrigins) {
+pub(super) fn serve(
+    listener: TcpListener,
+    functions: &Functions,
+    jwt: &Jwt,
+    allowed: AllowedOrigins,
+) {
     let guarded = |routes: Router, guarded| {
         let jwt = jwt.clone();
-        routes.layer(from_fn(move |request, next| jwt.clone().guard(guarded, request, next)))
+        routes.layer(from_fn(move |request, next| {
+            jwt.clone().guard(guarded, request, next)
+        }))
     };
     let routes = |function: &Arc<Function>, routes: &[(&str, MethodRouter<Arc<Function>>)]| {
-        let add = |router: Router<_>, (path, method): &(&str, MethodRouter<_>)| router.route(path, method.clone());
-        routes.iter().fold(Router::new(), add).with_state(function.clone())
+        let add = |router: Router<_>, (path, method): &(&str, MethodRouter<_>)| {
+            router.route(path, method.clone())
+        };
+        routes
+            .iter()
+            .fold(Router::new(), add)
+            .with_state(function.clone())
     };
     let sign = routes(&functions.sign, &[("/{partner_id}/sign", get(invoke))]);
     let redirect = routes(
         &functions.redirect,
-        &[("/{partner_id}/redirect", get(invoke).post(invoke)), ("/{partner_id}/redirect/{state}", get(invoke))],
+        &[
+            ("/{partner_id}/redirect", get(invoke).post(invoke)),
+            ("/{partner_id}/redirect/{state}", get(invoke)),
+        ],
     );
-    let webhook = routes(&functions.webhook, &[("/{partner_id}/webhook", post(invoke))]);
+    let webhook = routes(
+        &functions.webhook,
+        &[("/{partner_id}/webhook", post(invoke))],
+    );
     let channels = routes(
         &functions.channels,
-        &[("/{partner_id}/channels", get(invoke)), ("/{partner_id}/channels/{channel_id}", get(invoke))],
+        &[
+            ("/{partner_id}/channels", get(invoke)),
+            ("/{partner_id}/channels/{channel_id}", get(invoke)),
+        ],
     );
     let router = Router::new()
         .merge(guarded(sign, Guarded::All))
@@ -59,11 +80,17 @@ pub(super) fn serve(listener: TcpListener, functions: &Functions, jwt: &Jwt, all
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(from_fn(no_head))
-        .layer(from_fn(move |request, next| cors::answer(allowed.clone(), request, next)));
+        .layer(from_fn(move |request, next| {
+            cors::answer(allowed.clone(), request, next)
+        }));
     tokio::spawn(axum::serve(listener, router).into_future());
 }
 
-async fn invoke(State(function): State<Arc<Function>>, route: MatchedPath, request: Request) -> Response {
+async fn invoke(
+    State(function): State<Arc<Function>>,
+    route: MatchedPath,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, LARGEST).await else {
         return refusal(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
@@ -100,7 +127,11 @@ fn internal_error() -> Response {
 
 /// No route takes HEAD, while the router here would have it answered as GET.
 async fn no_head(request: Request, next: Next) -> Response {
-    if request.method() == Method::HEAD { no_route().await } else { next.run(request).await }
+    if request.method() == Method::HEAD {
+        no_route().await
+    } else {
+        next.run(request).await
+    }
 }
 
 async fn no_route() -> Response {

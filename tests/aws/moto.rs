@@ -23,19 +23,27 @@ pub struct Moto {
 impl Moto {
     /// The account `account`, twelve digits, at the server `url`.
     pub fn new(url: &str, account: &str) -> Self {
-        Self { address: url.trim_start_matches("http://").to_owned(), account: account.to_owned() }
+        Self {
+            address: url.trim_start_matches("http://").to_owned(),
+            account: account.to_owned(),
+        }
     }
 
     /// Makes an event bus.
     pub fn create_bus(&self, name: &str) {
-        self.call("events", "AWSEvents.CreateEventBus", &json!({"Name": name})).expect("an event bus");
+        self.call("events", "AWSEvents.CreateEventBus", &json!({"Name": name}))
+            .expect("an event bus");
     }
 
     /// Makes the current version of the secret `name` say `text`.
     pub fn put_secret(&self, name: &str, text: &str) {
-        let put = self.secret("PutSecretValue", &json!({"SecretId": name, "SecretString": text}));
+        let put = self.secret(
+            "PutSecretValue",
+            &json!({"SecretId": name, "SecretString": text}),
+        );
         if put.is_err() {
-            self.secret("CreateSecret", &json!({"Name": name, "SecretString": text})).expect("a secret");
+            self.secret("CreateSecret", &json!({"Name": name, "SecretString": text}))
+                .expect("a secret");
         }
     }
 
@@ -47,10 +55,15 @@ impl Moto {
     /// Every version of every secret: name → version id → text.
     pub fn everything(&self) -> Value {
         let mut all = Map::new();
-        let list = self.secret("ListSecrets", &json!({"MaxResults": 100})).expect("a list");
+        let list = self
+            .secret("ListSecrets", &json!({"MaxResults": 100}))
+            .expect("a list");
         for secret in list["SecretList"].as_array().into_iter().flatten() {
             let name = secret["Name"].as_str().expect("a name");
-            let versions = secret["SecretVersionsToStages"].as_object().cloned().unwrap_or_default();
+            let versions = secret["SecretVersionsToStages"]
+                .as_object()
+                .cloned()
+                .unwrap_or_default();
             let texts = versions.into_iter().map(|(id, stages)| {
                 let text = self.version(json!({"SecretId": name, "VersionId": id}));
                 (id, json!({"stages": stages, "text": text}))
@@ -86,6 +99,10 @@ impl Moto {
         stream.read_to_string(&mut answer).expect("moto answers");
         let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
         let body = serde_json::from_str(body).unwrap_or(Value::Null);
-        if head.split(' ').nth(1) == Some("200") { Ok(body) } else { Err(body) }
+        if head.split(' ').nth(1) == Some("200") {
+            Ok(body)
+        } else {
+            Err(body)
+        }
     }
 }

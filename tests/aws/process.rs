@@ -40,11 +40,16 @@ impl Processes {
     /// The running processes of `function`.
     pub fn of(&self, function: &str) -> Vec<Arc<Process>> {
         let running = self.running();
-        running.values().filter(|(of, _)| of == function).map(|(_, process)| process.clone()).collect()
+        running
+            .values()
+            .filter(|(of, _)| of == function)
+            .map(|(_, process)| process.clone())
+            .collect()
     }
 
     pub(super) fn add(&self, function: &str, process: Arc<Process>) {
-        self.running().insert(process.name.clone(), (function.to_owned(), process));
+        self.running()
+            .insert(process.name.clone(), (function.to_owned(), process));
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<String, (String, Arc<Process>)>> {
@@ -117,8 +122,13 @@ impl Process {
             asked: watch::Sender::new(false),
             gave_up: Mutex::default(),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|why| cannot("no address", why))?;
-        let address = listener.local_addr().map_err(|why| cannot("no address", why))?.to_string();
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .map_err(|why| cannot("no address", why))?;
+        let address = listener
+            .local_addr()
+            .map_err(|why| cannot("no address", why))?
+            .to_string();
         let server = tokio::spawn(axum::serve(listener, routes(shared.clone())).into_future());
 
         let open = || OpenOptions::new().create(true).append(true).open(&spec.log);
@@ -141,7 +151,14 @@ impl Process {
             watched.0.open().take();
             server.abort();
         });
-        Ok(Arc::new(Self { name: name.to_owned(), pid, shared, hand_over, kill, ended }))
+        Ok(Arc::new(Self {
+            name: name.to_owned(),
+            pid,
+            shared,
+            hand_over,
+            kill,
+            ended,
+        }))
     }
 
     /// Whether it has ended.
@@ -166,19 +183,38 @@ impl Process {
         if outcome.is_err() {
             self.kill().await;
         }
-        let said = self.shared.gave_up.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let said = self
+            .shared
+            .gave_up
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         outcome.map_err(|failure| said.map_or(failure, Failure::Init))
     }
 
     /// Hands an event over and waits for the answer; `None` if it ended before it took the event.
-    pub(super) async fn run(&self, event: Bytes, time_out: Duration) -> Option<Result<Bytes, Failure>> {
+    pub(super) async fn run(
+        &self,
+        event: Bytes,
+        time_out: Duration,
+    ) -> Option<Result<Bytes, Failure>> {
         let (answer, answered) = oneshot::channel();
         let id = request_id();
         let mut taken = self.shared.taken.subscribe();
         self.shared.taken.send_replace(false);
-        *self.shared.open() = Some(Open { id: id.clone(), answer });
-        let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + time_out;
-        let invocation = Invocation { id, event, deadline: deadline.as_millis() };
+        *self.shared.open() = Some(Open {
+            id: id.clone(),
+            answer,
+        });
+        let deadline = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            + time_out;
+        let invocation = Invocation {
+            id,
+            event,
+            deadline: deadline.as_millis(),
+        };
         let is_handed_over = self.hand_over.send(invocation).await.is_ok();
         let ended_before = tokio::select! {
             biased;
@@ -204,7 +240,9 @@ impl Process {
     async fn end(&self) -> String {
         let mut ended = self.ended.clone();
         let end = ended.wait_for(Option::is_some).await;
-        end.ok().and_then(|end| end.clone()).unwrap_or_else(|| "nobody saw how".to_owned())
+        end.ok()
+            .and_then(|end| end.clone())
+            .unwrap_or_else(|| "nobody saw how".to_owned())
     }
 }
 
@@ -216,14 +254,20 @@ async fn see_end(mut child: Child, kill: &Notify) -> String {
             let _gone = child.kill().await;
         }
     }
-    child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string())
+    child
+        .wait()
+        .await
+        .map_or_else(|error| error.to_string(), |status| status.to_string())
 }
 
 fn routes(shared: Arc<Shared>) -> Router {
     let base = "/2018-06-01/runtime";
     Router::new()
         .route(&format!("{base}/invocation/next"), get(next))
-        .route(&format!("{base}/invocation/{{id}}/response"), post(response))
+        .route(
+            &format!("{base}/invocation/{{id}}/response"),
+            post(response),
+        )
         .route(&format!("{base}/invocation/{{id}}/error"), post(error))
         .route(&format!("{base}/init/error"), post(init_error))
         .layer(axum::extract::DefaultBodyLimit::disable())
@@ -232,7 +276,12 @@ fn routes(shared: Arc<Shared>) -> Router {
 
 async fn next(State(shared): State<Arc<Shared>>) -> Response {
     shared.asked.send_replace(true);
-    let Some(Invocation { id, event, deadline }) = shared.invocations.lock().await.recv().await else {
+    let Some(Invocation {
+        id,
+        event,
+        deadline,
+    }) = shared.invocations.lock().await.recv().await
+    else {
         return StatusCode::GONE.into_response();
     };
     shared.taken.send_replace(true);
@@ -241,21 +290,40 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
         ("lambda-runtime-aws-request-id", id),
         ("lambda-runtime-deadline-ms", deadline.to_string()),
         ("lambda-runtime-invoked-function-arn", shared.arn.clone()),
-        ("lambda-runtime-trace-id", "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0".to_owned()),
+        (
+            "lambda-runtime-trace-id",
+            "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0".to_owned(),
+        ),
     ];
     (headers, event).into_response()
 }
 
-async fn response(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> StatusCode {
+async fn response(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> StatusCode {
     answer(&shared, &id, Ok(body))
 }
 
-async fn error(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> StatusCode {
-    answer(&shared, &id, Err(Failure::Error(String::from_utf8_lossy(&body).into_owned())))
+async fn error(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> StatusCode {
+    answer(
+        &shared,
+        &id,
+        Err(Failure::Error(String::from_utf8_lossy(&body).into_owned())),
+    )
 }
 
 async fn init_error(State(shared): State<Arc<Shared>>, _: HeaderMap, body: Bytes) -> StatusCode {
-    *shared.gave_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(String::from_utf8_lossy(&body).into_owned());
+    *shared
+        .gave_up
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) =
+        Some(String::from_utf8_lossy(&body).into_owned());
     StatusCode::ACCEPTED
 }
 

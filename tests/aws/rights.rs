@@ -33,9 +33,14 @@ impl Names {
     /// Those of a function's environment.
     pub fn of(environment: &BTreeMap<String, String>) -> Self {
         let text = |name: &str| environment.get(name).filter(|value| !value.is_empty());
-        let or = |name: &str, default: &str| text(name).map_or_else(|| default.to_owned(), String::clone);
+        let or = |name: &str, default: &str| {
+            text(name).map_or_else(|| default.to_owned(), String::clone)
+        };
         Self {
-            partners: or("PARTNER_IDS", "").split(',').map(|id| id.trim().to_owned()).collect(),
+            partners: or("PARTNER_IDS", "")
+                .split(',')
+                .map(|id| id.trim().to_owned())
+                .collect(),
             partner_prefix: or("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX),
             channel_prefix: or("CHANNEL_SECRET_PREFIX", "360dialog/channels/"),
             bus: text("EVENT_BUS_NAME").cloned(),
@@ -44,26 +49,53 @@ impl Names {
 
     /// The rights of a function, but for those that Lambda itself uses.
     pub fn rights(&self, function: &str) -> Vec<String> {
-        let read_secret = || format!("secretsmanager:GetSecretValue {SECRET}{}*-??????", self.partner_prefix);
+        let read_secret = || {
+            format!(
+                "secretsmanager:GetSecretValue {SECRET}{}*-??????",
+                self.partner_prefix
+            )
+        };
         match function {
             "sign" => vec![items("UpdateItem", &[prefix::SECOND]), read_secret()],
             "redirect" => vec![items("PutItem", &[prefix::CLAIM]), read_secret()],
-            "webhook" => vec![items("PutItem", &[prefix::FACT, prefix::RAW]), read_secret()],
+            "webhook" => vec![
+                items("PutItem", &[prefix::FACT, prefix::RAW]),
+                read_secret(),
+            ],
             "channels" => vec![
                 items("GetItem", &[prefix::CHANNEL]),
                 items("BatchGetItem", &[prefix::CHANNEL]),
-                indexed(BY_TENANT, &self.partners.iter().map(String::as_str).collect::<Vec<_>>()),
+                indexed(
+                    BY_TENANT,
+                    &self.partners.iter().map(String::as_str).collect::<Vec<_>>(),
+                ),
             ],
-            "reconcile" => vec![indexed(BY_DUE, &[prefix::DUE]), items("PutItem", &[prefix::WAKE])],
-            "provision" => self.provision().into_iter().chain([read_secret()]).collect(),
+            "reconcile" => vec![
+                indexed(BY_DUE, &[prefix::DUE]),
+                items("PutItem", &[prefix::WAKE]),
+            ],
+            "provision" => self
+                .provision()
+                .into_iter()
+                .chain([read_secret()])
+                .collect(),
             _ => vec![format!("nobody knows {function}")],
         }
     }
 
     fn provision(&self) -> Vec<String> {
-        let keep = ["CreateSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"];
-        let keep = keep.map(|action| format!("secretsmanager:{action} {SECRET}{}*", self.channel_prefix));
-        let tell = self.bus.as_ref().map(|bus| format!("events:PutEvents {BUS}{bus}"));
+        let keep = [
+            "CreateSecret",
+            "GetSecretValue",
+            "PutSecretValue",
+            "UpdateSecretVersionStage",
+        ];
+        let keep =
+            keep.map(|action| format!("secretsmanager:{action} {SECRET}{}*", self.channel_prefix));
+        let tell = self
+            .bus
+            .as_ref()
+            .map(|bus| format!("events:PutEvents {BUS}{bus}"));
         let mut rights = vec![
             items("PutItem", &[prefix::FACT]),
             items("GetItem", &[prefix::CHANNEL, prefix::CLAIM]),
@@ -88,14 +120,28 @@ fn indexed(index: &str, starts: &[&str]) -> String {
 }
 
 fn patterns(starts: &[&str]) -> String {
-    starts.iter().map(|start| format!("{start}#*")).collect::<Vec<_>>().join(" ")
+    starts
+        .iter()
+        .map(|start| format!("{start}#*"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Whether `rights` allow a call; the error says what was asked for.
-pub(super) fn check(rights: &[String], service: Service, action: &str, body: &[u8]) -> Result<(), String> {
+pub(super) fn check(
+    rights: &[String],
+    service: Service,
+    action: &str,
+    body: &[u8],
+) -> Result<(), String> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let asked = Asked::of(service, action, &body).ok_or_else(|| format!("{service:?} {action}, which is not known"))?;
-    if rights.iter().any(|right| asked.is_within(right)) { Ok(()) } else { Err(format!("{asked:?}")) }
+    let asked = Asked::of(service, action, &body)
+        .ok_or_else(|| format!("{service:?} {action}, which is not known"))?;
+    if rights.iter().any(|right| asked.is_within(right)) {
+        Ok(())
+    } else {
+        Err(format!("{asked:?}"))
+    }
 }
 
 /// What a call asks for, as IAM sees it.
@@ -111,32 +157,57 @@ impl Asked {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let (action, resource, keys) = match service {
             Service::DynamoDb => {
-                let index = body["IndexName"].as_str().map(|index| format!("/index/{index}")).unwrap_or_default();
-                (format!("dynamodb:{action}"), format!("{TABLE}{index}"), keys(action, body)?)
+                let index = body["IndexName"]
+                    .as_str()
+                    .map(|index| format!("/index/{index}"))
+                    .unwrap_or_default();
+                (
+                    format!("dynamodb:{action}"),
+                    format!("{TABLE}{index}"),
+                    keys(action, body)?,
+                )
             }
             Service::SecretsManager => {
                 // A secret that is there has six characters behind its name.
                 let made = text(&body["SecretId"]).map(|name| format!("{name}-AbCdEf"));
                 let name = made.or_else(|| text(&body["Name"]))?;
-                (format!("secretsmanager:{action}"), format!("{SECRET}{name}"), Vec::new())
+                (
+                    format!("secretsmanager:{action}"),
+                    format!("{SECRET}{name}"),
+                    Vec::new(),
+                )
             }
             Service::EventBridge => {
                 let bus = text(&body["Entries"][0]["EventBusName"])?;
-                (format!("events:{action}"), format!("{BUS}{bus}"), Vec::new())
+                (
+                    format!("events:{action}"),
+                    format!("{BUS}{bus}"),
+                    Vec::new(),
+                )
             }
             Service::Streams => return None,
         };
-        Some(Self { action, resource, keys })
+        Some(Self {
+            action,
+            resource,
+            keys,
+        })
     }
 
     fn is_within(&self, right: &str) -> bool {
         let mut words = right.split(' ');
-        let (action, resource) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (action, resource) = (
+            words.next().unwrap_or_default(),
+            words.next().unwrap_or_default(),
+        );
         let patterns: Vec<&str> = words.collect();
         self.action == action
             && fits(resource, &self.resource)
             && self.keys.is_empty() == patterns.is_empty()
-            && self.keys.iter().all(|key| patterns.iter().any(|pattern| fits(pattern, key)))
+            && self
+                .keys
+                .iter()
+                .all(|key| patterns.iter().any(|pattern| fits(pattern, key)))
     }
 }
 
@@ -148,12 +219,22 @@ fn keys(action: &str, body: &Value) -> Option<Vec<String>> {
         "GetItem" | "UpdateItem" | "DeleteItem" => Some(vec![pk(&body["Key"])?]),
         "BatchGetItem" => {
             let tables = body["RequestItems"].as_object()?.values();
-            tables.flat_map(|table| table["Keys"].as_array().into_iter().flatten()).map(pk).collect()
+            tables
+                .flat_map(|table| table["Keys"].as_array().into_iter().flatten())
+                .map(pk)
+                .collect()
         }
         "Query" => {
             // "tenant_pk = :tenant AND …"
-            let value = body["KeyConditionExpression"].as_str()?.split_whitespace().nth(2)?;
-            Some(vec![body["ExpressionAttributeValues"][value]["S"].as_str()?.to_owned()])
+            let value = body["KeyConditionExpression"]
+                .as_str()?
+                .split_whitespace()
+                .nth(2)?;
+            Some(vec![
+                body["ExpressionAttributeValues"][value]["S"]
+                    .as_str()?
+                    .to_owned(),
+            ])
         }
         _ => None,
     }
@@ -164,10 +245,13 @@ fn fits(pattern: &str, text: &str) -> bool {
     let mut rest = pattern.chars();
     match rest.next() {
         None => text.is_empty(),
-        Some('*') => (0..=text.len()).any(|at| text.get(at..).is_some_and(|end| fits(rest.as_str(), end))),
+        Some('*') => {
+            (0..=text.len()).any(|at| text.get(at..).is_some_and(|end| fits(rest.as_str(), end)))
+        }
         Some(wanted) => {
             let mut text = text.chars();
-            text.next().is_some_and(|c| wanted == '?' || wanted == c) && fits(rest.as_str(), text.as_str())
+            text.next().is_some_and(|c| wanted == '?' || wanted == c)
+                && fits(rest.as_str(), text.as_str())
         }
     }
 }
@@ -188,14 +272,49 @@ mod tests {
     #[test]
     fn a_function_may_touch_its_own_kinds_of_items_only() {
         let put = |pk: &str| json!({"TableName": "t", "Item": {"pk": {"S": pk}}});
-        assert!(may("webhook", Service::DynamoDb, "PutItem", &put("FACT#aPA#xCH")));
-        assert!(!may("webhook", Service::DynamoDb, "PutItem", &put("CLAIM#aPA#1")));
-        assert!(!may("webhook", Service::DynamoDb, "PutItem", &put("FACTS#aPA#1")));
-        assert!(!may("webhook", Service::DynamoDb, "DeleteItem", &json!({"Key": {"pk": {"S": "FACT#aPA#xCH"}}})));
-        assert!(!may("webhook", Service::DynamoDb, "Scan", &json!({"TableName": "t"})));
+        assert!(may(
+            "webhook",
+            Service::DynamoDb,
+            "PutItem",
+            &put("FACT#aPA#xCH")
+        ));
+        assert!(!may(
+            "webhook",
+            Service::DynamoDb,
+            "PutItem",
+            &put("CLAIM#aPA#1")
+        ));
+        assert!(!may(
+            "webhook",
+            Service::DynamoDb,
+            "PutItem",
+            &put("FACTS#aPA#1")
+        ));
+        assert!(!may(
+            "webhook",
+            Service::DynamoDb,
+            "DeleteItem",
+            &json!({"Key": {"pk": {"S": "FACT#aPA#xCH"}}})
+        ));
+        assert!(!may(
+            "webhook",
+            Service::DynamoDb,
+            "Scan",
+            &json!({"TableName": "t"})
+        ));
         let batch = |pks: [&str; 2]| json!({"RequestItems": {"t": {"Keys": pks.map(|pk| json!({"pk": {"S": pk}}))}}});
-        assert!(may("channels", Service::DynamoDb, "BatchGetItem", &batch(["CHANNEL#aPA#x", "CHANNEL#bPA#y"])));
-        assert!(!may("channels", Service::DynamoDb, "BatchGetItem", &batch(["CHANNEL#aPA#x", "FACT#aPA#x"])));
+        assert!(may(
+            "channels",
+            Service::DynamoDb,
+            "BatchGetItem",
+            &batch(["CHANNEL#aPA#x", "CHANNEL#bPA#y"])
+        ));
+        assert!(!may(
+            "channels",
+            Service::DynamoDb,
+            "BatchGetItem",
+            &batch(["CHANNEL#aPA#x", "FACT#aPA#x"])
+        ));
     }
 
     #[test]
@@ -207,26 +326,60 @@ mod tests {
                 "ExpressionAttributeValues": {":tenant": {"S": value}, ":after": {"S": " "}},
             })
         };
-        assert!(may("channels", Service::DynamoDb, "Query", &query("by_tenant", "bPA#acme#x")));
-        assert!(!may("channels", Service::DynamoDb, "Query", &query("by_tenant", "cPA#acme")));
-        assert!(!may("channels", Service::DynamoDb, "Query", &query("by_due", "bPA#acme")));
+        assert!(may(
+            "channels",
+            Service::DynamoDb,
+            "Query",
+            &query("by_tenant", "bPA#acme#x")
+        ));
+        assert!(!may(
+            "channels",
+            Service::DynamoDb,
+            "Query",
+            &query("by_tenant", "cPA#acme")
+        ));
+        assert!(!may(
+            "channels",
+            Service::DynamoDb,
+            "Query",
+            &query("by_due", "bPA#acme")
+        ));
     }
 
     #[test]
     fn only_provision_touches_keys_and_the_bus() {
         let secret = |name: &str| json!({"SecretId": name});
         for function in ["sign", "provision"] {
-            assert!(may(function, Service::SecretsManager, "GetSecretValue", &secret("360dialog/partners/aPA")));
+            assert!(may(
+                function,
+                Service::SecretsManager,
+                "GetSecretValue",
+                &secret("360dialog/partners/aPA")
+            ));
             let own = function == "provision";
             let key = secret("360dialog/channels/aPA/xCH");
-            assert_eq!(may(function, Service::SecretsManager, "GetSecretValue", &key), own);
+            assert_eq!(
+                may(function, Service::SecretsManager, "GetSecretValue", &key),
+                own
+            );
             let new = json!({"Name": "360dialog/channels/aPA/xCH"});
-            assert_eq!(may(function, Service::SecretsManager, "CreateSecret", &new), own);
+            assert_eq!(
+                may(function, Service::SecretsManager, "CreateSecret", &new),
+                own
+            );
             let event = json!({"Entries": [{"EventBusName": "bus"}]});
-            assert_eq!(may(function, Service::EventBridge, "PutEvents", &event), own);
+            assert_eq!(
+                may(function, Service::EventBridge, "PutEvents", &event),
+                own
+            );
         }
         let other = json!({"Entries": [{"EventBusName": "default"}]});
         assert!(!may("provision", Service::EventBridge, "PutEvents", &other));
-        assert!(!may("provision", Service::SecretsManager, "DeleteSecret", &secret("360dialog/channels/aPA/xCH")));
+        assert!(!may(
+            "provision",
+            Service::SecretsManager,
+            "DeleteSecret",
+            &secret("360dialog/channels/aPA/xCH")
+        ));
     }
 }

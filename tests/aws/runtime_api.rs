@@ -95,7 +95,13 @@ impl Function {
     /// The function `spec`, whose processes are listed in `processes` as long as they run. None is started yet.
     pub fn new(spec: Spec, processes: Processes) -> Self {
         let places = Semaphore::new(spec.most);
-        Self { spec, processes, places, idle: Mutex::default(), started: AtomicUsize::new(0) }
+        Self {
+            spec,
+            processes,
+            places,
+            idle: Mutex::default(),
+            started: AtomicUsize::new(0),
+        }
     }
 
     /// Invokes it with `event` and waits for the answer; a process is started unless one is idle.
@@ -105,15 +111,25 @@ impl Function {
         loop {
             let (process, init) = match self.idle_process() {
                 Some(process) => (process, None),
-                None => self.start_process().await.map(|(process, init)| (process, Some(init)))?,
+                None => self
+                    .start_process()
+                    .await
+                    .map(|(process, init)| (process, Some(init)))?,
             };
             let begun = Instant::now();
             // One that died while it was idle is replaced, as nobody's invocation was lost with it.
-            let Some(outcome) = process.run(event.clone(), self.spec.time_out).await else { continue };
+            let Some(outcome) = process.run(event.clone(), self.spec.time_out).await else {
+                continue;
+            };
             if !process.has_ended() {
                 self.idle().push(process.clone());
             }
-            return outcome.map(|payload| Answer { payload, process, init, duration: begun.elapsed() });
+            return outcome.map(|payload| Answer {
+                payload,
+                process,
+                init,
+                duration: begun.elapsed(),
+            });
         }
     }
 
@@ -190,7 +206,10 @@ impl Spec {
 
     /// What the function is called at AWS.
     pub(super) fn arn(&self) -> String {
-        format!("arn:aws:lambda:{REGION}:123456789012:function:{}", self.name)
+        format!(
+            "arn:aws:lambda:{REGION}:123456789012:function:{}",
+            self.name
+        )
     }
 }
 

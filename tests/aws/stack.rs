@@ -26,7 +26,14 @@ use crate::Secrets;
 use crate::programs;
 
 /// The functions, as their folders, programs and processes are called.
-pub const FUNCTIONS: [&str; 6] = ["sign", "redirect", "webhook", "channels", "provision", "reconcile"];
+pub const FUNCTIONS: [&str; 6] = [
+    "sign",
+    "redirect",
+    "webhook",
+    "channels",
+    "provision",
+    "reconcile",
+];
 
 /// The event bus that the functions are told of.
 pub const BUS: &str = "onboarding";
@@ -71,7 +78,11 @@ pub struct Stack {
 
 impl Stack {
     /// Starts a stack with `settings`, whose logs go to `directory`.
-    pub async fn start(secrets: &Secrets, settings: &BTreeMap<String, String>, directory: &Path) -> Self {
+    pub async fn start(
+        secrets: &Secrets,
+        settings: &BTreeMap<String, String>,
+        directory: &Path,
+    ) -> Self {
         programs::are_built(&FUNCTIONS);
         let servers = Servers::of_this_run().await;
         let id = Uuid::new_v4().as_u128();
@@ -91,9 +102,17 @@ impl Stack {
         let environment = environment(secrets, settings, &url, hub.as_ref(), &calls.url);
         moto.create_bus(BUS);
         calls.permit(Names::of(&environment));
-        let function = |name: &'static str| (name, Arc::new(function(name, &environment, directory, &processes)));
+        let function = |name: &'static str| {
+            (
+                name,
+                Arc::new(function(name, &environment, directory, &processes)),
+            )
+        };
         let functions = BTreeMap::from(FUNCTIONS.map(function));
-        let hub_url = hub.as_ref().map(|hub| hub.url().to_owned()).unwrap_or_default();
+        let hub_url = hub
+            .as_ref()
+            .map(|hub| hub.url().to_owned())
+            .unwrap_or_default();
         let mut stack = Self {
             url,
             hub: hub_url,
@@ -109,12 +128,25 @@ impl Stack {
         stack.table().create().await.expect("the table");
         stack.open_gateway(listener, secrets, settings);
         let provision = &stack.functions["provision"];
-        stack.tasks = stream::map(provision, &stack.batches, &stack.calls.url, stack.setting("TABLE_NAME")).await;
-        stack.tasks.push(tokio::spawn(tick(stack.functions["reconcile"].clone())));
+        stack.tasks = stream::map(
+            provision,
+            &stack.batches,
+            &stack.calls.url,
+            stack.setting("TABLE_NAME"),
+        )
+        .await;
+        stack
+            .tasks
+            .push(tokio::spawn(tick(stack.functions["reconcile"].clone())));
         stack
     }
 
-    fn open_gateway(&self, listener: TcpListener, secrets: &Secrets, settings: &BTreeMap<String, String>) {
+    fn open_gateway(
+        &self,
+        listener: TcpListener,
+        secrets: &Secrets,
+        settings: &BTreeMap<String, String>,
+    ) {
         let functions = gateway::Functions {
             sign: self.functions["sign"].clone(),
             redirect: self.functions["redirect"].clone(),
@@ -139,15 +171,28 @@ impl Stack {
     /// The function `name` once more, beside the gateway, with further settings.
     pub fn variant(&self, name: &str, settings: &[(&str, &str)], directory: &Path) -> Function {
         let mut environment = self.environment.clone();
-        environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        environment.extend(
+            settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         function(name, &environment, directory, &Processes::default())
     }
 
     /// Keeps the partner secrets of `file` where the functions read them.
     pub fn keep_partner_secrets(&self, file: &Value) {
-        let prefix = self.environment.get("PARTNER_SECRET_PREFIX").map_or("360dialog/partners/", String::as_str);
-        for (partner, secret) in file.as_object().into_iter().flatten().filter(|(_, secret)| secret.is_object()) {
-            self.moto.put_secret(&format!("{prefix}{partner}"), &secret.to_string());
+        let prefix = self
+            .environment
+            .get("PARTNER_SECRET_PREFIX")
+            .map_or("360dialog/partners/", String::as_str);
+        for (partner, secret) in file
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(_, secret)| secret.is_object())
+        {
+            self.moto
+                .put_secret(&format!("{prefix}{partner}"), &secret.to_string());
         }
     }
 
@@ -186,11 +231,19 @@ impl Drop for Stack {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
         let denied = self.calls.denied();
-        assert!(denied.is_empty() || std::thread::panicking(), "functions asked for more than they may: {denied:?}");
+        assert!(
+            denied.is_empty() || std::thread::panicking(),
+            "functions asked for more than they may: {denied:?}"
+        );
     }
 }
 
-fn function(name: &str, environment: &BTreeMap<String, String>, directory: &Path, processes: &Processes) -> Function {
+fn function(
+    name: &str,
+    environment: &BTreeMap<String, String>,
+    directory: &Path,
+    processes: &Processes,
+) -> Function {
     let (time_out, most) = match name {
         "provision" => (PROVISION_TIME_OUT, 2),
         "reconcile" => (TIME_OUT, 1),
@@ -208,7 +261,11 @@ fn function(name: &str, environment: &BTreeMap<String, String>, directory: &Path
 }
 
 /// The simulated hub with the settings that the bundle on one machine gives it, unless the test brings its own.
-async fn start_hub(secrets: &Secrets, settings: &BTreeMap<String, String>, url: &str) -> Option<RunningHub> {
+async fn start_hub(
+    secrets: &Secrets,
+    settings: &BTreeMap<String, String>,
+    url: &str,
+) -> Option<RunningHub> {
     if settings.get("HUB").is_some_and(|hub| hub == "none") {
         return None;
     }
@@ -216,16 +273,24 @@ async fn start_hub(secrets: &Secrets, settings: &BTreeMap<String, String>, url: 
     for partner in &mut partners {
         partner.webhook_url = Some(format!("{url}/{}/webhook", partner.id));
         partner.redirect_url = Some(format!("{url}/{}/redirect", partner.id));
-        partner.check_signature = settings.get("HUB_CHECK_SIGNATURE").is_none_or(|check| check != "off");
+        partner.check_signature = settings
+            .get("HUB_CHECK_SIGNATURE")
+            .is_none_or(|check| check != "off");
     }
-    let delay = settings.get("HUB_STAGE_DELAY_MS").map(|delay| delay.parse().expect("milliseconds"));
+    let delay = settings
+        .get("HUB_STAGE_DELAY_MS")
+        .map(|delay| delay.parse().expect("milliseconds"));
     let hub_settings = hub::Settings {
         listen: ([127, 0, 0, 1], 0).into(),
         partners,
         stage_delay: Duration::from_millis(delay.unwrap_or_default()),
         ..hub::Settings::default()
     };
-    Some(RunningHub::start(hub_settings).await.expect("the simulated hub"))
+    Some(
+        RunningHub::start(hub_settings)
+            .await
+            .expect("the simulated hub"),
+    )
 }
 
 /// What every function is started with; what a test sets wins.
@@ -236,7 +301,12 @@ fn environment(
     hub: Option<&RunningHub>,
     aws: &str,
 ) -> BTreeMap<String, String> {
-    let partners = secrets.file.as_object().into_iter().flatten().filter(|(_, secret)| secret.is_object());
+    let partners = secrets
+        .file
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, secret)| secret.is_object());
     let partners: Vec<&str> = partners.map(|(partner, _)| partner.as_str()).collect();
     let mut all = BTreeMap::from([
         ("TABLE_NAME", "onboarding".to_owned()),
@@ -251,10 +321,18 @@ fn environment(
     ]);
     if let Some(hub) = hub {
         all.insert("PARTNER_API_URL", format!("{}/api/v2", hub.url()));
-        all.insert("ONBOARDING_URL", format!("{}/dashboard/app/{{partner_id}}/permissions", hub.url()));
+        all.insert(
+            "ONBOARDING_URL",
+            format!("{}/dashboard/app/{{partner_id}}/permissions", hub.url()),
+        );
     }
-    let mut all: BTreeMap<String, String> = all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let for_functions = settings.iter().filter(|(name, _)| !NOT_FOR_FUNCTIONS.contains(&name.as_str()));
+    let mut all: BTreeMap<String, String> = all
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    let for_functions = settings
+        .iter()
+        .filter(|(name, _)| !NOT_FOR_FUNCTIONS.contains(&name.as_str()));
     all.extend(for_functions.map(|(name, value)| (name.clone(), value.clone())));
     all
 }

@@ -30,11 +30,17 @@ pub(super) struct Batches(Arc<Mutex<Vec<Value>>>);
 
 impl Batches {
     pub(super) fn all(&self) -> Vec<Value> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn add(&self, event: &Value) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(event.clone());
     }
 }
 
@@ -48,13 +54,24 @@ pub(super) async fn map(
     let fold = Follower::new("fold", endpoint, table, Provision::folds);
     let act = Follower::new("act", endpoint, table, Provision::acts_on).batches_of(ACT_BATCH);
     fold.prepare().await.expect("the table of the checkpoints");
-    let follow = |follower| follow(follower, provision.clone(), batches.clone(), table.to_owned());
-    [fold, act].map(|follower| tokio::spawn(follow(follower.waiting_at_most(LONGEST_WAIT)))).into()
+    let follow = |follower| {
+        follow(
+            follower,
+            provision.clone(),
+            batches.clone(),
+            table.to_owned(),
+        )
+    };
+    [fold, act]
+        .map(|follower| tokio::spawn(follow(follower.waiting_at_most(LONGEST_WAIT))))
+        .into()
 }
 
 async fn follow(follower: Follower, provision: Arc<Function>, batches: Batches, table: String) {
     let (provision, batches, table) = (&provision, &batches, &table);
-    follower.follow(|records| hand_over(provision, batches, table, records)).await;
+    follower
+        .follow(|records| hand_over(provision, batches, table, records))
+        .await;
 }
 
 /// Invokes the function with a batch; where it stopped, or the first record if it said nothing.
@@ -67,7 +84,12 @@ async fn hand_over(
     let event = event(&records, table);
     batches.add(&event);
     let answer = provision.invoke(&event).await;
-    let first = || records.first().map(|record| record.sequence.clone()).unwrap_or_default();
+    let first = || {
+        records
+            .first()
+            .map(|record| record.sequence.clone())
+            .unwrap_or_default()
+    };
     let failed = match answer.map(|answer| failures(&answer.json())) {
         Ok(Some(failures)) => failures,
         Ok(None) => Some(first()),
@@ -89,9 +111,17 @@ fn failures(answer: &Value) -> Option<Option<String>> {
         return Some(None);
     }
     let failures = answer.get("batchItemFailures")?.as_array()?;
-    let identifiers: Option<Vec<&str>> = failures.iter().map(|failure| failure["itemIdentifier"].as_str()).collect();
+    let identifiers: Option<Vec<&str>> = failures
+        .iter()
+        .map(|failure| failure["itemIdentifier"].as_str())
+        .collect();
     // Sequence numbers are numbers of any length.
-    Some(identifiers?.into_iter().min_by_key(|identifier| (identifier.len(), *identifier)).map(str::to_owned))
+    Some(
+        identifiers?
+            .into_iter()
+            .min_by_key(|identifier| (identifier.len(), *identifier))
+            .map(str::to_owned),
+    )
 }
 
 /// A batch as an event.
@@ -129,7 +159,10 @@ fn entry(record: &Record, table: &str) -> Value {
 }
 
 fn image(item: &Item) -> Value {
-    let pairs: Map<String, Value> = item.iter().map(|(name, value)| (name.clone(), attribute(value))).collect();
+    let pairs: Map<String, Value> = item
+        .iter()
+        .map(|(name, value)| (name.clone(), attribute(value)))
+        .collect();
     Value::Object(pairs)
 }
 
@@ -142,7 +175,9 @@ fn attribute(value: &AttributeValue) -> Value {
         AttributeValue::Null(_) => json!({"NULL": true}),
         AttributeValue::Ss(texts) => json!({"SS": texts}),
         AttributeValue::Ns(numbers) => json!({"NS": numbers}),
-        AttributeValue::Bs(all) => json!({"BS": all.iter().map(|b| BASE64.encode(b.as_ref())).collect::<Vec<_>>()}),
+        AttributeValue::Bs(all) => {
+            json!({"BS": all.iter().map(|b| BASE64.encode(b.as_ref())).collect::<Vec<_>>()})
+        }
         AttributeValue::L(list) => json!({"L": list.iter().map(attribute).collect::<Vec<_>>()}),
         AttributeValue::M(map) => json!({"M": image(map)}),
         other => panic!("{other:?} is none of DynamoDB's"),

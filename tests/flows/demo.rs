@@ -24,8 +24,7 @@ const TENANT: &str = "demo";
 /// How long browser and driver may take to end before they are killed.
 const ENDING: Duration = Duration::from_secs(5);
 
-const BROWSER_MISSING: &str =
-    "This test drives Chromium: `make tools` installs it, as does `apt-get install chromium chromium-driver`.";
+const BROWSER_MISSING: &str = "This test drives Chromium: `make tools` installs it, as does `apt-get install chromium chromium-driver`.";
 
 #[tokio::test]
 async fn the_stock_button_brings_a_number_to_its_stored_key() {
@@ -33,7 +32,10 @@ async fn the_stock_button_brings_a_number_to_its_stored_key() {
     let page = Page::open(&bundle).await;
     page.click_stock_button().await;
     let address = page.in_popup("#grant").await;
-    assert!(address.starts_with(&format!("http://{STOCK_HUB}/dashboard/app/{PARTNER}?")), "{address}");
+    assert!(
+        address.starts_with(&format!("http://{STOCK_HUB}/dashboard/app/{PARTNER}?")),
+        "{address}"
+    );
     page.ends_with_stored_key(&bundle).await;
 }
 
@@ -100,18 +102,40 @@ impl Page {
 
     async fn open_at(bundle: &Bundle, url: &str) -> Self {
         let address = format!("{url}/");
-        let button = bundle.http.get(format!("{address}_demo/connect-button.js")).send().await.expect("an answer");
-        assert_eq!(button.status(), 200, "360dialog's npm package is not installed: `make packages` installs it.");
+        let button = bundle
+            .http
+            .get(format!("{address}_demo/connect-button.js"))
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(
+            button.status(),
+            200,
+            "360dialog's npm package is not installed: `make packages` installs it."
+        );
         let profile = tempfile::tempdir().expect("a directory");
         let driver = Driver::start().await;
-        let browser = driver.browser(&profile, bundle.hub.trim_start_matches("http://")).await;
+        let browser = driver
+            .browser(&profile, bundle.hub.trim_start_matches("http://"))
+            .await;
         browser.goto(&address).await.expect("the page");
         let window = browser.window().await.expect("a window");
-        Self { window, browser, _driver: driver, _profile: profile }
+        Self {
+            window,
+            browser,
+            _driver: driver,
+            _profile: profile,
+        }
     }
 
     async fn find(&self, css: &str) -> Element {
-        until(|| async { self.browser.find(Locator::Css(css)).await.map_err(|error| format!("{css}: {error}")) }).await
+        until(|| async {
+            self.browser
+                .find(Locator::Css(css))
+                .await
+                .map_err(|error| format!("{css}: {error}"))
+        })
+        .await
     }
 
     async fn click(&self, css: &str) {
@@ -121,14 +145,25 @@ impl Page {
     async fn click_stock_button(&self) {
         let component = self.find("dialog-connect-button").await;
         let inside = component.shadow_root().await.expect("its inside");
-        inside.find(Locator::Css("button")).await.expect("a button").click().await.expect("a click");
+        inside
+            .find(Locator::Css("button"))
+            .await
+            .expect("a button")
+            .click()
+            .await
+            .expect("a click");
     }
 
     /// Presses a button of the simulated hub's page and comes back when the popup has closed; answers its address.
     async fn in_popup(&self, button: &str) -> String {
         self.switch_to_popup().await;
         let button = self.find(button).await;
-        let address = self.browser.current_url().await.expect("its address").to_string();
+        let address = self
+            .browser
+            .current_url()
+            .await
+            .expect("its address")
+            .to_string();
         // The popup may be gone before the click is answered.
         let _closing = button.click().await;
         self.switch_back().await;
@@ -143,26 +178,51 @@ impl Page {
 
     async fn switch_to_popup(&self) {
         let popup = until(|| async {
-            let windows = self.browser.windows().await.map_err(|error| error.to_string())?;
-            windows.into_iter().find(|window| *window != self.window).ok_or_else(|| "no popup".to_owned())
+            let windows = self
+                .browser
+                .windows()
+                .await
+                .map_err(|error| error.to_string())?;
+            windows
+                .into_iter()
+                .find(|window| *window != self.window)
+                .ok_or_else(|| "no popup".to_owned())
         });
-        self.browser.switch_to_window(popup.await).await.expect("the popup");
+        self.browser
+            .switch_to_window(popup.await)
+            .await
+            .expect("the popup");
     }
 
     async fn switch_back(&self) {
         until(|| async {
-            let windows = self.browser.windows().await.map_err(|error| error.to_string())?;
-            if windows.len() == 1 { Ok(()) } else { Err("the popup stays open".to_owned()) }
+            let windows = self
+                .browser
+                .windows()
+                .await
+                .map_err(|error| error.to_string())?;
+            if windows.len() == 1 {
+                Ok(())
+            } else {
+                Err("the popup stays open".to_owned())
+            }
         })
         .await;
-        self.browser.switch_to_window(self.window.clone()).await.expect("the page");
+        self.browser
+            .switch_to_window(self.window.clone())
+            .await
+            .expect("the page");
     }
 
     /// The page tells the result, its one row reaches the stored key, and that key works.
     async fn ends_with_stored_key(&self, bundle: &Bundle) {
         self.find("#outcome [data-kind=connected]").await;
         let row = self.find("#channels tr[data-key-status=stored]").await;
-        let channel = row.attr("data-channel").await.expect("a row").expect("a channel");
+        let channel = row
+            .attr("data-channel")
+            .await
+            .expect("a row")
+            .expect("a channel");
         for (css, wanted) in [(".key", "stored"), (".permission", "granted")] {
             let css = format!("#channels tr[data-channel='{channel}'] {css}");
             let text = self.find(&css).await.text().await.expect("a text");
@@ -171,11 +231,23 @@ impl Page {
         let changes = self.find("#changes").await.text().await.expect("a text");
         assert!(changes.contains("stored"), "{changes}");
         until(|| async {
-            let address = self.browser.current_url().await.map_err(|error| error.to_string())?.to_string();
-            if address == format!("{}/", bundle.url) { Ok(()) } else { Err(format!("not cleaned: {address}")) }
+            let address = self
+                .browser
+                .current_url()
+                .await
+                .map_err(|error| error.to_string())?
+                .to_string();
+            if address == format!("{}/", bundle.url) {
+                Ok(())
+            } else {
+                Err(format!("not cleaned: {address}"))
+            }
         })
         .await;
-        assert_eq!(bundle.stored(PARTNER, TENANT, &channel).await["claim"], "confirmed");
+        assert_eq!(
+            bundle.stored(PARTNER, TENANT, &channel).await["claim"],
+            "confirmed"
+        );
         assert!(bundle.can_send(PARTNER, &channel).await);
     }
 }
@@ -197,13 +269,20 @@ impl Driver {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn();
-        let mut process = process.unwrap_or_else(|error| panic!("chromedriver: {error}. {BROWSER_MISSING}"));
+        let mut process =
+            process.unwrap_or_else(|error| panic!("chromedriver: {error}. {BROWSER_MISSING}"));
         let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines();
         while let Some(line) = lines.next_line().await.expect("a line") {
             // "ChromeDriver was started successfully on port 41723."
-            let port = line.split_once("successfully on port ").map(|(_, port)| port.trim_end_matches('.'));
+            let port = line
+                .split_once("successfully on port ")
+                .map(|(_, port)| port.trim_end_matches('.'));
             if let Some(port) = port.and_then(|port| port.parse().ok()) {
-                return Self { port, process, _output: lines };
+                return Self {
+                    port,
+                    process,
+                    _output: lines,
+                };
             }
         }
         panic!("chromedriver ended at once. {BROWSER_MISSING}");
@@ -240,7 +319,10 @@ impl Driver {
     fn shut_down(&self) -> std::io::Result<()> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         stream.set_read_timeout(Some(ENDING))?;
-        write!(stream, "GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        )?;
         stream.read_to_end(&mut Vec::new()).map(drop)
     }
 }

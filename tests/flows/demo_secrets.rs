@@ -12,13 +12,23 @@ const GENERATED: [&str; 3] = ["data/secrets.json", "data/vault.json", "data/hub.
 
 #[tokio::test]
 async fn the_secrets_that_the_demo_makes_are_written_down_nowhere_else() {
-    let mut bundle = Bundle::start_with(&[TALKATIVE, ("SECRETS_FILE", ""), ("JWT_HS256_SECRET", "")]).await;
+    let mut bundle =
+        Bundle::start_with(&[TALKATIVE, ("SECRETS_FILE", ""), ("JWT_HS256_SECRET", "")]).await;
     let file = std::fs::read(bundle.data().join("secrets.json")).expect("the demo's secrets");
     let file: Value = serde_json::from_slice(&file).expect("JSON");
-    bundle.secrets = Secrets { jwt: file["_demo"].as_str().expect("a secret").to_owned(), file };
+    bundle.secrets = Secrets {
+        jwt: file["_demo"].as_str().expect("a secret").to_owned(),
+        file,
+    };
     let mut run = Run::of(bundle, &GENERATED);
 
-    for path in ["/", "/_demo/app.js", "/_demo/style.css", "/_demo/connect-button.js", "/_demo/none"] {
+    for path in [
+        "/",
+        "/_demo/app.js",
+        "/_demo/style.css",
+        "/_demo/connect-button.js",
+        "/_demo/none",
+    ] {
         run.ask(run.request(Method::GET, path)).await;
     }
     let session = run.ask(run.request(Method::GET, "/_demo/session")).await;
@@ -27,18 +37,41 @@ async fn the_secrets_that_the_demo_makes_are_written_down_nowhere_else() {
     for name in ["the token of demo", "the signature of the token of demo"] {
         run.allow(&session, name);
     }
-    let partner = session_json["partners"][0].as_str().expect("a partner").to_owned();
+    let partner = session_json["partners"][0]
+        .as_str()
+        .expect("a partner")
+        .to_owned();
     let signed = run.sign(&partner, "demo", "").await;
-    complete(&mut run, &signed, json!({"client": "aCL", "channels": ["oneCH"]})).await;
+    complete(
+        &mut run,
+        &signed,
+        json!({"client": "aCL", "channels": ["oneCH"]}),
+    )
+    .await;
     run.stored(&partner, "demo", "oneCH").await;
     run.bundle.kill_and_restart().await;
     let listed = run.request_of("demo", Method::GET, &format!("/{partner}/channels"));
-    assert!(run.ask(listed).await.text.contains("oneCH"), "the demo's secrets are the same again");
+    assert!(
+        run.ask(listed).await.text.contains("oneCH"),
+        "the demo's secrets are the same again"
+    );
 
     run.assert_nothing_is_misplaced();
-    assert_private(&run.bundle.data(), &["onboarding.db", "vault.json", "hub.json", "endpoint", "secrets.json"]);
+    assert_private(
+        &run.bundle.data(),
+        &[
+            "onboarding.db",
+            "vault.json",
+            "hub.json",
+            "endpoint",
+            "secrets.json",
+        ],
+    );
     run.bundle.stop().await;
     run.assert_nothing_is_misplaced();
     let found = find_what_is_planted(&mut run);
-    assert!(found["data/secrets.json"].contains("the JWT secret"), "{found:#?}");
+    assert!(
+        found["data/secrets.json"].contains("the JWT secret"),
+        "{found:#?}"
+    );
 }

@@ -40,13 +40,32 @@ async fn ten_thousand_calls_across_a_kill_never_get_the_same_second() {
     let answers: Vec<Answer> = workers.join_all().await.into_iter().flatten().collect();
     let elapsed = started.elapsed().as_secs_f64();
 
-    let seconds: Vec<i64> = answers.iter().filter_map(|answer| answer.second()).collect();
+    let seconds: Vec<i64> = answers
+        .iter()
+        .filter_map(|answer| answer.second())
+        .collect();
     let again = flood.again.load(Ordering::SeqCst);
-    eprintln!("{} answers, {} signed, {again} calls made again, {elapsed:.1} s", answers.len(), seconds.len());
+    eprintln!(
+        "{} answers, {} signed, {again} calls made again, {elapsed:.1} s",
+        answers.len(),
+        seconds.len()
+    );
     assert_eq!(answers.len(), CALLS);
-    assert!(seconds.len() as u64 >= WINDOW, "{} of {elapsed} s", seconds.len());
-    assert!(seconds.len() as f64 <= WINDOW as f64 + elapsed + 2.0, "{} of {elapsed} s", seconds.len());
-    assert_eq!(seconds.iter().collect::<BTreeSet<_>>().len(), seconds.len(), "a second was signed twice");
+    assert!(
+        seconds.len() as u64 >= WINDOW,
+        "{} of {elapsed} s",
+        seconds.len()
+    );
+    assert!(
+        seconds.len() as f64 <= WINDOW as f64 + elapsed + 2.0,
+        "{} of {elapsed} s",
+        seconds.len()
+    );
+    assert_eq!(
+        seconds.iter().collect::<BTreeSet<_>>().len(),
+        seconds.len(),
+        "a second was signed twice"
+    );
     assert!(again <= MOST_AGAIN, "{again} calls were made again");
     let lives: BTreeSet<bool> = answers.iter().map(|answer| answer.second_life).collect();
     assert_eq!(lives, BTreeSet::from([false, true]), "both lives answered");
@@ -63,7 +82,10 @@ async fn two_partners_have_seconds_of_their_own() {
     }
     assert!(signed.len() >= 3, "the window and now: {signed:?}");
     let other = ask(&bundle.http, &bundle.url, PAYING_PARTNER, &token).await;
-    assert!(matches!(other, Answered::Signed(_)), "one partner's flood is not the other's");
+    assert!(
+        matches!(other, Answered::Signed(_)),
+        "one partner's flood is not the other's"
+    );
 }
 
 #[tokio::test]
@@ -84,7 +106,11 @@ async fn without_a_window_only_the_second_that_is_now_is_signed() {
         }
     }
     let elapsed = started.elapsed().as_secs_f64();
-    assert!(signed.len() as f64 <= elapsed + 2.0, "{} in {elapsed} s", signed.len());
+    assert!(
+        signed.len() as f64 <= elapsed + 2.0,
+        "{} in {elapsed} s",
+        signed.len()
+    );
     assert!(refused > 0, "at most one per second");
 }
 
@@ -137,7 +163,11 @@ enum Answered {
 
 /// Calls on one connection until all calls are begun; a call that the kill cut is made again.
 async fn worker(flood: Arc<Flood>) -> Vec<Answer> {
-    let http = Client::builder().pool_max_idle_per_host(1).no_proxy().build().expect("a client");
+    let http = Client::builder()
+        .pool_max_idle_per_host(1)
+        .no_proxy()
+        .build()
+        .expect("a client");
     let mut restarted = flood.restarted.clone();
     let mut answers = Vec::new();
     while flood.begun.fetch_add(1, Ordering::SeqCst) < CALLS {
@@ -145,13 +175,22 @@ async fn worker(flood: Arc<Flood>) -> Vec<Answer> {
             match try_ask(&http, &flood.url, PARTNER, &flood.token).await {
                 Ok(what) => break what,
                 Err(Cut) => {
-                    assert!(flood.answered.load(Ordering::SeqCst) >= CALLS / 2, "cut before the kill");
+                    assert!(
+                        flood.answered.load(Ordering::SeqCst) >= CALLS / 2,
+                        "cut before the kill"
+                    );
                     flood.again.fetch_add(1, Ordering::SeqCst);
-                    restarted.wait_for(|restarted| *restarted).await.expect("the test runs");
+                    restarted
+                        .wait_for(|restarted| *restarted)
+                        .await
+                        .expect("the test runs");
                 }
             }
         };
-        answers.push(Answer { what, second_life: *restarted.borrow() });
+        answers.push(Answer {
+            what,
+            second_life: *restarted.borrow(),
+        });
         if flood.answered.fetch_add(1, Ordering::SeqCst) + 1 == CALLS / 2 {
             flood.half.notify_one();
         }
@@ -160,7 +199,9 @@ async fn worker(flood: Arc<Flood>) -> Vec<Answer> {
 }
 
 async fn ask(http: &Client, url: &str, partner: &str, token: &str) -> Answered {
-    try_ask(http, url, partner, token).await.unwrap_or_else(|Cut| panic!("no answer"))
+    try_ask(http, url, partner, token)
+        .await
+        .unwrap_or_else(|Cut| panic!("no answer"))
 }
 
 /// A call that was cut.
@@ -169,9 +210,17 @@ struct Cut;
 /// Asks for a link, which may be cut: on one machine the connection ends, on AWS the gateway says that no function
 /// answered. Every answer that is not as documented fails the test.
 async fn try_ask(http: &Client, url: &str, partner: &str, token: &str) -> Result<Answered, Cut> {
-    let answer = http.get(format!("{url}/{partner}/sign")).bearer_auth(token).send().await.map_err(|_| Cut)?;
+    let answer = http
+        .get(format!("{url}/{partner}/sign"))
+        .bearer_auth(token)
+        .send()
+        .await
+        .map_err(|_| Cut)?;
     if is_on_aws() && answer.status() == 500 {
-        assert_eq!(answer.text().await.map_err(|_| Cut)?, r#"{"message":"Internal Server Error"}"#);
+        assert_eq!(
+            answer.text().await.map_err(|_| Cut)?,
+            r#"{"message":"Internal Server Error"}"#
+        );
         return Err(Cut);
     }
     if answer.status() == 429 {
@@ -184,17 +233,26 @@ async fn try_ask(http: &Client, url: &str, partner: &str, token: &str) -> Result
     let signed: Value = serde_json::from_slice(&body).expect("JSON");
     let second = signed["timestamp"].as_i64().expect("a timestamp");
     assert!(second <= now, "{second} lies above the clock, {now}");
-    assert_eq!(signed["query_parameters"]["io_timestamp"], second.to_string());
+    assert_eq!(
+        signed["query_parameters"]["io_timestamp"],
+        second.to_string()
+    );
     Ok(Answered::Signed(second))
 }
 
 fn retry_after(answer: &Response) -> u64 {
     let header = answer.headers().get(RETRY_AFTER).expect("Retry-After");
-    header.to_str().expect("a text").parse().expect("whole seconds")
+    header
+        .to_str()
+        .expect("a text")
+        .parse()
+        .expect("whole seconds")
 }
 
 /// The clock now, UNIX seconds.
 fn clock() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
     i64::try_from(now.as_secs()).expect("a second")
 }

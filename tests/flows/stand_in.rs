@@ -68,7 +68,10 @@ impl StandIn {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
-        let stand_in = Self { url, script: Arc::default() };
+        let stand_in = Self {
+            url,
+            script: Arc::default(),
+        };
         let router = Router::new().fallback(answer).with_state(stand_in.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         stand_in
@@ -108,7 +111,11 @@ impl StandIn {
     /// How often a key of `number` was asked for.
     pub(crate) fn posts(&self, number: &str) -> usize {
         let wanted = format!("/{number}/");
-        self.script().asked.iter().filter(|(method, path, _)| *method == Method::POST && path.contains(&wanted)).count()
+        self.script()
+            .asked
+            .iter()
+            .filter(|(method, path, _)| *method == Method::POST && path.contains(&wanted))
+            .count()
     }
 
     /// Answers `asked` in this way from now on.
@@ -124,7 +131,8 @@ impl StandIn {
 
 /// A running channel of [`CLIENT`], as the Partner API lists it.
 pub(crate) fn channel(number: &str, created_at: Option<&str>) -> Value {
-    let mut channel = json!({"id": number, "client_id": CLIENT, "integration": {"state": "running"}});
+    let mut channel =
+        json!({"id": number, "client_id": CLIENT, "integration": {"state": "running"}});
     if let Some(created_at) = created_at {
         channel["created_at"] = json!(created_at);
     }
@@ -134,13 +142,18 @@ pub(crate) fn channel(number: &str, created_at: Option<&str>) -> Value {
 /// The tenant `acme` comes back with a permission for `number`.
 pub(crate) async fn claim(bundle: &Bundle, partner: &str, number: &str) {
     let signed = bundle.sign(partner, "acme").await;
-    let answer = bundle.come_back_with(&signed, &format!("client={CLIENT}&channels=[{number}]")).await;
+    let answer = bundle
+        .come_back_with(&signed, &format!("client={CLIENT}&channels=[{number}]"))
+        .await;
     assert_eq!(answer.status(), 200);
 }
 
 /// When the key of `number` is looked at next, s from now, and the open intent.
 pub(crate) async fn outlook(bundle: &Bundle, number: &str) -> (Option<i64>, Option<Intent>) {
-    let (partner, number): (PartnerId, ChannelId) = (PARTNER.parse().expect("an id"), number.parse().expect("an id"));
+    let (partner, number): (PartnerId, ChannelId) = (
+        PARTNER.parse().expect("an id"),
+        number.parse().expect("an id"),
+    );
     let mints = Mints::new(bundle.table().await);
     let (due_at, intent) = mints.outlook(&partner, &number).await.expect("an outlook");
     (due_at.map(seconds_from_now), intent)
@@ -150,8 +163,18 @@ pub(crate) fn seconds_from_now(at: Timestamp) -> i64 {
     at.as_second() - clock::now().as_second()
 }
 
-async fn answer(State(hub): State<StandIn>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+async fn answer(
+    State(hub): State<StandIn>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
     let opened_by = format!("{}|{}", header("authorization"), header("x-api-key"));
     let answer = hub.script().answer(method, uri.path(), opened_by);
     match answer {
@@ -173,9 +196,12 @@ impl Script {
         Some(match self.odd.get(&asked).cloned() {
             None => self.usual(asked, path),
             Some(Odd::Says(status, body)) => json_answer(status, &body),
-            Some(Odd::Wait(wait)) => {
-                (StatusCode::TOO_MANY_REQUESTS, [("retry-after", wait)], "slow down").into_response()
-            }
+            Some(Odd::Wait(wait)) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                [("retry-after", wait)],
+                "slow down",
+            )
+                .into_response(),
             Some(Odd::LosesTheAnswer) => {
                 let _lost = self.usual(asked, path);
                 json_answer(500, &json!({"meta": {"success": false}}))
@@ -190,23 +216,47 @@ impl Script {
 
     fn usual(&mut self, asked: Asked, path: &str) -> Response {
         if asked == Asked::Channels {
-            return json_answer(200, &json!({"total": self.channels.len(), "partner_channels": self.channels}));
+            return json_answer(
+                200,
+                &json!({"total": self.channels.len(), "partner_channels": self.channels}),
+            );
         }
         let number = path.rsplit('/').nth(1).unwrap_or_default().to_owned();
-        let made = self.asked.iter().filter(|(method, _, _)| *method == Method::POST).count();
+        let made = self
+            .asked
+            .iter()
+            .filter(|(method, _, _)| *method == Method::POST)
+            .count();
         let keys = self.keys.entry(number.clone()).or_default();
         if asked == Asked::Keys {
-            let list: Vec<Value> = keys.iter().map(|id| json!({"id": id, "app_id": "1"})).collect();
-            return json_answer(200, &if self.in_list { json!({"api_keys": list}) } else { json!(list) });
+            let list: Vec<Value> = keys
+                .iter()
+                .map(|id| json!({"id": id, "app_id": "1"}))
+                .collect();
+            return json_answer(
+                200,
+                &if self.in_list {
+                    json!({"api_keys": list})
+                } else {
+                    json!(list)
+                },
+            );
         }
         let id = format!("made{made}");
         *keys = vec![id.clone()];
-        let key =
-            json!({"id": id, "app_id": "1", "api_key": format!("secret of {number} {id}"), "address": "https://x"});
-        if self.in_list { json_answer(200, &json!({"api_keys": [key]})) } else { json_answer(201, &key) }
+        let key = json!({"id": id, "app_id": "1", "api_key": format!("secret of {number} {id}"), "address": "https://x"});
+        if self.in_list {
+            json_answer(200, &json!({"api_keys": [key]}))
+        } else {
+            json_answer(201, &key)
+        }
     }
 }
 
 fn json_answer(status: u16, body: &Value) -> Response {
-    (StatusCode::from_u16(status).expect("a status"), axum::Json(body)).into_response()
+    (
+        StatusCode::from_u16(status).expect("a status"),
+        axum::Json(body),
+    )
+        .into_response()
 }

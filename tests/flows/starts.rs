@@ -10,14 +10,23 @@ use tokio::process::Command;
 #[tokio::test]
 async fn a_clean_stop_succeeds_and_takes_its_address_back() {
     let mut bundle = Bundle::start().await;
-    bundle.onboard(PARTNER, "acme", json!({"client": "aCL", "channels": ["oneCH"]})).await;
+    bundle
+        .onboard(
+            PARTNER,
+            "acme",
+            json!({"client": "aCL", "channels": ["oneCH"]}),
+        )
+        .await;
     bundle.stored(PARTNER, "acme", "oneCH").await;
     let endpoint = bundle.data().join("endpoint");
     assert!(endpoint.exists());
     bundle.stop().await;
     assert!(!endpoint.exists());
     bundle.kill_and_restart().await;
-    assert_eq!(bundle.stored(PARTNER, "acme", "oneCH").await["claim"], "confirmed");
+    assert_eq!(
+        bundle.stored(PARTNER, "acme", "oneCH").await["claim"],
+        "confirmed"
+    );
     assert!(bundle.can_send(PARTNER, "oneCH").await);
 }
 
@@ -27,7 +36,11 @@ async fn a_start_that_cannot_succeed_names_the_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("an address");
     let taken = taken.local_addr().expect("its address").to_string();
     let data = directory.path().join("data").display().to_string();
-    let free = BTreeMap::from([("LISTEN", "127.0.0.1:0"), ("HUB_LISTEN", "127.0.0.1:0"), ("DATA", &data)]);
+    let free = BTreeMap::from([
+        ("LISTEN", "127.0.0.1:0"),
+        ("HUB_LISTEN", "127.0.0.1:0"),
+        ("DATA", &data),
+    ]);
     for (name, value) in [
         ("LISTEN", taken.as_str()),
         ("HUB_LISTEN", &taken),
@@ -56,8 +69,15 @@ async fn without_the_simulated_hub_every_missing_setting_is_named() {
     let secrets = directory.path().join("secrets.json");
     let content = json!({PARTNER: {"platform_secret": "s", "partner_token": "t"}});
     std::fs::write(&secrets, content.to_string()).expect("the secrets file");
-    let (data, secrets) = (directory.path().join("data").display().to_string(), secrets.display().to_string());
-    let mut settings = BTreeMap::from([("HUB", "none"), ("LISTEN", "127.0.0.1:0"), ("DATA", data.as_str())]);
+    let (data, secrets) = (
+        directory.path().join("data").display().to_string(),
+        secrets.display().to_string(),
+    );
+    let mut settings = BTreeMap::from([
+        ("HUB", "none"),
+        ("LISTEN", "127.0.0.1:0"),
+        ("DATA", data.as_str()),
+    ]);
     for (name, value) in [
         ("SECRETS_FILE", secrets.as_str()),
         ("PARTNER_IDS", PARTNER),
@@ -74,7 +94,12 @@ async fn without_the_simulated_hub_every_missing_setting_is_named() {
 /// Starts the program, which must end by itself and fail; what it says about it.
 async fn refuses_to_start(settings: &BTreeMap<&str, &str>) -> String {
     let mut program = Command::new(tests::program());
-    let ended = program.env_clear().envs(settings).env("RUST_LOG", "off").kill_on_drop(true).output();
+    let ended = program
+        .env_clear()
+        .envs(settings)
+        .env("RUST_LOG", "off")
+        .kill_on_drop(true)
+        .output();
     let ended = ended.await.expect("it ends");
     assert!(!ended.status.success(), "{settings:?}");
     assert!(ended.stdout.is_empty(), "{settings:?}");

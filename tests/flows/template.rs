@@ -21,18 +21,26 @@ use serde_json::{Value, json};
 use self::evaluate::Deployment;
 
 /// The parameters that have no default and that no rule asks for.
-const REQUIRED: [(&str, &str); 2] =
-    [("PartnerIds", "aPA,bPA"), ("AllowedOrigins", "https://a.example,https://b.example")];
+const REQUIRED: [(&str, &str); 2] = [
+    ("PartnerIds", "aPA,bPA"),
+    ("AllowedOrigins", "https://a.example,https://b.example"),
+];
 
 /// What makes a choice for tokens complete.
-const TOKENS: [(&str, &str); 3] =
-    [("JwtIssuer", "https://idp.example/"), ("JwtAudience", "app,phone"), ("TenantClaim", "org")];
+const TOKENS: [(&str, &str); 3] = [
+    ("JwtIssuer", "https://idp.example/"),
+    ("JwtAudience", "app,phone"),
+    ("TenantClaim", "org"),
+];
 
 const IAM: [(&str, &str); 1] = [("CallerAuth", "IAM")];
 
 /// What adds rights.
 const MORE: [(&str, &str); 3] = [
-    ("ChannelSecretKmsKeyId", "arn:aws:kms:eu-central-1:111122223333:key/k"),
+    (
+        "ChannelSecretKmsKeyId",
+        "arn:aws:kms:eu-central-1:111122223333:key/k",
+    ),
     ("EventBusName", "bus"),
     ("AlarmEmail", "a@b.example"),
 ];
@@ -42,8 +50,20 @@ type Choice = Vec<(&'static str, &'static str)>;
 
 /// Tokens and IAM, each with as little and as much as possible.
 fn choices() -> [Choice; 4] {
-    [vec![TOKENS.as_slice()], vec![IAM.as_slice()], vec![&TOKENS, &MORE], vec![&IAM, &MORE]]
-        .map(|parts| [REQUIRED.as_slice()].into_iter().chain(parts).flatten().copied().collect())
+    [
+        vec![TOKENS.as_slice()],
+        vec![IAM.as_slice()],
+        vec![&TOKENS, &MORE],
+        vec![&IAM, &MORE],
+    ]
+    .map(|parts| {
+        [REQUIRED.as_slice()]
+            .into_iter()
+            .chain(parts)
+            .flatten()
+            .copied()
+            .collect()
+    })
 }
 
 /// Tokens, and all that adds rights.
@@ -63,7 +83,10 @@ impl Template {
     fn here() -> Self {
         let chosen: std::collections::BTreeMap<_, _> = everything().into_iter().collect();
         let template = repository().join("template.yaml");
-        let arguments = [template.to_str().expect("a path"), &json!(chosen).to_string()];
+        let arguments = [
+            template.to_str().expect("a path"),
+            &json!(chosen).to_string(),
+        ];
         Self(serde_json::from_str(&python("transform.py", &arguments, &Value::Null)).expect("JSON"))
     }
 
@@ -81,7 +104,10 @@ impl Template {
 
     /// What `rule` finds, whatever is chosen.
     fn faults(&self, rule: impl Fn(&Deployment) -> Vec<String>) -> Vec<String> {
-        choices().iter().flat_map(|choice| rule(&self.deployed(choice))).collect()
+        choices()
+            .iter()
+            .flat_map(|choice| rule(&self.deployed(choice)))
+            .collect()
     }
 }
 
@@ -92,16 +118,25 @@ fn holds(rule: impl Fn(&Deployment) -> Vec<String>, doctors: &[Doctor]) {
     assert_eq!(template.faults(&rule), Vec::<String>::new());
     for (word, doctor) in doctors {
         let faults = template.doctored(doctor).faults(&rule);
-        assert!(faults.iter().any(|fault| fault.contains(word)), "{word}: {faults:?}");
+        assert!(
+            faults.iter().any(|fault| fault.contains(word)),
+            "{word}: {faults:?}"
+        );
     }
 }
 
 /// What a script of tests/template/ prints, given `input` as JSON.
 fn python(script: &str, arguments: &[&str], input: &Value) -> String {
     let python = repository().join("tools/python/bin/python");
-    assert!(python.exists(), "{} is missing: run make tools", python.display());
+    assert!(
+        python.exists(),
+        "{} is missing: run make tools",
+        python.display()
+    );
     let mut program = Command::new(python);
-    program.arg(repository().join("tests/template").join(script)).args(arguments);
+    program
+        .arg(repository().join("tests/template").join(script))
+        .args(arguments);
     // The region only has to be there: nothing is asked of it.
     program
         .env("AWS_DEFAULT_REGION", "eu-central-1")
@@ -110,9 +145,16 @@ fn python(script: &str, arguments: &[&str], input: &Value) -> String {
         .stderr(Stdio::piped());
     let mut running = program.spawn().expect("python");
     // A script that reads none of it may be gone already.
-    let _unread = running.stdin.take().map(|mut stdin| stdin.write_all(input.to_string().as_bytes()));
+    let _unread = running
+        .stdin
+        .take()
+        .map(|mut stdin| stdin.write_all(input.to_string().as_bytes()));
     let ended = running.wait_with_output().expect("an end");
-    assert!(ended.status.success(), "{script}: {}", String::from_utf8_lossy(&ended.stderr));
+    assert!(
+        ended.status.success(),
+        "{script}: {}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
     String::from_utf8(ended.stdout).expect("text")
 }
 
@@ -137,7 +179,11 @@ fn list(value: &Value) -> &[Value] {
 
 /// The entries of an object.
 fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    value.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value))
+    value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.as_str(), value))
 }
 
 /// A text, or a list of texts, as a list.

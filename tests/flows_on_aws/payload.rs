@@ -16,28 +16,60 @@ const CHANNELS: &str = "/{partner_id}/channels/{channel_id}";
 #[tokio::test]
 async fn a_body_is_the_same_as_text_and_in_base64_and_need_not_be_text() {
     let bundle = Bundle::start().await;
-    let event = json!({"event": "channel_running", "data": {"id": "oneCH", "name": "Zürich \u{1F600}"}}).to_string();
-    let unreadable = [b"{\"event\":\"x\",\"data\":\"".as_slice(), &[0xff, 0x00, 0xfe], b"\"}"].concat();
+    let event =
+        json!({"event": "channel_running", "data": {"id": "oneCH", "name": "Zürich \u{1F600}"}})
+            .to_string();
+    let unreadable = [
+        b"{\"event\":\"x\",\"data\":\"".as_slice(),
+        &[0xff, 0x00, 0xfe],
+        b"\"}",
+    ]
+    .concat();
     for (body, kind, in_base64) in [
-        (event.as_bytes(), Some("application/json; charset=utf-8"), false),
-        (event.as_bytes(), Some("application/x-www-form-urlencoded"), true),
+        (
+            event.as_bytes(),
+            Some("application/json; charset=utf-8"),
+            false,
+        ),
+        (
+            event.as_bytes(),
+            Some("application/x-www-form-urlencoded"),
+            true,
+        ),
         (event.as_bytes(), None, true),
         (&unreadable, Some("application/octet-stream"), true),
     ] {
         let signature = hmac_sha256(bundle.secrets.platform_secret(PARTNER), body);
         let mut incoming = webhook(body, &[("x-360dialog-signature", &signature)]);
         if let Some(kind) = kind {
-            incoming.headers.insert("content-type", kind.parse().expect("a type"));
+            incoming
+                .headers
+                .insert("content-type", kind.parse().expect("a type"));
         }
         assert_eq!(incoming.event()["isBase64Encoded"], in_base64, "{kind:?}");
-        assert_eq!(ask(bundle.aws().function("webhook"), &incoming.event()).await.0, 200, "{kind:?}");
+        assert_eq!(
+            ask(bundle.aws().function("webhook"), &incoming.event())
+                .await
+                .0,
+            200,
+            "{kind:?}"
+        );
     }
-    let bodies = bundle.items().await.into_iter().filter_map(|item| item.get("body")?.as_b().ok().cloned());
-    let mut kept: Vec<Vec<u8>> = bodies.map(aws_sdk_dynamodb::primitives::Blob::into_inner).collect();
+    let bodies = bundle
+        .items()
+        .await
+        .into_iter()
+        .filter_map(|item| item.get("body")?.as_b().ok().cloned());
+    let mut kept: Vec<Vec<u8>> = bodies
+        .map(aws_sdk_dynamodb::primitives::Blob::into_inner)
+        .collect();
     kept.sort();
     let mut wanted = vec![event.into_bytes(), unreadable];
     wanted.sort();
-    assert_eq!(kept, wanted, "the same bytes are one fact, and each is kept as it came");
+    assert_eq!(
+        kept, wanted,
+        "the same bytes are one fact, and each is kept as it came"
+    );
 }
 
 #[tokio::test]
@@ -49,8 +81,18 @@ async fn header_names_come_in_any_case_and_two_signatures_are_none() {
     let mut event = webhook(body, &[]).event();
     event["headers"] = json!({"X-360Dialog-Signature": signature, "Content-Type": "text/plain"});
     assert_eq!(ask(function, &event).await.0, 200);
-    let twice = webhook(body, &[("x-360dialog-signature", &signature), ("x-360dialog-signature", &signature)]).event();
-    assert_eq!(twice["headers"]["x-360dialog-signature"], format!("{signature},{signature}"));
+    let twice = webhook(
+        body,
+        &[
+            ("x-360dialog-signature", &signature),
+            ("x-360dialog-signature", &signature),
+        ],
+    )
+    .event();
+    assert_eq!(
+        twice["headers"]["x-360dialog-signature"],
+        format!("{signature},{signature}")
+    );
     assert_eq!(ask(function, &twice).await.0, 401);
 }
 
@@ -63,7 +105,10 @@ async fn plus_and_percent_in_the_query_come_through_both_ways() {
     let (status, signed, _) = ask(bundle.aws().function("sign"), &incoming.event()).await;
     assert_eq!(status, 200, "{signed}");
 
-    let way_back = format!("/{PARTNER}/redirect/{}", signed["state"].as_str().expect("a state"));
+    let way_back = format!(
+        "/{PARTNER}/redirect/{}",
+        signed["state"].as_str().expect("a state")
+    );
     let query = "client=aCL&channels=%5B%27oneCH%27%2C+twoCH%5D&revoked=";
     let back = Incoming::get(REDIRECT, &format!("{way_back}?{query}"));
     let (status, _, answer) = ask(bundle.aws().function("redirect"), &back.event()).await;
@@ -76,7 +121,9 @@ async fn plus_and_percent_in_the_query_come_through_both_ways() {
 async fn a_stage_in_front_of_the_path_is_no_partner() {
     let bundle = Bundle::start().await;
     let staged = [("AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", "true")];
-    let function = bundle.aws().variant("sign", &staged, bundle.directory.path());
+    let function = bundle
+        .aws()
+        .variant("sign", &staged, bundle.directory.path());
     for (path, stage, status) in [
         (format!("/dev/{PARTNER}/sign"), "dev", 200),
         (format!("/{PARTNER}/sign"), "dev", 200),
@@ -85,9 +132,16 @@ async fn a_stage_in_front_of_the_path_is_no_partner() {
         (format!("/other/{PARTNER}/sign"), "dev", 404),
         (format!("/dev{PARTNER}/sign"), "dev", 404),
     ] {
-        let incoming =
-            Incoming { stage: stage.to_owned(), authorizer: Some(of_tenant("acme")), ..Incoming::get(SIGN, &path) };
-        assert_eq!(ask(&function, &incoming.event()).await.0, status, "{path} at {stage}");
+        let incoming = Incoming {
+            stage: stage.to_owned(),
+            authorizer: Some(of_tenant("acme")),
+            ..Incoming::get(SIGN, &path)
+        };
+        assert_eq!(
+            ask(&function, &incoming.event()).await.0,
+            status,
+            "{path} at {stage}"
+        );
     }
 }
 
@@ -104,16 +158,26 @@ async fn a_backend_with_aws_credentials_names_the_tenant_and_a_bearer_cannot() {
         (Some(iam()), "?tenant=acme&tenant=acme", 400),
         (Some(of_tenant("acme")), "", 200),
         (Some(of_tenant("acme")), "?tenant=acme", 400),
-        (Some(json!({"jwt": {"claims": {}, "scopes": null}})), "", 401),
+        (
+            Some(json!({"jwt": {"claims": {}, "scopes": null}})),
+            "",
+            401,
+        ),
         (Some(json!({})), "", 401),
         (None, "", 401),
         (None, "?tenant=acme", 401),
     ] {
-        let incoming = Incoming { authorizer, ..Incoming::get(SIGN, &format!("/{PARTNER}/sign{query}")) };
+        let incoming = Incoming {
+            authorizer,
+            ..Incoming::get(SIGN, &format!("/{PARTNER}/sign{query}"))
+        };
         let (seen, body, answer) = ask(function, &incoming.event()).await;
         assert_eq!(seen, status, "{incoming:?}: {body}");
         if status != 200 {
-            assert_eq!(answer["headers"]["content-type"], "application/problem+json");
+            assert_eq!(
+                answer["headers"]["content-type"],
+                "application/problem+json"
+            );
         }
     }
 }
@@ -135,10 +199,18 @@ async fn a_claim_that_the_gateway_turned_into_a_text_is_none() {
         let claims = json!({"sub": claim, "exp": 9_999_999_999_i64});
         let mut incoming = Incoming::get(SIGN, &format!("/{PARTNER}/sign"));
         incoming.authorizer = claims.as_object().map(jwt);
-        let token = format!("Bearer e30.{}.c2ln", BASE64URL_NOPAD.encode(claims.to_string().as_bytes()));
-        incoming.headers.insert("authorization", token.parse().expect("a header"));
+        let token = format!(
+            "Bearer e30.{}.c2ln",
+            BASE64URL_NOPAD.encode(claims.to_string().as_bytes())
+        );
+        incoming
+            .headers
+            .insert("authorization", token.parse().expect("a header"));
         let event = incoming.event();
-        assert!(event["requestContext"]["authorizer"]["jwt"]["claims"]["sub"].is_string(), "{event}");
+        assert!(
+            event["requestContext"]["authorizer"]["jwt"]["claims"]["sub"].is_string(),
+            "{event}"
+        );
         assert_eq!(ask(function, &event).await.0, status, "{claim}");
     }
 }
@@ -146,17 +218,33 @@ async fn a_claim_that_the_gateway_turned_into_a_text_is_none() {
 #[tokio::test]
 async fn without_public_url_links_lead_to_the_gateway_s_own_domain_whatever_the_host() {
     let bundle = Bundle::start().await;
-    let function = bundle.aws().variant("sign", &[("PUBLIC_URL", "")], bundle.directory.path());
-    for host in [None, Some(DOMAIN), Some("evil.example"), Some("evil.example:8443")] {
+    let function = bundle
+        .aws()
+        .variant("sign", &[("PUBLIC_URL", "")], bundle.directory.path());
+    for host in [
+        None,
+        Some(DOMAIN),
+        Some("evil.example"),
+        Some("evil.example:8443"),
+    ] {
         let mut incoming = Incoming::get(SIGN, &format!("/{PARTNER}/sign"));
         incoming.authorizer = Some(of_tenant("acme"));
         if let Some(host) = host {
-            incoming.headers = headers(&[("host", host), ("x-forwarded-host", host), ("x-forwarded-proto", "http")]);
+            incoming.headers = headers(&[
+                ("host", host),
+                ("x-forwarded-host", host),
+                ("x-forwarded-proto", "http"),
+            ]);
         }
         let (status, signed, _) = ask(&function, &incoming.event()).await;
         assert_eq!(status, 200, "{host:?}");
-        let url = signed["query_parameters"]["redirect_url"].as_str().expect("an address");
-        assert!(url.starts_with(&format!("https://{DOMAIN}/{PARTNER}/redirect/")), "{host:?}: {url}");
+        let url = signed["query_parameters"]["redirect_url"]
+            .as_str()
+            .expect("an address");
+        assert!(
+            url.starts_with(&format!("https://{DOMAIN}/{PARTNER}/redirect/")),
+            "{host:?}: {url}"
+        );
     }
 }
 
@@ -183,19 +271,48 @@ async fn no_path_and_no_query_ends_a_function() {
         "aAbBcCPA/sign",
         "/aAbBcCPA/channels/<\"`{|}>",
     ];
-    let queries =
-        ["", "%", "&&=&", "a=%zz&a=%", "tenant=%FF", "a=ü", "a=<\"`>", "a= b", "?", "#", "a=\u{0}", "\\^|{}[]"];
-    for (name, route) in [("sign", SIGN), ("redirect", REDIRECT), ("channels", CHANNELS), ("webhook", WEBHOOK)] {
+    let queries = [
+        "",
+        "%",
+        "&&=&",
+        "a=%zz&a=%",
+        "tenant=%FF",
+        "a=ü",
+        "a=<\"`>",
+        "a= b",
+        "?",
+        "#",
+        "a=\u{0}",
+        "\\^|{}[]",
+    ];
+    for (name, route) in [
+        ("sign", SIGN),
+        ("redirect", REDIRECT),
+        ("channels", CHANNELS),
+        ("webhook", WEBHOOK),
+    ] {
         let function = bundle.aws().function(name);
-        let odd = paths.iter().map(|path| (*path, "")).chain(queries.iter().map(|query| ("/aAbBcCPA/sign", *query)));
+        let odd = paths
+            .iter()
+            .map(|path| (*path, ""))
+            .chain(queries.iter().map(|query| ("/aAbBcCPA/sign", *query)));
         for (path, query) in odd {
-            let mut event = Incoming { authorizer: Some(of_tenant("acme")), ..Incoming::get(route, "/") }.event();
+            let mut event = Incoming {
+                authorizer: Some(of_tenant("acme")),
+                ..Incoming::get(route, "/")
+            }
+            .event();
             event["rawPath"] = json!(path);
             event["requestContext"]["http"]["path"] = json!(path);
             event["rawQueryString"] = json!(query);
             let answer = function.invoke(&event).await;
-            let status = answer.as_ref().map(|answer| answer.json()["statusCode"].as_u64());
-            assert!(matches!(status, Ok(Some(200..500))), "{name} {path:?} {query:?}: {answer:?}");
+            let status = answer
+                .as_ref()
+                .map(|answer| answer.json()["statusCode"].as_u64());
+            assert!(
+                matches!(status, Ok(Some(200..500))),
+                "{name} {path:?} {query:?}: {answer:?}"
+            );
         }
         assert_eq!(function.starts(), 1, "{name}: one process took all of it");
     }
@@ -208,14 +325,22 @@ async fn no_header_and_no_cookie_ends_a_function() {
         let function = bundle.aws().function(name);
         // What HTTP allows in a header.
         for odd in ["ü", "\u{1F600}", "a\tb", ""] {
-            let mut event =
-                Incoming { authorizer: Some(of_tenant("acme")), ..Incoming::get(SIGN, "/aAbBcCPA/sign") }.event();
+            let mut event = Incoming {
+                authorizer: Some(of_tenant("acme")),
+                ..Incoming::get(SIGN, "/aAbBcCPA/sign")
+            }
+            .event();
             event["headers"]["x-odd"] = json!(odd);
             event["headers"]["origin"] = json!(odd);
             event["cookies"] = json!([odd]);
             let answer = function.invoke(&event).await;
-            let status = answer.as_ref().map(|answer| answer.json()["statusCode"].as_u64());
-            assert!(matches!(status, Ok(Some(200..500))), "{name} {odd:?}: {answer:?}");
+            let status = answer
+                .as_ref()
+                .map(|answer| answer.json()["statusCode"].as_u64());
+            assert!(
+                matches!(status, Ok(Some(200..500))),
+                "{name} {odd:?}: {answer:?}"
+            );
         }
         assert_eq!(function.starts(), 1, "{name}: one process took all of it");
     }
@@ -223,7 +348,12 @@ async fn no_header_and_no_cookie_ends_a_function() {
 
 fn webhook(body: &[u8], pairs: &[(&str, &str)]) -> Incoming {
     let incoming = Incoming::get(WEBHOOK, &format!("/{PARTNER}/webhook"));
-    Incoming { method: Method::POST, body: body.to_vec(), headers: headers(pairs), ..incoming }
+    Incoming {
+        method: Method::POST,
+        body: body.to_vec(),
+        headers: headers(pairs),
+        ..incoming
+    }
 }
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -237,12 +367,23 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 
 /// What the authorizer says of a token of `tenant`.
 fn of_tenant(tenant: &str) -> Value {
-    jwt(json!({"sub": tenant, "exp": 9_999_999_999_i64}).as_object().expect("claims"))
+    jwt(json!({"sub": tenant, "exp": 9_999_999_999_i64})
+        .as_object()
+        .expect("claims"))
 }
 
 /// Invokes a function; the status, the body (JSON, if it is) and the whole answer.
 async fn ask(function: &Function, event: &Value) -> (u64, Value, Value) {
-    let answer = function.invoke(event).await.unwrap_or_else(|failure| panic!("{failure}: {event}")).json();
-    let body = serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or_default();
-    (answer["statusCode"].as_u64().expect("a status"), body, answer)
+    let answer = function
+        .invoke(event)
+        .await
+        .unwrap_or_else(|failure| panic!("{failure}: {event}"))
+        .json();
+    let body =
+        serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or_default();
+    (
+        answer["statusCode"].as_u64().expect("a status"),
+        body,
+        answer,
+    )
 }

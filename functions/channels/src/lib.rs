@@ -38,7 +38,8 @@ impl Settings {
         Ok(Self {
             table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
             partner_ids: env.partner_ids()?,
-            tenant_claim: env.required("TENANT_CLAIM", "Name the JWT claim that holds the tenant.")?,
+            tenant_claim: env
+                .required("TENANT_CLAIM", "Name the JWT claim that holds the tenant.")?,
         })
     }
 }
@@ -78,11 +79,17 @@ pub fn routes(channels: Channels) -> Router {
     finish(routes, "channels", served)
 }
 
-async fn list(State(channels): State<Arc<Channels>>, request: Request) -> Result<Json<List>, Refusal> {
+async fn list(
+    State(channels): State<Arc<Channels>>,
+    request: Request,
+) -> Result<Json<List>, Refusal> {
     channels.list(request).await.map(Json)
 }
 
-async fn one(State(channels): State<Arc<Channels>>, request: Request) -> Result<Json<Row>, Refusal> {
+async fn one(
+    State(channels): State<Arc<Channels>>,
+    request: Request,
+) -> Result<Json<Row>, Refusal> {
     channels.one(request).await.map(Json)
 }
 
@@ -98,8 +105,10 @@ impl Channels {
         let (mut parts, _) = request.into_parts();
         let partner = partner(&parts, &self.settings.partner_ids)?;
         let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
-        let query: Query<Vec<(String, String)>> =
-            parts.extract().await.map_err(|_| Problem::bad_request("The query cannot be read."))?;
+        let query: Query<Vec<(String, String)>> = parts
+            .extract()
+            .await
+            .map_err(|_| Problem::bad_request("The query cannot be read."))?;
         let page = Page::of_query(&query)?;
         Ok(self.page(&partner, &tenant, &page).await?)
     }
@@ -114,18 +123,26 @@ impl Channels {
         } else {
             // One more than asked for tells whether there is more.
             let most = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
-            let found = self.channels.of_tenant(partner, tenant, page.after.channel(), most).await?;
+            let found = self
+                .channels
+                .of_tenant(partner, tenant, page.after.channel(), most)
+                .await?;
             let is_all = found.len() <= limit;
             let mut open = Vec::new();
             for row in found {
                 match row {
-                    TenantRow::Channel(channel) => rows.extend(channel.view().map(|view| Row::Channel(Box::new(view)))),
+                    TenantRow::Channel(channel) => {
+                        rows.extend(channel.view().map(|view| Row::Channel(Box::new(view))))
+                    }
                     TenantRow::Claim(claim) => open.push(*claim),
                 }
             }
             if rows.len() > limit {
                 rows.truncate(limit);
-                return Ok(List { next: rows.last().map(cursor), channels: rows });
+                return Ok(List {
+                    next: rows.last().map(cursor),
+                    channels: rows,
+                });
             }
             if !is_all {
                 open = self.claims.open_of_tenant(partner, tenant).await?;
@@ -134,15 +151,27 @@ impl Channels {
                 claims = Some(open);
             }
         }
-        let Some(claims) = claims else { return Ok(List { channels: rows, next: None }) };
+        let Some(claims) = claims else {
+            return Ok(List {
+                channels: rows,
+                next: None,
+            });
+        };
         let mut claimed = self.claimed(partner, tenant, &claims).await?;
         if let After::Claimed(after) = &page.after {
             claimed.retain(|id, _| id > after);
         }
         let left = claimed.len().saturating_add(rows.len()) > limit;
-        rows.extend(claimed.into_values().map(|view| Row::Claimed(Box::new(view))));
+        rows.extend(
+            claimed
+                .into_values()
+                .map(|view| Row::Claimed(Box::new(view))),
+        );
         rows.truncate(limit);
-        Ok(List { next: if left { rows.last().map(cursor) } else { None }, channels: rows })
+        Ok(List {
+            next: if left { rows.last().map(cursor) } else { None },
+            channels: rows,
+        })
     }
 
     /// The ids that `claims` name and that are not the tenant's channels already; of two claims the later one counts.
@@ -158,7 +187,10 @@ impl Channels {
         for view in claims.iter().flat_map(|claim| claim.views()) {
             views.insert(view.id.clone(), view);
         }
-        let owned = self.channels.owned(partner, tenant, &views.keys().cloned().collect()).await?;
+        let owned = self
+            .channels
+            .owned(partner, tenant, &views.keys().cloned().collect())
+            .await?;
         views.retain(|id, _| !owned.contains(id));
         Ok(views)
     }
@@ -169,15 +201,24 @@ impl Channels {
         let partner = partner(&parts, &self.settings.partner_ids)?;
         let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
         let path: Path<HashMap<String, String>> = parts.extract().await.map_err(|_| unknown())?;
-        let id: ChannelId = path.get("channel_id").and_then(|id| id.parse().ok()).ok_or_else(unknown)?;
+        let id: ChannelId = path
+            .get("channel_id")
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(unknown)?;
         let channel = self.channels.read(&partner, &id).await?.channel;
         if let Some(view) = channel.view().filter(|view| view.tenant == tenant) {
             return Ok(Row::Channel(Box::new(view)));
         }
         let mut claims = self.claims.open_of_tenant(&partner, &tenant).await?;
         claims.sort_by_key(|claim| claim.received_at);
-        let claimed = claims.iter().flat_map(|claim| claim.views()).filter(|view| view.id == id).last();
-        claimed.map(|view| Row::Claimed(Box::new(view))).ok_or_else(unknown)
+        let claimed = claims
+            .iter()
+            .flat_map(|claim| claim.views())
+            .filter(|view| view.id == id)
+            .last();
+        claimed
+            .map(|view| Row::Claimed(Box::new(view)))
+            .ok_or_else(unknown)
     }
 }
 

@@ -15,7 +15,11 @@ async fn main() -> ExitCode {
 async fn run(aws: Aws) -> Result<(), lambda::Error> {
     let settings = Settings::from_env(&aws.environment)?;
     let table = aws.table(&settings.table_name);
-    let channels = Channels { settings, channels: store::Channels::new(table.clone()), claims: Claims::new(table) };
+    let channels = Channels {
+        settings,
+        channels: store::Channels::new(table.clone()),
+        claims: Claims::new(table),
+    };
     channels.warm_up().await;
     lambda::serve(routes(channels)).await
 }

@@ -56,17 +56,25 @@ pub(crate) struct Page {
 impl Page {
     /// Reads `cursor` and `limit`; an empty cursor is the first page.
     pub(crate) fn of_query(query: &[(String, String)]) -> Result<Self, Problem> {
-        let mut page = Self { after: After::Nothing, limit: DEFAULT_LIMIT };
+        let mut page = Self {
+            after: After::Nothing,
+            limit: DEFAULT_LIMIT,
+        };
         for (name, value) in query {
             match name.as_str() {
                 "cursor" if value.is_empty() => page.after = After::Nothing,
                 "cursor" => {
-                    let unknown = || Problem::bad_request("Give cursor exactly as next of the page before.");
+                    let unknown =
+                        || Problem::bad_request("Give cursor exactly as next of the page before.");
                     page.after = After::of_cursor(value).ok_or_else(unknown)?;
                 }
                 "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=LARGEST_LIMIT).contains(limit));
-                    page.limit = limit.ok_or_else(|| Problem::bad_request("limit must be 1 to 100."))?;
+                    let limit = value
+                        .parse()
+                        .ok()
+                        .filter(|limit| (1..=LARGEST_LIMIT).contains(limit));
+                    page.limit =
+                        limit.ok_or_else(|| Problem::bad_request("limit must be 1 to 100."))?;
                 }
                 _ => {}
             }
@@ -80,16 +88,31 @@ mod tests {
     use super::*;
 
     fn page(query: &[(&str, &str)]) -> Result<Page, u16> {
-        let query: Vec<_> = query.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let query: Vec<_> = query
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
         Page::of_query(&query).map_err(|problem| problem.status)
     }
 
     #[test]
     fn a_cursor_leads_back_to_its_row() {
-        for after in [After::Channel("aCH".parse().unwrap()), After::Claimed("bCH".parse().unwrap())] {
-            assert_eq!(page(&[("cursor", &after.to_cursor())]).unwrap().after, after);
+        for after in [
+            After::Channel("aCH".parse().unwrap()),
+            After::Claimed("bCH".parse().unwrap()),
+        ] {
+            assert_eq!(
+                page(&[("cursor", &after.to_cursor())]).unwrap().after,
+                after
+            );
         }
-        assert_eq!(page(&[]).unwrap(), Page { after: After::Nothing, limit: 50 });
+        assert_eq!(
+            page(&[]).unwrap(),
+            Page {
+                after: After::Nothing,
+                limit: 50
+            }
+        );
     }
 
     #[test]

@@ -22,7 +22,11 @@ enum Owner {
 
 impl Provision {
     /// Looks at a pending claim: one read of the client's channels, then facts for what it confirms.
-    pub(crate) async fn confirm(&self, mut stored: StoredClaim, run_time: RunTime) -> Result<(), Error> {
+    pub(crate) async fn confirm(
+        &self,
+        mut stored: StoredClaim,
+        run_time: RunTime,
+    ) -> Result<(), Error> {
         if stored.claim.status != ClaimStatus::Pending {
             return Ok(());
         }
@@ -60,7 +64,11 @@ impl Provision {
             }
         };
         let sent_at = clock::now();
-        let readings = match self.hub.channels_of(&claim.partner, &access.credentials, &claim.client).await {
+        let readings = match self
+            .hub
+            .channels_of(&claim.partner, &access.credentials, &claim.client)
+            .await
+        {
             Ok(readings) => readings,
             Err(why) => return Ok(trouble(claim, &why)),
         };
@@ -69,9 +77,14 @@ impl Provision {
                 Standing::NoChannel if claim.patience_is_over(clock::now()) => claim.refuse(),
                 Standing::NoChannel => {}
                 Standing::Doubtful => claim.hold(),
-                Standing::Fresh => return self.bind(claim, readings, sent_at, &access.credentials, run_time).await,
+                Standing::Fresh => {
+                    return self
+                        .bind(claim, readings, sent_at, &access.credentials, run_time)
+                        .await;
+                }
             }
-            self.tell_readings(claim, &readings, sent_at, Owner::Nobody).await?;
+            self.tell_readings(claim, &readings, sent_at, Owner::Nobody)
+                .await?;
             return Ok(Again::Later(None));
         }
         self.grant(claim, &readings, sent_at).await
@@ -86,14 +99,22 @@ impl Provision {
         credentials: &HubCredentials,
         run_time: RunTime,
     ) -> Result<Again, Error> {
-        if self.clients.bind(&claim.partner, &claim.client, &claim.tenant).await? == Bound::Foreign {
+        if self
+            .clients
+            .bind(&claim.partner, &claim.client, &claim.tenant)
+            .await?
+            == Bound::Foreign
+        {
             claim.refuse();
             return Ok(Again::OnChange);
         }
         // A channel that appeared between the read and the bind found no owner: this read finds it, or its next look does.
         let now = clock::now();
         if run_time.allows_a_call()
-            && let Ok(again) = self.hub.channels_of(&claim.partner, credentials, &claim.client).await
+            && let Ok(again) = self
+                .hub
+                .channels_of(&claim.partner, credentials, &claim.client)
+                .await
         {
             readings = again;
             sent_at = now;
@@ -102,8 +123,14 @@ impl Provision {
     }
 
     /// The client is the tenant's: its channels are bound, and what the claim says of them becomes facts.
-    async fn grant(&self, claim: &mut Claim, readings: &[Reading], sent_at: Timestamp) -> Result<Again, Error> {
-        self.tell_readings(claim, readings, sent_at, Owner::Claimant).await?;
+    async fn grant(
+        &self,
+        claim: &mut Claim,
+        readings: &[Reading],
+        sent_at: Timestamp,
+    ) -> Result<Again, Error> {
+        self.tell_readings(claim, readings, sent_at, Owner::Claimant)
+            .await?;
         for fact in claim.permission_facts(readings) {
             self.facts.append(&fact).await?;
         }
@@ -132,11 +159,25 @@ impl Provision {
         owner: Owner,
     ) -> Result<(), Error> {
         for reading in readings {
-            let mut known = self.channels.read(&claim.partner, &reading.channel).await?.channel;
-            self.tell(&mut known, reading.said.clone(), sent_at, sent_at.as_millisecond().to_string()).await?;
+            let mut known = self
+                .channels
+                .read(&claim.partner, &reading.channel)
+                .await?
+                .channel;
+            self.tell(
+                &mut known,
+                reading.said.clone(),
+                sent_at,
+                sent_at.as_millisecond().to_string(),
+            )
+            .await?;
             if owner == Owner::Claimant {
-                let said = Said { binding: Some(claim.binding_of(reading)), ..Said::default() };
-                self.tell(&mut known, said, clock::now(), claim.id.as_str()).await?;
+                let said = Said {
+                    binding: Some(claim.binding_of(reading)),
+                    ..Said::default()
+                };
+                self.tell(&mut known, said, clock::now(), claim.id.as_str())
+                    .await?;
             }
         }
         Ok(())

@@ -30,20 +30,42 @@ struct ChannelChanged<'a> {
 }
 
 /// What a save of a channel tells; `None` if it belongs to nobody, or nothing that is shown has changed.
-pub(crate) fn channel_changed(old: Option<&StoredChannel>, new: &StoredChannel) -> Result<Option<BusEvent>, BusError> {
-    let Some(view) = new.channel.view() else { return Ok(None) };
+pub(crate) fn channel_changed(
+    old: Option<&StoredChannel>,
+    new: &StoredChannel,
+) -> Result<Option<BusEvent>, BusError> {
+    let Some(view) = new.channel.view() else {
+        return Ok(None);
+    };
     let before = old.and_then(|old| old.channel.view());
-    let (before, channel) = (before.as_ref().map(fields).unwrap_or_default(), fields(&view));
+    let (before, channel) = (
+        before.as_ref().map(fields).unwrap_or_default(),
+        fields(&view),
+    );
     let is_new = |(name, value): &(&String, &Value)| {
         name.as_str() != UPDATED_AT && before.get(*name).unwrap_or(&Value::Null) != *value
     };
-    let changed: BTreeSet<String> = channel.iter().filter(is_new).map(|(name, _)| name.clone()).collect();
+    let changed: BTreeSet<String> = channel
+        .iter()
+        .filter(is_new)
+        .map(|(name, _)| name.clone())
+        .collect();
     if changed.is_empty() {
         return Ok(None);
     }
     let (partner_id, version) = (&new.channel.partner, new.version);
     let id = format!("{partner_id}/{}/{version}", new.channel.id);
-    BusEvent::new(CHANNEL_CHANGED, &ChannelChanged { id, partner_id, version, changed, channel }).map(Some)
+    BusEvent::new(
+        CHANNEL_CHANGED,
+        &ChannelChanged {
+            id,
+            partner_id,
+            version,
+            changed,
+            channel,
+        },
+    )
+    .map(Some)
 }
 
 fn fields(view: &ChannelView) -> Map<String, Value> {
@@ -87,8 +109,12 @@ impl FromHub<'_> {
 }
 
 /// What a webhook's fact tells; `None` for a fact from elsewhere.
-pub(crate) fn of_fact(StoredFact { fact, body }: &StoredFact) -> Result<Option<BusEvent>, BusError> {
-    let Some(body) = body.as_ref().filter(|_| fact.source == Source::Webhook) else { return Ok(None) };
+pub(crate) fn of_fact(
+    StoredFact { fact, body }: &StoredFact,
+) -> Result<Option<BusEvent>, BusError> {
+    let Some(body) = body.as_ref().filter(|_| fact.source == Source::Webhook) else {
+        return Ok(None);
+    };
     let name = Some(fact.cause.as_str()).filter(|name| !name.is_empty());
     let (event, body_base64) = read(body);
     let event = FromHub {

@@ -21,7 +21,11 @@ impl Provision {
     pub(crate) async fn fold_all(&self, records: &[Record]) -> Result<(), StoppedBefore> {
         let mut by_channel: BTreeMap<(PartnerId, ChannelId), Vec<(usize, Fact)>> = BTreeMap::new();
         let mut told = Vec::new();
-        for (place, record) in records.iter().enumerate().filter(|(_, record)| Self::folds(record)) {
+        for (place, record) in records
+            .iter()
+            .enumerate()
+            .filter(|(_, record)| Self::folds(record))
+        {
             match read(record) {
                 Ok((fact, event)) => {
                     told.extend(event);
@@ -58,13 +62,22 @@ impl Provision {
             failed.push(0);
         }
         // Joining and telling are harmless however often: all from there on may come again.
-        match failed.into_iter().min().and_then(|place| records.get(place)) {
+        match failed
+            .into_iter()
+            .min()
+            .and_then(|place| records.get(place))
+        {
             Some(record) => Err(StoppedBefore(record.sequence.clone())),
             None => Ok(()),
         }
     }
 
-    async fn fold_into(&self, partner: &PartnerId, channel: &ChannelId, facts: &[Fact]) -> Result<(), Error> {
+    async fn fold_into(
+        &self,
+        partner: &PartnerId,
+        channel: &ChannelId,
+        facts: &[Fact],
+    ) -> Result<(), Error> {
         for _ in 0..TURNS {
             let mut stored = self.channels.read(partner, channel).await?;
             let before = stored.channel.clone();
@@ -78,7 +91,9 @@ impl Provision {
                 return Ok(());
             }
         }
-        Err(Error::Unavailable("the channel keeps changing under the fold".to_owned()))
+        Err(Error::Unavailable(
+            "the channel keeps changing under the fold".to_owned(),
+        ))
     }
 }
 
@@ -87,7 +102,10 @@ fn read(record: &Record) -> Result<(Option<Fact>, Option<BusEvent>), &'static st
     let item = record.new.as_ref().ok_or("a record without its image")?;
     if record.kind() == prefix::RAW {
         let raw = RawEvent::of_item(item).map_err(|_| "a raw event")?;
-        return Ok((None, Some(events::of_raw(&raw).map_err(|_| "a raw event that cannot be told")?)));
+        return Ok((
+            None,
+            Some(events::of_raw(&raw).map_err(|_| "a raw event that cannot be told")?),
+        ));
     }
     let stored = StoredFact::of_item(item).map_err(|_| "a fact")?;
     let event = events::of_fact(&stored).map_err(|_| "a fact that cannot be told")?;

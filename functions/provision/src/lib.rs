@@ -24,7 +24,8 @@ use platform::hub_api::{CALL_TIME, HubApi, KeysPath};
 use platform::secrets::{PartnerSecrets, SecretSource};
 use platform::settings::{BaseUrl, Environment, PartnerIds, SettingError, Switch};
 use platform::store::{
-    Asked, Channels, Claims, Clients, Error, Facts, Mints, StoredChannel, StoredClaim, Subject, Wakes,
+    Asked, Channels, Claims, Clients, Error, Facts, Mints, StoredChannel, StoredClaim, Subject,
+    Wakes,
 };
 use platform::stream::{Change, Record, StoppedBefore};
 use platform::table::{Table, prefix};
@@ -55,19 +56,24 @@ pub struct Settings {
 impl Settings {
     /// Reads them; the error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
-        let partner_api_url = env.text("PARTNER_API_URL").unwrap_or(PARTNER_API_URL).parse();
-        let channel_secret_prefix = env.secret_prefix("CHANNEL_SECRET_PREFIX", "360dialog/channels/")?;
-        let partner_secret_prefix = env.secret_prefix("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX)?;
+        let partner_api_url = env
+            .text("PARTNER_API_URL")
+            .unwrap_or(PARTNER_API_URL)
+            .parse();
+        let channel_secret_prefix =
+            env.secret_prefix("CHANNEL_SECRET_PREFIX", "360dialog/channels/")?;
+        let partner_secret_prefix =
+            env.secret_prefix("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX)?;
         let is_within = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
         if is_within(&channel_secret_prefix, &partner_secret_prefix) {
-            let why =
-                "it and PARTNER_SECRET_PREFIX must not begin alike: a right to the one would be a right to the other";
+            let why = "it and PARTNER_SECRET_PREFIX must not begin alike: a right to the one would be a right to the other";
             return Err(SettingError::malformed("CHANNEL_SECRET_PREFIX", why));
         }
         Ok(Self {
             table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
             partner_ids: env.partner_ids()?,
-            partner_api_url: partner_api_url.map_err(|why| SettingError::malformed("PARTNER_API_URL", why))?,
+            partner_api_url: partner_api_url
+                .map_err(|why| SettingError::malformed("PARTNER_API_URL", why))?,
             keys_path: env.optional("HUB_API_KEYS_PATH")?.unwrap_or_default(),
             channel_secret_prefix,
             auto_provision: env.optional("AUTO_PROVISION")?.unwrap_or(Switch::On),
@@ -153,7 +159,11 @@ impl Provision {
             secrets: PartnerSecrets::new(secrets),
             vault,
             bus,
-            hub: HubApi::new(settings.partner_api_url.clone(), settings.keys_path.clone(), tls)?,
+            hub: HubApi::new(
+                settings.partner_api_url.clone(),
+                settings.keys_path.clone(),
+                tls,
+            )?,
             settings,
         })
     }
@@ -189,12 +199,19 @@ impl Provision {
     /// passed, and trouble with the hub ends in a time to look again.
     pub async fn act(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
         let acted = self.act_on_each(records, run_time).await;
-        let stopped = acted.as_ref().err().map(|StoppedBefore(sequence)| sequence.as_str());
+        let stopped = acted
+            .as_ref()
+            .err()
+            .map(|StoppedBefore(sequence)| sequence.as_str());
         self.tell_changes(records, stopped).await?;
         acted
     }
 
-    async fn act_on_each(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
+    async fn act_on_each(
+        &self,
+        records: &[Record],
+        run_time: RunTime,
+    ) -> Result<(), StoppedBefore> {
         let mut stopped = None;
         for record in records.iter().filter(|record| Self::acts_on(record)) {
             // What is not begun comes again by itself; what is cut off would come again as a whole batch.
@@ -215,13 +232,25 @@ impl Provision {
     }
 
     async fn act_on(&self, record: &Record, run_time: RunTime) -> Result<(), Error> {
-        let new = record.new.as_ref().ok_or(Error::Malformed("a record without its image"))?;
+        let new = record
+            .new
+            .as_ref()
+            .ok_or(Error::Malformed("a record without its image"))?;
         match record.kind() {
             prefix::CLAIM => self.confirm(StoredClaim::of_item(new)?, run_time).await,
             prefix::WAKE => match Wakes::subject(new).ok_or(Error::Malformed("a wake-up"))? {
-                (partner, Subject::Channel(channel)) => self.look(&partner, &channel, Asked::ByClock, run_time).await,
-                (partner, Subject::Claim(claim)) => match self.claims.read(&partner, &claim).await? {
-                    Some(stored) if stored.claim.due_at.is_some_and(|due_at| due_at <= clock::now()) => {
+                (partner, Subject::Channel(channel)) => {
+                    self.look(&partner, &channel, Asked::ByClock, run_time)
+                        .await
+                }
+                (partner, Subject::Claim(claim)) => match self.claims.read(&partner, &claim).await?
+                {
+                    Some(stored)
+                        if stored
+                            .claim
+                            .due_at
+                            .is_some_and(|due_at| due_at <= clock::now()) =>
+                    {
                         self.confirm(stored, run_time).await
                     }
                     _ => Ok(()),
@@ -229,9 +258,14 @@ impl Provision {
             },
             _ => {
                 let new = StoredChannel::of_item(new)?.channel;
-                let old = record.old.as_ref().map(StoredChannel::of_item).transpose()?;
+                let old = record
+                    .old
+                    .as_ref()
+                    .map(StoredChannel::of_item)
+                    .transpose()?;
                 if look::is_worth_a_look(old.map(|old| old.channel).as_ref(), &new) {
-                    self.look(&new.partner, &new.id, Asked::ByChange, run_time).await?;
+                    self.look(&new.partner, &new.id, Asked::ByChange, run_time)
+                        .await?;
                 }
                 Ok(())
             }
@@ -239,9 +273,16 @@ impl Provision {
     }
 
     /// Tells the partner's application what changed, up to the record that comes again anyway.
-    async fn tell_changes(&self, records: &[Record], stopped: Option<&str>) -> Result<(), StoppedBefore> {
-        let done = records.iter().take_while(|record| Some(record.sequence.as_str()) != stopped);
-        let changes = done.filter(|record| Self::acts_on(record) && record.kind() == prefix::CHANNEL);
+    async fn tell_changes(
+        &self,
+        records: &[Record],
+        stopped: Option<&str>,
+    ) -> Result<(), StoppedBefore> {
+        let done = records
+            .iter()
+            .take_while(|record| Some(record.sequence.as_str()) != stopped);
+        let changes =
+            done.filter(|record| Self::acts_on(record) && record.kind() == prefix::CHANNEL);
         let (mut first, mut told) = (None, Vec::new());
         for record in changes {
             // One that cannot be read was logged when it was acted on.
@@ -269,7 +310,13 @@ impl Provision {
         if said.is_nothing() {
             return Ok(());
         }
-        let fact = Fact::new((&known.partner, &known.id), Source::Provision, said, at, cause);
+        let fact = Fact::new(
+            (&known.partner, &known.id),
+            Source::Provision,
+            said,
+            at,
+            cause,
+        );
         self.facts.append(&fact).await?;
         known.join(&fact);
         Ok(())
@@ -278,15 +325,27 @@ impl Provision {
 
 /// What a record of a channel tells the partner's application.
 fn change(record: &Record) -> Result<Option<BusEvent>, Error> {
-    let new = record.new.as_ref().map(StoredChannel::of_item).transpose()?;
-    let old = record.old.as_ref().map(StoredChannel::of_item).transpose()?;
+    let new = record
+        .new
+        .as_ref()
+        .map(StoredChannel::of_item)
+        .transpose()?;
+    let old = record
+        .old
+        .as_ref()
+        .map(StoredChannel::of_item)
+        .transpose()?;
     let Some(new) = new else { return Ok(None) };
     events::channel_changed(old.as_ref(), &new).map_err(|_| Error::Malformed("an event"))
 }
 
 /// A record that fails for its own reasons is logged and passed; it must not block the ones behind it.
 fn dead(record: &Record, what: &str) {
-    tracing::error!(record = record.name(), what, "a record was passed: it is not in the form we write");
+    tracing::error!(
+        record = record.name(),
+        what,
+        "a record was passed: it is not in the form we write"
+    );
 }
 
 #[cfg(test)]
@@ -296,14 +355,24 @@ mod tests {
     #[test]
     fn a_right_to_the_partners_secrets_is_no_right_to_the_numbers_keys() {
         let settings = |channels: &str, partners: &str| {
-            let all = [("TABLE_NAME", "t"), ("PARTNER_IDS", "aPA"), ("CHANNEL_SECRET_PREFIX", channels)];
+            let all = [
+                ("TABLE_NAME", "t"),
+                ("PARTNER_IDS", "aPA"),
+                ("CHANNEL_SECRET_PREFIX", channels),
+            ];
             let all = all.into_iter().chain([("PARTNER_SECRET_PREFIX", partners)]);
-            Settings::from_env(&all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+            Settings::from_env(
+                &all.map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect(),
+            )
         };
         assert!(settings("", "").is_ok() && settings("a/keys/", "a/partners/").is_ok());
         for (channels, partners) in [("360dialog/", ""), ("", "360dialog/"), ("x/", "x/")] {
             let error = settings(channels, partners).unwrap_err().to_string();
-            assert!(error.starts_with("CHANNEL_SECRET_PREFIX is malformed"), "{error}");
+            assert!(
+                error.starts_with("CHANNEL_SECRET_PREFIX is malformed"),
+                "{error}"
+            );
         }
     }
 }

@@ -31,7 +31,12 @@ pub(crate) enum Wanted {
 
 impl Wanted {
     /// Judges `channel`; an open intent of ours makes a key wanted that would otherwise count as stored.
-    pub(crate) fn of(channel: &Channel, billing: Billing, auto_provision: Switch, has_intent: bool) -> Self {
+    pub(crate) fn of(
+        channel: &Channel,
+        billing: Billing,
+        auto_provision: Switch,
+        has_intent: bool,
+    ) -> Self {
         if channel.is_cancelled() {
             return Self::Cancelled;
         }
@@ -55,14 +60,22 @@ impl Wanted {
 }
 
 fn is_stored(channel: &Channel) -> bool {
-    channel.key.as_ref().is_some_and(|key| key.value.status == KeyStatus::Stored)
+    channel
+        .key
+        .as_ref()
+        .is_some_and(|key| key.value.status == KeyStatus::Stored)
 }
 
 /// Whether a change of a channel can change what is to be done about its key.
 pub(crate) fn is_worth_a_look(old: Option<&Channel>, new: &Channel) -> bool {
     let Some(old) = old else { return true };
     let client = |channel: &Channel| channel.client.as_ref().map(|client| client.value.clone());
-    let permission = |channel: &Channel| channel.permission.as_ref().map(|permission| permission.value);
+    let permission = |channel: &Channel| {
+        channel
+            .permission
+            .as_ref()
+            .map(|permission| permission.value)
+    };
     let reached = |channel: &Channel| channel.reached.as_ref().map(|stage| stage.value);
     old.tenant() != new.tenant()
         || client(old) != client(new)
@@ -83,8 +96,17 @@ pub(crate) struct End {
 
 impl End {
     /// A verdict without a key.
-    pub(crate) fn verdict(status: KeyStatus, reason: KeyReason, again: Again, intent: Option<Intent>) -> Self {
-        Self { verdict: Some(KeyState::without_key(status, reason)), again, intent }
+    pub(crate) fn verdict(
+        status: KeyStatus,
+        reason: KeyReason,
+        again: Again,
+        intent: Option<Intent>,
+    ) -> Self {
+        Self {
+            verdict: Some(KeyState::without_key(status, reason)),
+            again,
+            intent,
+        }
     }
 
     /// It waits for `reason`.
@@ -99,7 +121,11 @@ impl End {
 
     /// Nothing is said; it is tried again.
     pub(crate) fn silent(again: Again, intent: Option<Intent>) -> Self {
-        Self { verdict: None, again, intent }
+        Self {
+            verdict: None,
+            again,
+            intent,
+        }
     }
 }
 
@@ -113,7 +139,11 @@ impl Provision {
         run_time: RunTime,
     ) -> Result<(), Error> {
         let token = token::fresh();
-        let Leased::Ours(mint) = self.mints.lease((partner, channel), &token, asked, clock::now()).await? else {
+        let Leased::Ours(mint) = self
+            .mints
+            .lease((partner, channel), &token, asked, clock::now())
+            .await?
+        else {
             return Ok(());
         };
         // Read under the lease: what changes after this read makes a record of its own.
@@ -141,22 +171,51 @@ impl Provision {
             Again::OnChange | Again::Tomorrow => 0,
         };
         let due_at = end.again.at(now, tries);
-        let not_before = if matches!(end.again, Again::Later(_)) { due_at } else { held };
-        let next = NextLook { due_at, intent: end.intent, tries, not_before, verdict: known.key };
+        let not_before = if matches!(end.again, Again::Later(_)) {
+            due_at
+        } else {
+            held
+        };
+        let next = NextLook {
+            due_at,
+            intent: end.intent,
+            tries,
+            not_before,
+            verdict: known.key,
+        };
         self.mints.release(&mint, &next, now).await
     }
 
     /// Says where the key stands, unless the channel says so already.
-    pub(crate) async fn pronounce(&self, known: &mut Channel, verdict: KeyState, cause: &str) -> Result<(), Error> {
+    pub(crate) async fn pronounce(
+        &self,
+        known: &mut Channel,
+        verdict: KeyState,
+        cause: &str,
+    ) -> Result<(), Error> {
         if known.key.as_ref().is_some_and(|key| key.value == verdict) {
             return Ok(());
         }
         let (status, reason) = (verdict.status, verdict.reason);
         let words = serde_json::json!([verdict.status, verdict.reason]);
         // Under the lease this verdict is the newest, whatever the clocks of two workers say.
-        let last = known.key.as_ref().map(|key| key.at.saturating_add(jiff::SignedDuration::from_millis(1)));
-        let at = last.and_then(Result::ok).map_or(clock::now(), |after| after.max(clock::now()));
-        self.tell(known, Said { key: Some(verdict), ..Said::default() }, at, cause).await?;
+        let last = known
+            .key
+            .as_ref()
+            .map(|key| key.at.saturating_add(jiff::SignedDuration::from_millis(1)));
+        let at = last
+            .and_then(Result::ok)
+            .map_or(clock::now(), |after| after.max(clock::now()));
+        self.tell(
+            known,
+            Said {
+                key: Some(verdict),
+                ..Said::default()
+            },
+            at,
+            cause,
+        )
+        .await?;
         tracing::info!(partner = %known.partner, channel = %known.id, %words, "key");
         if status == KeyStatus::Stored {
             Metric::KeysStored.count();
@@ -169,7 +228,12 @@ impl Provision {
     }
 
     /// Decides what to do about the key and does it; `None` when the lease was lost on the way.
-    async fn decide(&self, mint: &Mint, known: &mut Channel, run_time: RunTime) -> Result<Option<End>, Error> {
+    async fn decide(
+        &self,
+        mint: &Mint,
+        known: &mut Channel,
+        run_time: RunTime,
+    ) -> Result<Option<End>, Error> {
         let intent = mint.intent.clone();
         let access = match self.secrets.of(&known.partner).await {
             Ok(access) => access,
@@ -187,16 +251,32 @@ impl Provision {
                 return Ok(Some(End::silent(Again::Tomorrow, intent)));
             }
         }
-        let wanted = Wanted::of(known, access.billing, self.settings.auto_provision, intent.is_some());
+        let wanted = Wanted::of(
+            known,
+            access.billing,
+            self.settings.auto_provision,
+            intent.is_some(),
+        );
         let end = match (wanted, known.binding.clone()) {
             (Wanted::Stored, _) => End::silent(Again::OnChange, None),
-            (Wanted::Cancelled, _) => End::verdict(KeyStatus::None, KeyReason::Cancelled, Again::OnChange, intent),
+            (Wanted::Cancelled, _) => End::verdict(
+                KeyStatus::None,
+                KeyReason::Cancelled,
+                Again::OnChange,
+                intent,
+            ),
             (Wanted::Waits(reason), _) => End::waiting(reason, Again::Tomorrow, intent),
             (Wanted::Yes, None) => End::waiting(KeyReason::Unclaimed, Again::Tomorrow, intent),
-            (Wanted::Yes, Some(binding)) => match mint.not_before.filter(|then| *then > clock::now()) {
-                Some(then) => still_waiting(known, then, intent),
-                None => return self.mint(mint, known, &binding.value, &access, run_time).await,
-            },
+            (Wanted::Yes, Some(binding)) => {
+                match mint.not_before.filter(|then| *then > clock::now()) {
+                    Some(then) => still_waiting(known, then, intent),
+                    None => {
+                        return self
+                            .mint(mint, known, &binding.value, &access, run_time)
+                            .await;
+                    }
+                }
+            }
         };
         Ok(Some(end))
     }
@@ -219,26 +299,52 @@ impl Provision {
             return Ok(Some(Again::Now));
         }
         let sent_at = clock::now();
-        match self.hub.channel(&known.partner, &access.credentials, &known.id).await {
+        match self
+            .hub
+            .channel(&known.partner, &access.credentials, &known.id)
+            .await
+        {
             Ok(Some(reading)) => {
-                self.tell(known, reading.said, sent_at, sent_at.as_millisecond().to_string()).await?;
+                self.tell(
+                    known,
+                    reading.said,
+                    sent_at,
+                    sent_at.as_millisecond().to_string(),
+                )
+                .await?;
                 Ok(None)
             }
             Ok(None) => Ok(None),
             Err(why) => {
                 tracing::warn!(partner = %known.partner, channel = %known.id, %why, "the channel could not be read");
-                Ok(Some(Again::Later(if let NotRead::Later(least) = why { least } else { None })))
+                Ok(Some(Again::Later(if let NotRead::Later(least) = why {
+                    least
+                } else {
+                    None
+                })))
             }
         }
     }
 
     /// Binds a channel that appeared after its client was bound; whether it did.
     async fn bind_late(&self, known: &mut Channel) -> Result<bool, Error> {
-        let Some(client) = known.client.as_ref().map(|client| client.value.clone()) else { return Ok(false) };
-        let Some(tenant) = self.clients.owner(&known.partner, &client).await? else { return Ok(false) };
-        let binding = Binding { tenant, client, fresh: false };
-        let said = Said { binding: Some(binding), ..Said::default() };
-        self.tell(known, said, clock::now(), "the client is bound").await?;
+        let Some(client) = known.client.as_ref().map(|client| client.value.clone()) else {
+            return Ok(false);
+        };
+        let Some(tenant) = self.clients.owner(&known.partner, &client).await? else {
+            return Ok(false);
+        };
+        let binding = Binding {
+            tenant,
+            client,
+            fresh: false,
+        };
+        let said = Said {
+            binding: Some(binding),
+            ..Said::default()
+        };
+        self.tell(known, said, clock::now(), "the client is bound")
+            .await?;
         Ok(true)
     }
 }
@@ -246,8 +352,10 @@ impl Provision {
 /// The wait after the last trouble is not over: a change does not make the hub answer sooner.
 fn still_waiting(known: &Channel, then: Timestamp, intent: Option<Intent>) -> End {
     let reason = known.key.as_ref().and_then(|key| key.value.reason);
-    let is_trouble =
-        matches!(reason, Some(KeyReason::HubUnavailable | KeyReason::BadCredentials | KeyReason::NotRunning));
+    let is_trouble = matches!(
+        reason,
+        Some(KeyReason::HubUnavailable | KeyReason::BadCredentials | KeyReason::NotRunning)
+    );
     if is_trouble {
         return End::silent(Again::Until(then), intent);
     }

@@ -44,7 +44,11 @@ impl Provision {
         run_time: RunTime,
     ) -> Result<Option<End>, Error> {
         let open = mint.intent.clone();
-        let name = secret_name(&self.settings.channel_secret_prefix, &known.partner, &known.id);
+        let name = secret_name(
+            &self.settings.channel_secret_prefix,
+            &known.partner,
+            &known.id,
+        );
         let current = match self.vault.current(&name, &token::fresh()).await {
             Ok(current) => current,
             Err(error) => {
@@ -55,7 +59,10 @@ impl Provision {
         if !run_time.allows_a_call() {
             return Ok(Some(End::silent(Again::Now, open)));
         }
-        let baseline = match self.list(known, binding, access, &current, open.as_ref(), run_time).await {
+        let baseline = match self
+            .list(known, binding, access, &current, open.as_ref(), run_time)
+            .await
+        {
             Listed::Ours => return Ok(Some(stored(current.key_id, name))),
             Listed::Clear { baseline } => baseline,
             Listed::Stop(end) => return Ok(Some(end)),
@@ -67,15 +74,28 @@ impl Provision {
         if posts >= MOST_UNCLEAR_POSTS {
             return Ok(Some(End::blocked(KeyReason::HubUnavailable, open)));
         }
-        let intent =
-            Intent { attempt: token::fresh(), sent_at: clock::now(), baseline, posts: posts.saturating_add(1) };
-        let minting = KeyState { status: KeyStatus::Minting, reason: None, key_id: None, secret_name: None };
+        let intent = Intent {
+            attempt: token::fresh(),
+            sent_at: clock::now(),
+            baseline,
+            posts: posts.saturating_add(1),
+        };
+        let minting = KeyState {
+            status: KeyStatus::Minting,
+            reason: None,
+            key_id: None,
+            secret_name: None,
+        };
         self.pronounce(known, minting, &intent.attempt).await?;
         // Last before the POST: an intent without one would count as a POST without an answer.
         if !self.mints.intend(mint, &intent).await? {
             return Ok(None);
         }
-        match self.hub.create_key(&known.partner, &access.credentials, &known.id).await {
+        match self
+            .hub
+            .create_key(&known.partner, &access.credentials, &known.id)
+            .await
+        {
             Minted::Created(key) => self.keep(mint, known, binding, &current, intent, key).await,
             other => Ok(Some(outcome(known, &other, intent))),
         }
@@ -93,13 +113,23 @@ impl Provision {
     ) -> Listed {
         let intent = || open.cloned();
         let (partner, channel) = (&known.partner, &known.id);
-        match self.hub.channel(partner, &access.credentials, channel).await {
+        match self
+            .hub
+            .channel(partner, &access.credentials, channel)
+            .await
+        {
             Ok(Some(reading)) if reading.client != binding.client => {
                 return Listed::Stop(End::blocked(KeyReason::WrongClient, intent()));
             }
             Ok(Some(_)) => {}
             // A hub that does not list a channel it told us about is behind, not wrong.
-            Ok(None) => return Listed::Stop(not_read(known, &NotRead::Unclear("the channel is not listed"), intent())),
+            Ok(None) => {
+                return Listed::Stop(not_read(
+                    known,
+                    &NotRead::Unclear("the channel is not listed"),
+                    intent(),
+                ));
+            }
             Err(why) => return Listed::Stop(not_read(known, &why, intent())),
         }
         if !run_time.allows_a_call() {
@@ -107,16 +137,30 @@ impl Provision {
         }
         match self.hub.keys(partner, &access.credentials, channel).await {
             Ok(ids) => judge(ids, current, open),
-            Err(NotRead::NotPermitted) => {
-                Listed::Stop(End::waiting(KeyReason::AwaitingPermission, Again::Tomorrow, intent()))
-            }
+            Err(NotRead::NotPermitted) => Listed::Stop(End::waiting(
+                KeyReason::AwaitingPermission,
+                Again::Tomorrow,
+                intent(),
+            )),
             // The vault's key was made by this very attempt, which was cut before it could say so.
-            Err(NotRead::NoSuchThing) if open.is_some_and(|intent| intent.attempt == current.id) => Listed::Ours,
-            // Without a list only a channel that was made in our own session can have no key of somebody else's.
-            Err(NotRead::NoSuchThing) if known.is_fresh() && current.key_id.is_none() && open.is_none_or(is_recent) => {
-                Listed::Clear { baseline: open.map(|intent| intent.baseline.clone()).unwrap_or_default() }
+            Err(NotRead::NoSuchThing)
+                if open.is_some_and(|intent| intent.attempt == current.id) =>
+            {
+                Listed::Ours
             }
-            Err(NotRead::NoSuchThing) => Listed::Stop(End::blocked(KeyReason::KeysUnlisted, intent())),
+            // Without a list only a channel that was made in our own session can have no key of somebody else's.
+            Err(NotRead::NoSuchThing)
+                if known.is_fresh() && current.key_id.is_none() && open.is_none_or(is_recent) =>
+            {
+                Listed::Clear {
+                    baseline: open
+                        .map(|intent| intent.baseline.clone())
+                        .unwrap_or_default(),
+                }
+            }
+            Err(NotRead::NoSuchThing) => {
+                Listed::Stop(End::blocked(KeyReason::KeysUnlisted, intent()))
+            }
             Err(why) => Listed::Stop(not_read(known, &why, intent())),
         }
     }
@@ -131,7 +175,11 @@ impl Provision {
         intent: Intent,
         key: NewKey,
     ) -> Result<Option<End>, Error> {
-        let name = secret_name(&self.settings.channel_secret_prefix, &known.partner, &known.id);
+        let name = secret_name(
+            &self.settings.channel_secret_prefix,
+            &known.partner,
+            &known.id,
+        );
         let key_id = key.id.clone();
         let key = ChannelKey {
             api_key: key.api_key,
@@ -148,7 +196,11 @@ impl Provision {
         if !self.mints.renew(mint, clock::now()).await? {
             return Ok(None);
         }
-        match self.vault.make_current(&name, &intent.attempt, &current.id).await {
+        match self
+            .vault
+            .make_current(&name, &intent.attempt, &current.id)
+            .await
+        {
             Ok(Moved::Done) => Ok(Some(stored(key_id, name))),
             Ok(Moved::Fenced) => Ok(Some(End::silent(Again::Now, Some(intent)))),
             Err(error) => {
@@ -161,20 +213,39 @@ impl Provision {
 
 /// The key is in the vault and live; the intent is closed with it.
 fn stored(key_id: Option<String>, name: String) -> End {
-    let verdict = KeyState { status: KeyStatus::Stored, reason: None, key_id, secret_name: Some(name) };
-    End { verdict: Some(verdict), again: Again::OnChange, intent: None }
+    let verdict = KeyState {
+        status: KeyStatus::Stored,
+        reason: None,
+        key_id,
+        secret_name: Some(name),
+    };
+    End {
+        verdict: Some(verdict),
+        again: Again::OnChange,
+        intent: None,
+    }
 }
 
 /// What a readable list of keys allows.
 fn judge(ids: Vec<String>, current: &Version, open: Option<&Intent>) -> Listed {
-    if current.key_id.as_ref().is_some_and(|ours| ids.contains(ours)) {
+    if current
+        .key_id
+        .as_ref()
+        .is_some_and(|ours| ids.contains(ours))
+    {
         return Listed::Ours;
     }
     match (ids.as_slice(), open) {
         // The baseline of an open intent stays, else an attempt cut twice would take its own lost key for another's.
-        ([], Some(intent)) => Listed::Clear { baseline: intent.baseline.clone() },
-        ([], None) => Listed::Clear { baseline: Vec::new() },
-        ([one], Some(intent)) if may_be_ours(one, intent) => Listed::Clear { baseline: intent.baseline.clone() },
+        ([], Some(intent)) => Listed::Clear {
+            baseline: intent.baseline.clone(),
+        },
+        ([], None) => Listed::Clear {
+            baseline: Vec::new(),
+        },
+        ([one], Some(intent)) if may_be_ours(one, intent) => Listed::Clear {
+            baseline: intent.baseline.clone(),
+        },
         _ => Listed::Stop(End::blocked(KeyReason::ExistingKey, open.cloned())),
     }
 }
@@ -191,8 +262,12 @@ fn is_recent(intent: &Intent) -> bool {
 fn not_read(known: &Channel, why: &NotRead, intent: Option<Intent>) -> End {
     tracing::warn!(partner = %known.partner, channel = %known.id, %why, "the hub could not be read");
     match why {
-        NotRead::BadCredentials => End::waiting(KeyReason::BadCredentials, Again::Later(None), intent),
-        NotRead::Later(least) => End::waiting(KeyReason::HubUnavailable, Again::Later(*least), intent),
+        NotRead::BadCredentials => {
+            End::waiting(KeyReason::BadCredentials, Again::Later(None), intent)
+        }
+        NotRead::Later(least) => {
+            End::waiting(KeyReason::HubUnavailable, Again::Later(*least), intent)
+        }
         _ => End::waiting(KeyReason::HubUnavailable, Again::Later(None), intent),
     }
 }
@@ -211,8 +286,15 @@ fn outcome(known: &Channel, minted: &Minted, intent: Intent) -> End {
         }
         Minted::Later(least) => {
             // "Later" is an answer: it does not count towards the POSTs without one.
-            let intent = Intent { posts: intent.posts.saturating_sub(1), ..intent };
-            End::waiting(KeyReason::HubUnavailable, Again::Later(least.or(Some(Duration::ZERO))), Some(intent))
+            let intent = Intent {
+                posts: intent.posts.saturating_sub(1),
+                ..intent
+            };
+            End::waiting(
+                KeyReason::HubUnavailable,
+                Again::Later(least.or(Some(Duration::ZERO))),
+                Some(intent),
+            )
         }
         Minted::Unknown(_) | Minted::Created(_) if intent.posts >= MOST_UNCLEAR_POSTS => {
             tracing::error!(%partner, %channel, posts = intent.posts, "the hub never answers clearly");

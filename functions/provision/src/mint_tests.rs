@@ -6,18 +6,34 @@ use onboarding::secret::Secret;
 use super::*;
 
 fn version(key_id: Option<&str>) -> Version {
-    Version { id: "v".into(), key_id: key_id.map(str::to_owned) }
+    Version {
+        id: "v".into(),
+        key_id: key_id.map(str::to_owned),
+    }
 }
 
 fn intent(age: SignedDuration, baseline: &[&str], posts: u32) -> Intent {
     let sent_at: Timestamp = clock::now().saturating_sub(age).unwrap();
     let baseline = baseline.iter().map(|id| (*id).to_owned()).collect();
-    Intent { attempt: "a".into(), sent_at, baseline, posts }
+    Intent {
+        attempt: "a".into(),
+        sent_at,
+        baseline,
+        posts,
+    }
 }
 
 /// `Ok` with the baseline when a key may be made, `Err` with the verdict when not, `Err(None)` when ours is live.
-fn judged(ids: &[&str], current: Option<&str>, open: Option<&Intent>) -> Result<Vec<String>, Option<KeyReason>> {
-    match judge(ids.iter().map(|id| (*id).to_owned()).collect(), &version(current), open) {
+fn judged(
+    ids: &[&str],
+    current: Option<&str>,
+    open: Option<&Intent>,
+) -> Result<Vec<String>, Option<KeyReason>> {
+    match judge(
+        ids.iter().map(|id| (*id).to_owned()).collect(),
+        &version(current),
+        open,
+    ) {
         Listed::Ours => Err(None),
         Listed::Clear { baseline } => Ok(baseline),
         Listed::Stop(end) => Err(end.verdict.and_then(|verdict| verdict.reason)),
@@ -33,18 +49,34 @@ fn a_key_is_made_where_none_is_live() {
 #[test]
 fn our_own_key_is_taken_over_and_a_foreign_one_is_never_revoked() {
     assert_eq!(judged(&["1"], Some("1"), None), Err(None));
-    assert_eq!(judged(&["1"], None, None), Err(Some(KeyReason::ExistingKey)));
-    assert_eq!(judged(&["2"], Some("1"), None), Err(Some(KeyReason::ExistingKey)));
+    assert_eq!(
+        judged(&["1"], None, None),
+        Err(Some(KeyReason::ExistingKey))
+    );
+    assert_eq!(
+        judged(&["2"], Some("1"), None),
+        Err(Some(KeyReason::ExistingKey))
+    );
 }
 
 #[test]
 fn one_unknown_key_may_be_our_own_lost_answer_for_an_hour() {
     let young = intent(SignedDuration::from_mins(59), &["0"], 1);
     assert_eq!(judged(&["7"], None, Some(&young)), Ok(vec!["0".to_owned()]));
-    assert_eq!(judged(&["0"], None, Some(&young)), Err(Some(KeyReason::ExistingKey)), "it was there before");
-    assert_eq!(judged(&["7", "8"], None, Some(&young)), Err(Some(KeyReason::ExistingKey)));
+    assert_eq!(
+        judged(&["0"], None, Some(&young)),
+        Err(Some(KeyReason::ExistingKey)),
+        "it was there before"
+    );
+    assert_eq!(
+        judged(&["7", "8"], None, Some(&young)),
+        Err(Some(KeyReason::ExistingKey))
+    );
     let old = intent(SignedDuration::from_mins(61), &[], 1);
-    assert_eq!(judged(&["7"], None, Some(&old)), Err(Some(KeyReason::ExistingKey)));
+    assert_eq!(
+        judged(&["7"], None, Some(&old)),
+        Err(Some(KeyReason::ExistingKey))
+    );
 }
 
 #[test]
@@ -53,16 +85,41 @@ fn a_refusal_closes_the_intent_and_silence_leaves_it_open() {
     let end = |minted: &Minted, posts| {
         let end = outcome(&known, minted, intent(SignedDuration::ZERO, &[], posts));
         let verdict = end.verdict.unwrap();
-        (verdict.status, verdict.reason.unwrap(), end.intent.map(|intent| intent.posts))
+        (
+            verdict.status,
+            verdict.reason.unwrap(),
+            end.intent.map(|intent| intent.posts),
+        )
     };
     use KeyStatus::{Blocked, Waiting};
-    assert_eq!(end(&Minted::NotPermitted, 1), (Waiting, KeyReason::AwaitingPermission, None));
-    assert_eq!(end(&Minted::BadCredentials, 1), (Waiting, KeyReason::BadCredentials, None));
-    assert_eq!(end(&Minted::UnknownChannel, 1), (Blocked, KeyReason::HubRefused, None));
-    assert_eq!(end(&Minted::Refused(400), 1), (Blocked, KeyReason::HubRefused, None));
-    assert_eq!(end(&Minted::Unknown(""), 4), (Waiting, KeyReason::HubUnavailable, Some(4)));
-    assert_eq!(end(&Minted::Unknown(""), 5), (Blocked, KeyReason::HubUnavailable, Some(5)));
-    assert_eq!(end(&Minted::Later(None), 5), (Waiting, KeyReason::HubUnavailable, Some(4)));
+    assert_eq!(
+        end(&Minted::NotPermitted, 1),
+        (Waiting, KeyReason::AwaitingPermission, None)
+    );
+    assert_eq!(
+        end(&Minted::BadCredentials, 1),
+        (Waiting, KeyReason::BadCredentials, None)
+    );
+    assert_eq!(
+        end(&Minted::UnknownChannel, 1),
+        (Blocked, KeyReason::HubRefused, None)
+    );
+    assert_eq!(
+        end(&Minted::Refused(400), 1),
+        (Blocked, KeyReason::HubRefused, None)
+    );
+    assert_eq!(
+        end(&Minted::Unknown(""), 4),
+        (Waiting, KeyReason::HubUnavailable, Some(4))
+    );
+    assert_eq!(
+        end(&Minted::Unknown(""), 5),
+        (Blocked, KeyReason::HubUnavailable, Some(5))
+    );
+    assert_eq!(
+        end(&Minted::Later(None), 5),
+        (Waiting, KeyReason::HubUnavailable, Some(4))
+    );
 }
 
 #[test]

@@ -51,7 +51,9 @@ impl Again {
 }
 
 fn backoff(tries: u32) -> Duration {
-    FIRST.saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1))).min(LONGEST)
+    FIRST
+        .saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1)))
+        .min(LONGEST)
 }
 
 #[cfg(test)]
@@ -68,7 +70,9 @@ mod tests {
     #[test]
     fn retry_after_is_obeyed_and_nothing_waits_longer_than_a_day() {
         let wait = |least| {
-            let at = Again::Later(Some(Duration::from_secs(least))).at(Timestamp::UNIX_EPOCH, 1).unwrap();
+            let at = Again::Later(Some(Duration::from_secs(least)))
+                .at(Timestamp::UNIX_EPOCH, 1)
+                .unwrap();
             at.as_second()
         };
         assert_eq!(wait(60), 60);

@@ -22,7 +22,10 @@ impl Settings {
     /// Reads them; the error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
         let table_name = env.required("TABLE_NAME", "Name the DynamoDB table.")?;
-        Ok(Self { table_name, partner_ids: env.partner_ids()? })
+        Ok(Self {
+            table_name,
+            partner_ids: env.partner_ids()?,
+        })
     }
 }
 
@@ -54,7 +57,12 @@ impl Reconcile {
         woken
     }
 
-    async fn wake_due_of(&self, partner: &PartnerId, now: Timestamp, oldest: &mut Timestamp) -> Result<usize, Error> {
+    async fn wake_due_of(
+        &self,
+        partner: &PartnerId,
+        now: Timestamp,
+        oldest: &mut Timestamp,
+    ) -> Result<usize, Error> {
         let due = self.wakes.due(partner, now, MOST).await?;
         for due in &due {
             *oldest = due.due_at.min(*oldest);

@@ -58,8 +58,12 @@ impl Settings {
         Ok(Self {
             table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
             partner_ids: env.partner_ids()?,
-            allowed_origins: env.required("ALLOWED_ORIGINS", "Name the origins of your pages, comma separated.")?,
-            tenant_claim: env.required("TENANT_CLAIM", "Name the JWT claim that holds the tenant.")?,
+            allowed_origins: env.required(
+                "ALLOWED_ORIGINS",
+                "Name the origins of your pages, comma separated.",
+            )?,
+            tenant_claim: env
+                .required("TENANT_CLAIM", "Name the JWT claim that holds the tenant.")?,
         })
     }
 }
@@ -89,10 +93,16 @@ pub fn routes(redirect: Redirect) -> Router {
 async fn come_back(State(redirect): State<Arc<Redirect>>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let reader = Reader::of(&parts.headers);
-    redirect.come_back(&mut parts, reader).await.unwrap_or_else(|refusal| reader.refuse(refusal))
+    redirect
+        .come_back(&mut parts, reader)
+        .await
+        .unwrap_or_else(|refusal| reader.refuse(refusal))
 }
 
-async fn hand_in(State(redirect): State<Arc<Redirect>>, request: Request) -> Result<Json<RedirectQuery>, Refusal> {
+async fn hand_in(
+    State(redirect): State<Arc<Redirect>>,
+    request: Request,
+) -> Result<Json<RedirectQuery>, Refusal> {
     redirect.hand_in(request).await.map(Json)
 }
 
@@ -107,10 +117,22 @@ enum Reader {
 
 impl Reader {
     fn of(headers: &HeaderMap) -> Self {
-        let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-        let types = || accept.split(',').filter_map(|range| range.split(';').next()).map(str::trim);
+        let accept = headers
+            .get(ACCEPT)
+            .and_then(|accept| accept.to_str().ok())
+            .unwrap_or_default();
+        let types = || {
+            accept
+                .split(',')
+                .filter_map(|range| range.split(';').next())
+                .map(str::trim)
+        };
         let named = |name: &str| types().any(|range| range.eq_ignore_ascii_case(name));
-        if named("application/json") && !named("text/html") { Self::Program } else { Self::Person }
+        if named("application/json") && !named("text/html") {
+            Self::Program
+        } else {
+            Self::Person
+        }
     }
 
     fn refuse(self, refusal: Refusal) -> Response {
@@ -145,7 +167,10 @@ impl Redirect {
     /// A browser came back from the hub.
     async fn come_back(&self, parts: &mut Parts, reader: Reader) -> Result<Response, Refusal> {
         let partner = partner(parts, &self.settings.partner_ids)?;
-        let path: Path<HashMap<String, String>> = parts.extract().await.map_err(|_| Problem::bad_request(BAD_STATE))?;
+        let path: Path<HashMap<String, String>> = parts
+            .extract()
+            .await
+            .map_err(|_| Problem::bad_request(BAD_STATE))?;
         let query_text = parts.uri.query().unwrap_or_default();
         let in_path = path.get("state").filter(|state| !state.is_empty()).cloned();
         let Some(state) = the_state(states(query_text).into_iter().chain(in_path))? else {
@@ -153,7 +178,9 @@ impl Redirect {
         };
         let session = self.session(&partner, &state).await?;
         let query = parse(query_text)?;
-        let query = self.record(Claim::of_session(&session, &query, clock::now()), query).await?;
+        let query = self
+            .record(Claim::of_session(&session, &query, clock::now()), query)
+            .await?;
         Ok(answer(&session, &query, reader))
     }
 
@@ -166,14 +193,20 @@ impl Redirect {
         let state = the_state(states(&handed_in.query).into_iter())?;
         let Some(state) = state else {
             let query = parse(&handed_in.query)?;
-            return self.record(Claim::of_caller(&partner, &tenant, &query, clock::now()), query).await;
+            return self
+                .record(
+                    Claim::of_caller(&partner, &tenant, &query, clock::now()),
+                    query,
+                )
+                .await;
         };
         let session = self.session(&partner, &state).await?;
         if session.tenant != tenant {
             return Err(bad_state());
         }
         let query = parse(&handed_in.query)?;
-        self.record(Claim::of_session(&session, &query, clock::now()), query).await
+        self.record(Claim::of_session(&session, &query, clock::now()), query)
+            .await
     }
 
     /// The session that a state names; after a mismatch the secret is read again, in case it was rotated.
@@ -191,13 +224,26 @@ impl Redirect {
     }
 
     /// Records a claim and answers what is recorded; a cancelled visit claims nothing and uses nothing up.
-    async fn record(&self, claim: Option<Claim>, query: RedirectQuery) -> Result<RedirectQuery, Refusal> {
+    async fn record(
+        &self,
+        claim: Option<Claim>,
+        query: RedirectQuery,
+    ) -> Result<RedirectQuery, Refusal> {
         let Some(claim) = claim else { return Ok(query) };
         match self.claims.make(&claim).await? {
             Made::New => Ok(query),
             Made::SameAgain(first) => {
-                let Claim { client, channels, revoked, .. } = *first;
-                Ok(RedirectQuery { client: Some(client), channels, revoked })
+                let Claim {
+                    client,
+                    channels,
+                    revoked,
+                    ..
+                } = *first;
+                Ok(RedirectQuery {
+                    client: Some(client),
+                    channels,
+                    revoked,
+                })
             }
             Made::SomethingElse => Err(bad_state()),
         }
@@ -207,7 +253,9 @@ impl Redirect {
     fn without_a_state(&self, query: RedirectQuery, reader: Reader) -> Response {
         match reader {
             Reader::Program => Json(query).into_response(),
-            Reader::Person => page::hand_over(&query, self.settings.allowed_origins.only(), Done::Nothing),
+            Reader::Person => {
+                page::hand_over(&query, self.settings.allowed_origins.only(), Done::Nothing)
+            }
         }
     }
 }
@@ -239,15 +287,20 @@ fn the_state(states: impl Iterator<Item = String>) -> Result<Option<String>, Ref
 }
 
 fn parse(query: &str) -> Result<RedirectQuery, Refusal> {
-    RedirectQuery::parse(query).map_err(|why| Problem::bad_request(format!("The query cannot be read: {why}")).into())
+    RedirectQuery::parse(query)
+        .map_err(|why| Problem::bad_request(format!("The query cannot be read: {why}")).into())
 }
 
 async fn read(body: Body) -> Result<HandedIn, Refusal> {
-    let body = to_bytes(body, LARGEST_BODY).await.map_err(|_| Problem::too_large(LARGEST_BODY))?;
+    let body = to_bytes(body, LARGEST_BODY)
+        .await
+        .map_err(|_| Problem::too_large(LARGEST_BODY))?;
     let form = "Send {\"query\": \"?client=…&channels=[…]&state=…\"} as JSON, the query as your page received it.";
     // serde would take a list for an object too.
     let is_object = body.trim_ascii_start().starts_with(b"{");
-    let handed_in = is_object.then(|| serde_json::from_slice(&body).ok()).flatten();
+    let handed_in = is_object
+        .then(|| serde_json::from_slice(&body).ok())
+        .flatten();
     handed_in.ok_or_else(|| Problem::bad_request(form).into())
 }
 
@@ -257,11 +310,18 @@ mod tests {
 
     #[test]
     fn only_a_program_gets_json() {
-        let reader =
-            |accept: &'static str| Reader::of(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]));
+        let reader = |accept: &'static str| {
+            Reader::of(&HeaderMap::from_iter([(
+                ACCEPT,
+                HeaderValue::from_static(accept),
+            )]))
+        };
         assert_eq!(reader("application/json"), Reader::Program);
         assert_eq!(reader("Application/JSON;q=0.9, */*"), Reader::Program);
-        assert_eq!(reader("text/html,application/xhtml+xml,application/json;q=0.9"), Reader::Person);
+        assert_eq!(
+            reader("text/html,application/xhtml+xml,application/json;q=0.9"),
+            Reader::Person
+        );
         assert_eq!(reader("*/*"), Reader::Person);
         assert_eq!(Reader::of(&HeaderMap::new()), Reader::Person);
     }

@@ -16,7 +16,11 @@ async fn main() -> ExitCode {
 async fn run(aws: Aws) -> Result<(), lambda::Error> {
     let settings = Settings::from_env(&aws.environment)?;
     let claims = Claims::new(aws.table(&settings.table_name));
-    let redirect = Redirect { settings, claims, secrets: PartnerSecrets::new(aws.partner_secrets()?) };
+    let redirect = Redirect {
+        settings,
+        claims,
+        secrets: PartnerSecrets::new(aws.partner_secrets()?),
+    };
     redirect.warm_up().await;
     lambda::serve(routes(redirect)).await
 }

@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
@@ -45,9 +47,16 @@ pub(crate) enum Done {
 
 /// Posts the result to the opener if it is a page of `origin`; else says what to do.
 pub(crate) fn hand_over(query: &RedirectQuery, origin: Option<&Origin>, done: Done) -> Response {
-    let title = if query.is_cancelled() { "Nothing was changed" } else { "Thank you" };
+    let title = if query.is_cancelled() {
+        "Nothing was changed"
+    } else {
+        "Thank you"
+    };
     let (told, alone) = match (done, query.is_cancelled()) {
-        (_, true) => ("You did not connect a number.", "You did not connect a number."),
+        (_, true) => (
+            "You did not connect a number.",
+            "You did not connect a number.",
+        ),
         (Done::Recorded, false) => (
             "Your choice was handed on.",
             "Your choice is recorded. The application could not be told from this window: go back to it and reload it.",
@@ -58,7 +67,11 @@ pub(crate) fn hand_over(query: &RedirectQuery, origin: Option<&Origin>, done: Do
         ),
     };
     let message = query.to_query();
-    let message = if message.is_empty() { message } else { format!("?{message}") };
+    let message = if message.is_empty() {
+        message
+    } else {
+        format!("?{message}")
+    };
     let body = html! {
         body data-message=(message) data-origin=[origin.map(Origin::as_str)] {
             main {
@@ -76,8 +89,16 @@ pub(crate) fn hand_over(query: &RedirectQuery, origin: Option<&Origin>, done: Do
 /// Says why it does not go on and what to do.
 pub(crate) fn refused(problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let title = if status.is_server_error() { "Please try again" } else { "This did not work" };
-    page(status, title, html! { body { main { h1 { (title) } p { (problem.detail) } } } })
+    let title = if status.is_server_error() {
+        "Please try again"
+    } else {
+        "This did not work"
+    };
+    page(
+        status,
+        title,
+        html! { body { main { h1 { (title) } p { (problem.detail) } } } },
+    )
 }
 
 fn page(status: StatusCode, title: &str, body: Markup) -> Response {
@@ -94,7 +115,10 @@ fn page(status: StatusCode, title: &str, body: Markup) -> Response {
         }
     };
     let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        ),
         (CONTENT_SECURITY_POLICY, POLICY.clone()),
         (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -109,26 +133,56 @@ mod tests {
     use super::*;
 
     async fn text(response: Response) -> String {
-        String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap()
+        String::from_utf8(
+            to_bytes(response.into_body(), usize::MAX)
+                .await
+                .unwrap()
+                .to_vec(),
+        )
+        .unwrap()
     }
 
     #[tokio::test]
     async fn the_page_posts_the_result_to_one_origin_and_nothing_else_runs() {
         let query = RedirectQuery::parse("client=aCL&channels=[bCH]").unwrap();
-        let response = hand_over(&query, Some(&"https://app.example".parse().unwrap()), Done::Recorded);
-        let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
-        assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
-        assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
+        let response = hand_over(
+            &query,
+            Some(&"https://app.example".parse().unwrap()),
+            Done::Recorded,
+        );
+        let policy = response.headers()[CONTENT_SECURITY_POLICY]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'sha256-"),
+            "{policy}"
+        );
+        assert!(
+            policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"),
+            "{policy}"
+        );
         assert_eq!(response.headers()[REFERRER_POLICY], "no-referrer");
         let page = text(response).await;
-        assert!(page.contains(r#"data-message="?client=aCL&amp;channels=[bCH]""#), "{page}");
-        assert!(page.contains(r#"data-origin="https://app.example""#), "{page}");
+        assert!(
+            page.contains(r#"data-message="?client=aCL&amp;channels=[bCH]""#),
+            "{page}"
+        );
+        assert!(
+            page.contains(r#"data-origin="https://app.example""#),
+            "{page}"
+        );
         assert!(!page.contains("'*'"));
     }
 
     #[tokio::test]
     async fn a_cancelled_visit_posts_an_empty_text() {
-        let page = text(hand_over(&RedirectQuery::parse("").unwrap(), None, Done::Nothing)).await;
+        let page = text(hand_over(
+            &RedirectQuery::parse("").unwrap(),
+            None,
+            Done::Nothing,
+        ))
+        .await;
         assert!(page.contains(r#"data-message="""#), "{page}");
         assert!(!page.contains("data-origin"), "{page}");
     }

@@ -69,12 +69,17 @@ impl Settings {
         Ok(Self {
             table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
             partner_ids: env.partner_ids()?,
-            onboarding_url: onboarding_url.map_err(|why| SettingError::malformed("ONBOARDING_URL", why))?,
+            onboarding_url: onboarding_url
+                .map_err(|why| SettingError::malformed("ONBOARDING_URL", why))?,
             public_url: env.optional("PUBLIC_URL")?,
-            allowed_origins: env.required("ALLOWED_ORIGINS", "Name the origins of your pages, comma separated.")?,
+            allowed_origins: env.required(
+                "ALLOWED_ORIGINS",
+                "Name the origins of your pages, comma separated.",
+            )?,
             encoding: env.optional("IO_SIGNATURE_ENCODING")?.unwrap_or_default(),
             window,
-            tenant_claim: env.required("TENANT_CLAIM", "Name the JWT claim that holds the tenant.")?,
+            tenant_claim: env
+                .required("TENANT_CLAIM", "Name the JWT claim that holds the tenant.")?,
         })
     }
 }
@@ -114,7 +119,13 @@ struct QueryParameters {
 /// The routes of this function.
 pub fn routes(sign: Sign) -> Router {
     let served = sign.settings.partner_ids.clone();
-    finish(Router::new().route("/{partner_id}/sign", get(answer)).with_state(Arc::new(sign)), "sign", served)
+    finish(
+        Router::new()
+            .route("/{partner_id}/sign", get(answer))
+            .with_state(Arc::new(sign)),
+        "sign",
+        served,
+    )
 }
 
 async fn answer(State(sign): State<Arc<Sign>>, request: Request) -> Result<Json<Signed>, Refusal> {
@@ -137,35 +148,62 @@ impl Sign {
         let (mut parts, _) = request.into_parts();
         let partner = partner(&parts, &self.settings.partner_ids)?;
         let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
-        let query: Query<Vec<(String, String)>> =
-            parts.extract().await.map_err(|_| Problem::bad_request("The query cannot be read."))?;
+        let query: Query<Vec<(String, String)>> = parts
+            .extract()
+            .await
+            .map_err(|_| Problem::bad_request("The query cannot be read."))?;
         let return_to = self.return_to(&query)?;
-        let header = parts.headers.get("origin").and_then(|origin| origin.to_str().ok());
+        let header = parts
+            .headers
+            .get("origin")
+            .and_then(|origin| origin.to_str().ok());
         let origin = self.origin(header, return_to.as_ref())?;
         let public_url = self.public_url(parts.extensions.get())?;
         let secrets = self.secrets.of(&partner).await?;
         let now = clock::now();
         let second = self.take_second(&partner, now).await?;
         Metric::Signatures.count();
-        let session = Session { partner, tenant, second, issued_at: now, origin, return_to };
+        let session = Session {
+            partner,
+            tenant,
+            second,
+            issued_at: now,
+            origin,
+            return_to,
+        };
         Ok(self.signed(&session, &secrets, &public_url))
     }
 
     fn return_to(&self, query: &[(String, String)]) -> Result<Option<ReturnTo>, Refusal> {
-        let mut given = query.iter().filter(|(name, _)| name == "return_to").map(|(_, value)| value);
-        let Some(raw) = given.next() else { return Ok(None) };
+        let mut given = query
+            .iter()
+            .filter(|(name, _)| name == "return_to")
+            .map(|(_, value)| value);
+        let Some(raw) = given.next() else {
+            return Ok(None);
+        };
         if given.next().is_some() {
             return Err(Problem::bad_request("Give return_to once.").into());
         }
         let return_to = ReturnTo::parse(raw, &self.settings.allowed_origins);
-        Ok(Some(return_to.map_err(|why| Problem::bad_request(format!("return_to cannot be used: {why}")))?))
+        Ok(Some(return_to.map_err(|why| {
+            Problem::bad_request(format!("return_to cannot be used: {why}"))
+        })?))
     }
 
     /// The page's origin: the `Origin` header's if it is listed, else that of `return_to`, else the only listed one.
-    fn origin(&self, header: Option<&str>, return_to: Option<&ReturnTo>) -> Result<Origin, Refusal> {
+    fn origin(
+        &self,
+        header: Option<&str>,
+        return_to: Option<&ReturnTo>,
+    ) -> Result<Origin, Refusal> {
         let allowed = &self.settings.allowed_origins;
-        let from_header = header.and_then(Origin::of_header).filter(|origin| allowed.contains(origin));
-        let origin = from_header.or_else(|| return_to.map(ReturnTo::origin)).or_else(|| allowed.only().cloned());
+        let from_header = header
+            .and_then(Origin::of_header)
+            .filter(|origin| allowed.contains(origin));
+        let origin = from_header
+            .or_else(|| return_to.map(ReturnTo::origin))
+            .or_else(|| allowed.only().cloned());
         origin.ok_or_else(|| {
             let detail =
                 "add return_to: several origins are allowed and the request does not say which page it is for.";
@@ -178,14 +216,20 @@ impl Sign {
             (Some(public_url), _) => Ok(public_url.as_str().to_owned()),
             (None, Some(GatewayDomain(domain))) => Ok(format!("https://{domain}")),
             (None, None) => {
-                tracing::error!("PUBLIC_URL is empty and the request does not come through a gateway");
+                tracing::error!(
+                    "PUBLIC_URL is empty and the request does not come through a gateway"
+                );
                 Err(Problem::unavailable().into())
             }
         }
     }
 
     async fn take_second(&self, partner: &PartnerId, now: Timestamp) -> Result<i64, Refusal> {
-        match self.seconds.take(partner, now.as_second(), self.settings.window).await? {
+        match self
+            .seconds
+            .take(partner, now.as_second(), self.settings.window)
+            .await?
+        {
             Taken::Second(second) => Ok(second),
             Taken::NoneFor(seconds) => {
                 let detail = "Every second up to now is signed: one link per second can be made. Ask again later.";
@@ -205,14 +249,20 @@ impl Sign {
             .append_pair("state", &state)
             .append_pair("redirect_url", &redirect_url)
             .finish();
-        let onboarding_url = self.settings.onboarding_url.as_str().replace("{partner_id}", partner.as_str());
+        let onboarding_url = self
+            .settings
+            .onboarding_url
+            .as_str()
+            .replace("{partner_id}", partner.as_str());
         let signed_at = Timestamp::from_second(second).unwrap_or_default();
         Signed {
             partner_id: partner.clone(),
             signature: signature.clone(),
             timestamp: second,
             state: state.clone(),
-            expires_at: signed_at.saturating_add(SIGNATURE_LIFE).unwrap_or(signed_at),
+            expires_at: signed_at
+                .saturating_add(SIGNATURE_LIFE)
+                .unwrap_or(signed_at),
             url: format!("{onboarding_url}?{query}"),
             query_parameters: QueryParameters {
                 io_signature: signature,

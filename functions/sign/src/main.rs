@@ -16,7 +16,11 @@ async fn main() -> ExitCode {
 async fn run(aws: Aws) -> Result<(), lambda::Error> {
     let settings = Settings::from_env(&aws.environment)?;
     let seconds = Seconds::new(aws.table(&settings.table_name));
-    let sign = Sign { settings, seconds, secrets: PartnerSecrets::new(aws.partner_secrets()?) };
+    let sign = Sign {
+        settings,
+        seconds,
+        secrets: PartnerSecrets::new(aws.partner_secrets()?),
+    };
     sign.warm_up().await;
     lambda::serve(routes(sign)).await
 }

@@ -47,7 +47,10 @@ impl Settings {
     /// Reads them; the error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
         let table_name = env.required("TABLE_NAME", "Name the DynamoDB table.")?;
-        Ok(Self { table_name, partner_ids: env.partner_ids()? })
+        Ok(Self {
+            table_name,
+            partner_ids: env.partner_ids()?,
+        })
     }
 }
 
@@ -65,10 +68,19 @@ pub struct Webhook {
 /// The routes of this function.
 pub fn routes(webhook: Webhook) -> Router {
     let served = webhook.settings.partner_ids.clone();
-    finish(Router::new().route("/{partner_id}/webhook", post(answer)).with_state(Arc::new(webhook)), "webhook", served)
+    finish(
+        Router::new()
+            .route("/{partner_id}/webhook", post(answer))
+            .with_state(Arc::new(webhook)),
+        "webhook",
+        served,
+    )
 }
 
-async fn answer(State(webhook): State<Arc<Webhook>>, request: Request) -> Result<Json<Value>, Refusal> {
+async fn answer(
+    State(webhook): State<Arc<Webhook>>,
+    request: Request,
+) -> Result<Json<Value>, Refusal> {
     match timeout(ANSWER_WITHIN, webhook.take(request)).await {
         Ok(taken) => taken.map(|()| Json(json!({}))),
         // What was stored by then is stored, and the same event again is the same fact.
@@ -94,12 +106,17 @@ impl Webhook {
     async fn take(&self, request: Request) -> Result<(), Refusal> {
         let (parts, body) = request.into_parts();
         let partner = partner(&parts, &self.settings.partner_ids)?;
-        let body = to_bytes(body, LARGEST_BODY).await.map_err(|_| Problem::too_large(LARGEST_BODY))?;
+        let body = to_bytes(body, LARGEST_BODY)
+            .await
+            .map_err(|_| Problem::too_large(LARGEST_BODY))?;
         let event = self.verify(&partner, &parts.headers, body).await?;
         let now = clock::now();
         for event in HubEvent::parse(event) {
             let is_new = self.facts.append_event(&partner, &event, now).await?;
-            let (name, channel) = (event.name.as_deref(), event.channel.as_ref().map(|id| id.as_str()));
+            let (name, channel) = (
+                event.name.as_deref(),
+                event.channel.as_ref().map(|id| id.as_str()),
+            );
             tracing::info!(%partner, name, channel, is_new, understood = event.is_understood(), "event");
             if !is_new {
                 Metric::WebhooksDuplicate.count();
@@ -113,7 +130,12 @@ impl Webhook {
     }
 
     /// The body, once its signature fits; after a mismatch the secret is read again, in case it was rotated.
-    async fn verify(&self, partner: &PartnerId, headers: &HeaderMap, body: Bytes) -> Result<VerifiedEvent, Refusal> {
+    async fn verify(
+        &self,
+        partner: &PartnerId,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<VerifiedEvent, Refusal> {
         let header = the_only(headers, SIGNATURE);
         let event = UnverifiedEvent::new(body.to_vec());
         let secrets = self.secrets.of(partner).await?;

@@ -24,7 +24,9 @@ enum Secrets {
 impl SecretSource for Secrets {
     async fn read(&self, _: &PartnerId) -> Result<Secret, SecretUnavailable> {
         match self {
-            Self::Read => Ok(Secret::new(json!({"platform_secret": "secret"}).to_string())),
+            Self::Read => Ok(Secret::new(
+                json!({"platform_secret": "secret"}).to_string(),
+            )),
             Self::Silent => pending().await,
         }
     }
@@ -35,17 +37,27 @@ async fn status_beside(secrets: Secrets) -> u16 {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
     let variables = [("TABLE_NAME", "t"), ("PARTNER_IDS", "aPA")];
-    let environment: Environment =
-        variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+    let environment: Environment = variables
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into_iter()
+        .collect();
     let routes = routes(Webhook {
         settings: Settings::from_env(&environment).unwrap(),
         facts: Facts::new(Table::at_endpoint(&endpoint, "t")),
         secrets: PartnerSecrets::new(Arc::new(secrets)),
     });
-    let event = json!({"id": "b1", "event": "channel_running", "data": {"id": "oneCH"}}).to_string();
+    let event =
+        json!({"id": "b1", "event": "channel_running", "data": {"id": "oneCH"}}).to_string();
     let signature = sign_webhook(&Secret::new("secret"), event.as_bytes());
-    let request = Request::post("/aPA/webhook").header(SIGNATURE, signature).body(Body::from(event));
-    routes.oneshot(request.unwrap()).await.unwrap().status().as_u16()
+    let request = Request::post("/aPA/webhook")
+        .header(SIGNATURE, signature)
+        .body(Body::from(event));
+    routes
+        .oneshot(request.unwrap())
+        .await
+        .unwrap()
+        .status()
+        .as_u16()
 }
 
 // The clock stands still but when everybody waits, and then goes on at once: nothing here is measured.

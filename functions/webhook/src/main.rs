@@ -16,7 +16,11 @@ async fn main() -> ExitCode {
 async fn run(aws: Aws) -> Result<(), lambda::Error> {
     let settings = Settings::from_env(&aws.environment)?;
     let facts = Facts::new(aws.table(&settings.table_name));
-    let webhook = Webhook { settings, facts, secrets: PartnerSecrets::new(aws.partner_secrets()?) };
+    let webhook = Webhook {
+        settings,
+        facts,
+        secrets: PartnerSecrets::new(aws.partner_secrets()?),
+    };
     webhook.warm_up().await;
     lambda::serve(routes(webhook)).await
 }

@@ -60,7 +60,9 @@ pub enum StartError {
     #[error(transparent)]
     Setting(#[from] SettingError),
     /// An address is taken, or is not of this machine.
-    #[error("{setting}: {address} cannot be used ({why}). Stop what uses it, or set {setting} to another address.")]
+    #[error(
+        "{setting}: {address} cannot be used ({why}). Stop what uses it, or set {setting} to another address."
+    )]
     Address {
         /// `LISTEN` or `HUB_LISTEN`
         setting: &'static str,
@@ -111,10 +113,17 @@ pub struct Running {
 
 /// Starts the bundle and, unless `HUB=none`, the simulated hub and the demo.
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
-    let unusable = |why| StartError::Data { path: settings.data.display().to_string(), why };
+    let unusable = |why| StartError::Data {
+        path: settings.data.display().to_string(),
+        why,
+    };
     let data = Data::open(&settings.data).map_err(unusable)?;
     let listener = TcpListener::bind(settings.listen).await;
-    let listener = listener.map_err(|why| StartError::Address { setting: "LISTEN", address: settings.listen, why })?;
+    let listener = listener.map_err(|why| StartError::Address {
+        setting: "LISTEN",
+        address: settings.listen,
+        why,
+    })?;
     let lock = data.lock().map_err(unusable)?;
     let address = listener.local_addr().unwrap_or(settings.listen);
     let secrets = match (&settings.secrets_file, settings.hub) {
@@ -122,7 +131,10 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         (None, _) => SecretsFile::of_demo(&data.demo_secrets())?,
     };
     let base = match settings.hub {
-        Hub::Simulated => settings.environment.clone().with_default("PARTNER_IDS", secrets.partner_ids()?),
+        Hub::Simulated => settings
+            .environment
+            .clone()
+            .with_default("PARTNER_IDS", secrets.partner_ids()?),
         Hub::None => settings.environment.clone(),
     };
     secrets.check(&base.partner_ids()?)?;
@@ -134,14 +146,29 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let jwt = Jwt::new(jwt_secret(&settings.environment, &secrets)?);
 
     let embedded = Embedded::open(&data.database()).await?;
-    let table = Table::at_endpoint(embedded.endpoint(), environment.text("TABLE_NAME").unwrap_or(TABLE));
+    let table = Table::at_endpoint(
+        embedded.endpoint(),
+        environment.text("TABLE_NAME").unwrap_or(TABLE),
+    );
     table.create().await.map_err(EmbeddedError::from)?;
     let source = Arc::new(secrets);
-    let (vault, bus) = (Arc::new(FileVault::at(data.vault())), bus(&environment, &data));
-    let parts = Parts { environment, table, source, jwt, vault, bus };
+    let (vault, bus) = (
+        Arc::new(FileVault::at(data.vault())),
+        bus(&environment, &data),
+    );
+    let parts = Parts {
+        environment,
+        table,
+        source,
+        jwt,
+        vault,
+        bus,
+    };
     let (router, provision, reconcile) = (parts.router()?, parts.provision()?, parts.reconcile()?);
     let router = match running_hub {
-        Some(_) => router.layer(from_fn(crate::demo::name_origin)).merge(parts.demo()?),
+        Some(_) => router
+            .layer(from_fn(crate::demo::name_origin))
+            .merge(parts.demo()?),
         None => router,
     };
     let workers = work(provision, reconcile, embedded.endpoint()).await?;
@@ -150,7 +177,17 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(serve(listener, router, stopped));
     let hub = running_hub.as_ref().map(|hub| hub.url().to_owned());
-    Ok(Running { address, hub, data, stop, server, workers, running_hub, _embedded: embedded, _lock: lock })
+    Ok(Running {
+        address,
+        hub,
+        data,
+        stop,
+        server,
+        workers,
+        running_hub,
+        _embedded: embedded,
+        _lock: lock,
+    })
 }
 
 impl Running {
@@ -168,11 +205,17 @@ impl Running {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) -> io::Result<()> {
     let stopped = async move {
         let _closed = stopped.wait_for(|stopped| *stopped).await;
     };
-    axum::serve(listener, router).with_graceful_shutdown(stopped).await
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stopped)
+        .await
 }
 
 async fn start_hub(
@@ -184,9 +227,17 @@ async fn start_hub(
     let partners = hub::Partner::from_secrets_json(secrets.text()?.expose());
     let mut partners = partners.map_err(|why| StartError::Hub(why.to_string()))?;
     for partner in &mut partners {
-        partner.webhook_url = Some(format!("http://{}/{}/webhook", reachable(address), partner.id));
+        partner.webhook_url = Some(format!(
+            "http://{}/{}/webhook",
+            reachable(address),
+            partner.id
+        ));
         partner.check_signature = settings.check_signature;
-        partner.redirect_url = Some(format!("http://{}/{}/redirect", reachable(address), partner.id));
+        partner.redirect_url = Some(format!(
+            "http://{}/{}/redirect",
+            reachable(address),
+            partner.id
+        ));
     }
     let hub_settings = hub::Settings {
         listen: settings.hub_listen,
@@ -195,17 +246,25 @@ async fn start_hub(
         stage_delay: settings.stage_delay,
         ..hub::Settings::default()
     };
-    RunningHub::start(hub_settings).await.map_err(|error| match error {
-        hub::StartError::Listen { addr, source } => {
-            StartError::Address { setting: "HUB_LISTEN", address: addr, why: source }
-        }
-        other => StartError::Hub(other.to_string()),
-    })
+    RunningHub::start(hub_settings)
+        .await
+        .map_err(|error| match error {
+            hub::StartError::Listen { addr, source } => StartError::Address {
+                setting: "HUB_LISTEN",
+                address: addr,
+                why: source,
+            },
+            other => StartError::Hub(other.to_string()),
+        })
 }
 
 /// An address of this machine for one that listens on all of them.
 fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
+    let ip = if address.ip().is_unspecified() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    } else {
+        address.ip()
+    };
     SocketAddr::new(ip, address.port())
 }
 
@@ -218,7 +277,10 @@ fn environment(base: Environment, address: SocketAddr, hub: Option<&RunningHub>)
     if let Some(hub) = hub {
         environment = environment
             .with_default("PARTNER_API_URL", format!("{}/api/v2", hub.url()))
-            .with_default("ONBOARDING_URL", format!("{}/dashboard/app/{{partner_id}}/permissions", hub.url()))
+            .with_default(
+                "ONBOARDING_URL",
+                format!("{}/dashboard/app/{{partner_id}}/permissions", hub.url()),
+            )
             .with_default("ALLOWED_ORIGINS", format!("http://{address}"));
     }
     environment
@@ -230,12 +292,18 @@ pub fn jwt_secret(environment: &Environment, secrets: &SecretsFile) -> Result<Se
         return Ok(Secret::new(secret));
     }
     let expected = "Give the secret your tenants' tokens are signed with; only the demo makes one.";
-    secrets.demo_jwt_secret()?.ok_or_else(|| SettingError::missing("JWT_HS256_SECRET", expected).into())
+    secrets
+        .demo_jwt_secret()?
+        .ok_or_else(|| SettingError::missing("JWT_HS256_SECRET", expected).into())
 }
 
 /// Where the partner's application is told: a file, or nobody if `EVENT_BUS_NAME` is set and empty.
 fn bus(environment: &Environment, data: &Data) -> Arc<dyn EventBus> {
-    if environment.is_empty("EVENT_BUS_NAME") { Arc::new(NoBus) } else { Arc::new(FileBus::at(data.events())) }
+    if environment.is_empty("EVENT_BUS_NAME") {
+        Arc::new(NoBus)
+    } else {
+        Arc::new(FileBus::at(data.events()))
+    }
 }
 
 /// What the functions are put together from.
@@ -256,14 +324,21 @@ impl Parts {
         let secrets = PartnerSecrets::new(self.source.clone());
         let sign = sign::Settings::from_env(env)?;
         let allowed = sign.allowed_origins.clone();
-        let sign = sign::routes(sign::Sign { settings: sign, seconds, secrets: secrets.clone() });
+        let sign = sign::routes(sign::Sign {
+            settings: sign,
+            seconds,
+            secrets: secrets.clone(),
+        });
         let redirect = redirect::Redirect {
             settings: redirect::Settings::from_env(env)?,
             claims: claims.clone(),
             secrets: secrets.clone(),
         };
-        let webhook =
-            webhook::Webhook { settings: webhook::Settings::from_env(env)?, facts: Facts::new(table.clone()), secrets };
+        let webhook = webhook::Webhook {
+            settings: webhook::Settings::from_env(env)?,
+            facts: Facts::new(table.clone()),
+            secrets,
+        };
         let channels = channels::Channels {
             settings: channels::Settings::from_env(env)?,
             channels: Channels::new(table.clone()),
@@ -275,29 +350,46 @@ impl Parts {
             .merge(self.guarded(channels::routes(channels), Guarded::All))
             .merge(webhook::routes(webhook))
             .fallback(|| async { Refusal(Problem::not_found("There is nothing at this address.")) })
-            .layer(from_fn(move |request, next| cors::answer(allowed.clone(), request, next))))
+            .layer(from_fn(move |request, next| {
+                cors::answer(allowed.clone(), request, next)
+            })))
     }
 
     fn guarded(&self, routes: Router, guarded: Guarded) -> Router {
         let jwt = self.jwt.clone();
-        routes.layer(from_fn(move |request, next| jwt.clone().guard(guarded, request, next)))
+        routes.layer(from_fn(move |request, next| {
+            jwt.clone().guard(guarded, request, next)
+        }))
     }
 
     fn provision(&self) -> Result<Provision, StartError> {
         let settings = provision::Settings::from_env(&self.environment)?;
         let (table, vault, bus) = (self.table.clone(), self.vault.clone(), self.bus.clone());
-        Ok(Provision::new(settings, table, self.source.clone(), vault, bus, &Tls::new()?)?)
+        Ok(Provision::new(
+            settings,
+            table,
+            self.source.clone(),
+            vault,
+            bus,
+            &Tls::new()?,
+        )?)
     }
 
     fn reconcile(&self) -> Result<Reconcile, StartError> {
         let settings = reconcile::Settings::from_env(&self.environment)?;
-        Ok(Reconcile { settings, wakes: Wakes::new(self.table.clone()) })
+        Ok(Reconcile {
+            settings,
+            wakes: Wakes::new(self.table.clone()),
+        })
     }
 
     fn demo(&self) -> Result<Router, StartError> {
         let channels = channels::Settings::from_env(&self.environment)?;
         let (jwt, claim) = (self.jwt.clone(), channels.tenant_claim);
-        let public_url = self.environment.text("PUBLIC_URL").and_then(|url| Url::parse(url).ok());
+        let public_url = self
+            .environment
+            .text("PUBLIC_URL")
+            .and_then(|url| Url::parse(url).ok());
         Ok(crate::demo::routes(Demo {
             partners: channels.partner_ids.iter().cloned().collect(),
             tenant: DEMO_TENANT.to_owned(),
@@ -308,7 +400,11 @@ impl Parts {
 }
 
 /// Starts the two mappings of `provision` and the clock of `reconcile`.
-async fn work(provision: Provision, reconcile: Reconcile, endpoint: &str) -> Result<Vec<JoinHandle<()>>, StartError> {
+async fn work(
+    provision: Provision,
+    reconcile: Reconcile,
+    endpoint: &str,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
     let table = provision.settings.table_name.clone();
     let fold = Follower::new("fold", endpoint, &table, Provision::folds);
     let act = Follower::new("act", endpoint, &table, Provision::acts_on);
@@ -325,7 +421,11 @@ async fn work(provision: Provision, reconcile: Reconcile, endpoint: &str) -> Res
         tokio::spawn(async move {
             act.follow(|records| {
                 let provision = provision.clone();
-                async move { provision.act(&records, RunTime::until(Instant::now() + RUN_TIME)).await }
+                async move {
+                    provision
+                        .act(&records, RunTime::until(Instant::now() + RUN_TIME))
+                        .await
+                }
             })
             .await;
         }),

@@ -25,7 +25,12 @@ the functions. The README explains them. RUST_LOG=info logs every request.
 /// Does what the arguments of this process say.
 pub async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    let done = match arguments
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         [] => run().await,
         ["token", tenant] => token(tenant),
         ["-h" | "--help" | "help"] => say(USAGE),
@@ -42,9 +47,12 @@ pub async fn main() -> ExitCode {
 
 async fn run() -> Result<(), String> {
     log();
-    let settings = Settings::from_env(Environment::of_process()).map_err(|error| error.to_string())?;
+    let settings =
+        Settings::from_env(Environment::of_process()).map_err(|error| error.to_string())?;
     let (data, hub) = (settings.data.clone(), settings.hub);
-    let running = bundle::start(settings).await.map_err(|error| error.to_string())?;
+    let running = bundle::start(settings)
+        .await
+        .map_err(|error| error.to_string())?;
     let mut lines = format!("bundle  http://{}\n", running.address);
     if let Some(url) = &running.hub {
         lines += &format!("hub     {url} (simulated)\n");
@@ -64,8 +72,14 @@ fn token(tenant: &str) -> Result<(), String> {
     let settings = Settings::from_env(environment).map_err(|error| error.to_string())?;
     let tenant: onboarding::id::Tenant = tenant.parse().map_err(|why| format!("TENANT: {why}"))?;
     let secret = secret(&settings).map_err(|error| error.to_string())?;
-    let claim = settings.environment.text("TENANT_CLAIM").unwrap_or("sub").to_owned();
-    let token = Jwt::new(secret).token(&claim, tenant.as_str()).ok_or("no token could be made")?;
+    let claim = settings
+        .environment
+        .text("TENANT_CLAIM")
+        .unwrap_or("sub")
+        .to_owned();
+    let token = Jwt::new(secret)
+        .token(&claim, tenant.as_str())
+        .ok_or("no token could be made")?;
     say(&format!("{token}\n"))
 }
 
@@ -73,8 +87,10 @@ fn secret(settings: &Settings) -> Result<onboarding::secret::Secret, StartError>
     let secrets = match &settings.secrets_file {
         Some(path) => SecretsFile::at(path),
         None => {
-            let data = Data::open(&settings.data)
-                .map_err(|why| StartError::Data { path: settings.data.display().to_string(), why })?;
+            let data = Data::open(&settings.data).map_err(|why| StartError::Data {
+                path: settings.data.display().to_string(),
+                why,
+            })?;
             SecretsFile::of_demo(&data.demo_secrets())?
         }
     };
@@ -83,14 +99,25 @@ fn secret(settings: &Settings) -> Result<onboarding::secret::Secret, StartError>
 
 fn say(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| error.to_string())
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| error.to_string())
 }
 
 /// JSON lines on standard error; on a terminal only what deserves attention, unless `RUST_LOG` says otherwise.
 fn log() {
-    let default = if std::io::stderr().is_terminal() { "warn,dynoxide=error" } else { "info,dynoxide=error" };
+    let default = if std::io::stderr().is_terminal() {
+        "warn,dynoxide=error"
+    } else {
+        "info,dynoxide=error"
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 async fn until_stopped() {

@@ -34,10 +34,16 @@ pub async fn answer(allowed: AllowedOrigins, request: Request, next: Next) -> Re
     }
     let mut answer = next.run(request).await;
     // Whatever the origin: a cache must not give one page's answer to another.
-    answer.headers_mut().append(VARY, HeaderValue::from_static("origin"));
+    answer
+        .headers_mut()
+        .append(VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = origin {
-        answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        answer.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        answer
+            .headers_mut()
+            .insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        answer
+            .headers_mut()
+            .insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     }
     answer
 }
@@ -45,7 +51,10 @@ pub async fn answer(allowed: AllowedOrigins, request: Request, next: Next) -> Re
 /// The request's origin, if it is on the list to the letter.
 fn listed(allowed: &AllowedOrigins, headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(ORIGIN)?;
-    allowed.iter().any(|allowed| allowed.as_str().as_bytes() == origin.as_bytes()).then(|| origin.clone())
+    allowed
+        .iter()
+        .any(|allowed| allowed.as_str().as_bytes() == origin.as_bytes())
+        .then(|| origin.clone())
 }
 
 #[cfg(test)]
@@ -63,17 +72,30 @@ mod tests {
         let routes = Router::new()
             .route("/refused", get(|| async { StatusCode::UNAUTHORIZED }))
             .fallback(|| async { StatusCode::NOT_FOUND })
-            .layer(from_fn(move |request, next| answer(allowed.clone(), request, next)));
-        let mut request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+            .layer(from_fn(move |request, next| {
+                answer(allowed.clone(), request, next)
+            }));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .unwrap();
         if let Some(origin) = origin {
-            request.headers_mut().insert(ORIGIN, origin.parse().unwrap());
+            request
+                .headers_mut()
+                .insert(ORIGIN, origin.parse().unwrap());
         }
         routes.oneshot(request).await.unwrap()
     }
 
     fn cors_headers(answer: &Response) -> Vec<(&str, &str)> {
-        let all = answer.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
-        let mut of_cors: Vec<_> = all.filter(|(name, _)| name.starts_with("access-control-")).collect();
+        let all = answer
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
+        let mut of_cors: Vec<_> = all
+            .filter(|(name, _)| name.starts_with("access-control-"))
+            .collect();
         of_cors.sort_unstable();
         of_cors
     }
@@ -88,11 +110,23 @@ mod tests {
                 ("access-control-allow-origin", "https://app.example"),
                 ("access-control-max-age", "600"),
             ];
-            assert_eq!((listed.status(), cors_headers(&listed)), (StatusCode::NO_CONTENT, said.to_vec()));
+            assert_eq!(
+                (listed.status(), cors_headers(&listed)),
+                (StatusCode::NO_CONTENT, said.to_vec())
+            );
             assert!(to_bytes(listed.into_body(), 1).await.unwrap().is_empty());
-            for origin in [None, Some("https://evil.example"), Some("null"), Some("https://APP.example")] {
+            for origin in [
+                None,
+                Some("https://evil.example"),
+                Some("null"),
+                Some("https://APP.example"),
+            ] {
                 let other = ask(Method::OPTIONS, path, origin).await;
-                assert_eq!((other.status(), cors_headers(&other)), (StatusCode::NO_CONTENT, vec![]), "{origin:?}");
+                assert_eq!(
+                    (other.status(), cors_headers(&other)),
+                    (StatusCode::NO_CONTENT, vec![]),
+                    "{origin:?}"
+                );
             }
         }
     }
@@ -101,13 +135,27 @@ mod tests {
     async fn every_answer_may_be_read_by_listed_origins_only() {
         for (path, status) in [("/refused", 401), ("/nothing", 404)] {
             let listed = ask(Method::GET, path, Some("http://localhost")).await;
-            let said =
-                [("access-control-allow-origin", "http://localhost"), ("access-control-expose-headers", "retry-after")];
-            assert_eq!((listed.status().as_u16(), cors_headers(&listed)), (status, said.to_vec()));
+            let said = [
+                ("access-control-allow-origin", "http://localhost"),
+                ("access-control-expose-headers", "retry-after"),
+            ];
+            assert_eq!(
+                (listed.status().as_u16(), cors_headers(&listed)),
+                (status, said.to_vec())
+            );
             assert_eq!(listed.headers()[VARY], "origin");
-            for origin in [None, Some("https://evil.example"), Some("null"), Some("http://localhost:80")] {
+            for origin in [
+                None,
+                Some("https://evil.example"),
+                Some("null"),
+                Some("http://localhost:80"),
+            ] {
                 let other = ask(Method::GET, path, origin).await;
-                assert_eq!((other.status().as_u16(), cors_headers(&other)), (status, vec![]), "{origin:?}");
+                assert_eq!(
+                    (other.status().as_u16(), cors_headers(&other)),
+                    (status, vec![]),
+                    "{origin:?}"
+                );
             }
         }
     }

@@ -18,7 +18,10 @@ impl Data {
     /// Opens it, and makes it if it is not there.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)?;
         Ok(Self(path))
     }
 
@@ -38,9 +41,9 @@ impl Data {
     pub fn lock(&self) -> io::Result<File> {
         let file = open_private(&self.0.join("lock"))?;
         file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => {
-                io::Error::other("another bundle works with it; stop that one, or set DATA to another directory")
-            }
+            TryLockError::WouldBlock => io::Error::other(
+                "another bundle works with it; stop that one, or set DATA to another directory",
+            ),
             TryLockError::Error(why) => why,
         })?;
         Ok(file)
@@ -79,9 +82,13 @@ impl Data {
 
 /// Replaces a file as a whole, durably, readable by its owner only.
 pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut file = NamedTempFile::new_in(directory)?;
-    file.as_file().set_permissions(fs::Permissions::from_mode(PRIVATE))?;
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(PRIVATE))?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
@@ -95,14 +102,23 @@ pub fn touch_private(path: &Path) -> io::Result<()> {
 
 /// Appends to a file that only its owner may read.
 pub fn append_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().create(true).append(true).mode(PRIVATE).open(path)?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(PRIVATE)
+        .open(path)?;
     file.set_permissions(fs::Permissions::from_mode(PRIVATE))?;
     file.write_all(content)?;
     file.sync_all()
 }
 
 fn open_private(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(PRIVATE).open(path)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(PRIVATE)
+        .open(path)?;
     file.set_permissions(fs::Permissions::from_mode(PRIVATE))?;
     Ok(file)
 }
@@ -117,7 +133,14 @@ mod tests {
         let data = Data::open(directory.path()).unwrap();
         let lock = data.lock().unwrap();
         assert_eq!(lock.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(Data::open(directory.path()).unwrap().lock().unwrap_err().to_string().contains("another bundle"));
+        assert!(
+            Data::open(directory.path())
+                .unwrap()
+                .lock()
+                .unwrap_err()
+                .to_string()
+                .contains("another bundle")
+        );
         drop(lock);
         assert!(data.lock().is_ok());
     }

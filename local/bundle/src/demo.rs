@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, map_response};
@@ -64,8 +65,14 @@ struct Session {
 pub fn routes(demo: Demo) -> Router {
     Router::new()
         .route("/", get(page))
-        .route("/_demo/app.js", get(|| async { ([(CONTENT_TYPE, JAVASCRIPT)], SCRIPT) }))
-        .route("/_demo/style.css", get(|| async { ([(CONTENT_TYPE, CSS)], STYLE) }))
+        .route(
+            "/_demo/app.js",
+            get(|| async { ([(CONTENT_TYPE, JAVASCRIPT)], SCRIPT) }),
+        )
+        .route(
+            "/_demo/style.css",
+            get(|| async { ([(CONTENT_TYPE, CSS)], STYLE) }),
+        )
         .route("/_demo/connect-button.js", get(connect_button))
         .route("/_demo/session", get(session))
         .route_layer(map_response(with_headers))
@@ -74,7 +81,10 @@ pub fn routes(demo: Demo) -> Router {
 
 /// The page; opened by another name of this machine, the way to the one its origin is allowed by.
 async fn page(State(demo): State<Arc<Demo>>, headers: HeaderMap, uri: Uri) -> Response {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|host| is_this_machine(host));
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .filter(|host| is_this_machine(host));
     let opened_at = host.and_then(|host| Url::parse(&format!("http://{host}/")).ok());
     if let (Some(opened_at), Some(public_url)) = (opened_at, &demo.public_url) {
         let is_same_server = public_url.scheme() == "http" && opened_at.port() == public_url.port();
@@ -92,26 +102,47 @@ async fn page(State(demo): State<Arc<Demo>>, headers: HeaderMap, uri: Uri) -> Re
 async fn connect_button() -> Response {
     match std::fs::read(CONNECT_BUTTON) {
         Ok(script) => ([(CONTENT_TYPE, JAVASCRIPT)], script).into_response(),
-        Err(_) => {
-            (StatusCode::NOT_FOUND, "Not installed: `make run` installs the demo's npm packages.\n").into_response()
-        }
+        Err(_) => (
+            StatusCode::NOT_FOUND,
+            "Not installed: `make run` installs the demo's npm packages.\n",
+        )
+            .into_response(),
     }
 }
 
 async fn session(State(demo): State<Arc<Demo>>, headers: HeaderMap) -> Response {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     if !host.is_some_and(is_this_machine) {
-        return (StatusCode::MISDIRECTED_REQUEST, "Open the demo as localhost or 127.0.0.1.\n").into_response();
+        return (
+            StatusCode::MISDIRECTED_REQUEST,
+            "Open the demo as localhost or 127.0.0.1.\n",
+        )
+            .into_response();
     }
-    let Demo { partners, tenant, token, .. } = &*demo;
-    Json(Session { token: token(), tenant: tenant.clone(), partners: partners.clone() }).into_response()
+    let Demo {
+        partners,
+        tenant,
+        token,
+        ..
+    } = &*demo;
+    Json(Session {
+        token: token(),
+        tenant: tenant.clone(),
+        partners: partners.clone(),
+    })
+    .into_response()
 }
 
 /// A page elsewhere that points its own name at this address (DNS rebinding) shall get no token.
 fn is_this_machine(host: &str) -> bool {
-    let Ok(url) = Url::parse(&format!("http://{host}/")) else { return false };
+    let Ok(url) = Url::parse(&format!("http://{host}/")) else {
+        return false;
+    };
     let is_only_a_host = url.path() == "/" && url.username().is_empty() && url.password().is_none();
-    is_only_a_host && url.host_str().is_some_and(|name| NAMES_OF_THIS_MACHINE.contains(&name))
+    is_only_a_host
+        && url
+            .host_str()
+            .is_some_and(|name| NAMES_OF_THIS_MACHINE.contains(&name))
 }
 
 /// Says which page a request comes from where the browser does not: for a GET to the page's own origin it sends no
@@ -125,11 +156,17 @@ pub async fn name_origin(mut request: Request, next: Next) -> Response {
 }
 
 fn own_origin(headers: &HeaderMap) -> Option<HeaderValue> {
-    let is_own = headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
+    let is_own = headers
+        .get("sec-fetch-site")
+        .is_some_and(|site| site == "same-origin");
     if !is_own || headers.contains_key(ORIGIN) {
         return None;
     }
-    let host = headers.get(HOST)?.to_str().ok().filter(|host| is_this_machine(host))?;
+    let host = headers
+        .get(HOST)?
+        .to_str()
+        .ok()
+        .filter(|host| is_this_machine(host))?;
     HeaderValue::try_from(format!("http://{host}")).ok()
 }
 
@@ -158,20 +195,40 @@ mod tests {
             public_url: Some("http://127.0.0.1:8360".parse().unwrap()),
             token: Arc::new(|| "a.b.c".to_owned()),
         };
-        let request = host.into_iter().fold(Request::get(path), |request, host| request.header(HOST, host));
-        routes(demo).oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+        let request = host.into_iter().fold(Request::get(path), |request, host| {
+            request.header(HOST, host)
+        });
+        routes(demo)
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
     async fn every_answer_is_typed_and_kept_nowhere() {
-        let files = [("/", HTML), ("/_demo/app.js", JAVASCRIPT), ("/_demo/style.css", CSS)];
-        for (path, content_type) in files.into_iter().chain([("/_demo/session", "application/json")]) {
+        let files = [
+            ("/", HTML),
+            ("/_demo/app.js", JAVASCRIPT),
+            ("/_demo/style.css", CSS),
+        ];
+        for (path, content_type) in files
+            .into_iter()
+            .chain([("/_demo/session", "application/json")])
+        {
             let response = get(path, Some("127.0.0.1:8360")).await;
             assert_eq!(response.status(), 200, "{path}");
             assert_eq!(response.headers()[CONTENT_TYPE], content_type, "{path}");
             assert_eq!(response.headers()[CACHE_CONTROL], "no-store", "{path}");
-            assert_eq!(response.headers()[CONTENT_SECURITY_POLICY], POLICY, "{path}");
-            assert_eq!(response.headers()[X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+            assert_eq!(
+                response.headers()[CONTENT_SECURITY_POLICY],
+                POLICY,
+                "{path}"
+            );
+            assert_eq!(
+                response.headers()[X_CONTENT_TYPE_OPTIONS],
+                "nosniff",
+                "{path}"
+            );
             assert_eq!(response.headers()[REFERRER_POLICY], "no-referrer", "{path}");
         }
     }
@@ -180,7 +237,10 @@ mod tests {
     async fn the_page_is_opened_at_the_origin_that_is_allowed() {
         let response = get("/?client=aCL", Some("localhost:8360")).await;
         assert_eq!(response.status(), 307);
-        assert_eq!(response.headers()["location"], "http://127.0.0.1:8360/?client=aCL");
+        assert_eq!(
+            response.headers()["location"],
+            "http://127.0.0.1:8360/?client=aCL"
+        );
         for host in ["127.0.0.1:8360", "localhost:9999", "a.example"] {
             assert_eq!(get("/", Some(host)).await.status(), 200, "{host}");
         }
@@ -191,15 +251,28 @@ mod tests {
         let response = get("/_demo/session", Some("127.0.0.1:8360")).await;
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         let session: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(session, json!({"token": "a.b.c", "tenant": "acme", "partners": ["aAbBcCPA"]}));
+        assert_eq!(
+            session,
+            json!({"token": "a.b.c", "tenant": "acme", "partners": ["aAbBcCPA"]})
+        );
     }
 
     #[tokio::test]
     async fn another_name_for_this_machine_gets_no_token() {
         for host in ["localhost", "LOCALHOST:1", "127.0.0.1:8360", "[::1]:8360"] {
-            assert_eq!(get("/_demo/session", Some(host)).await.status(), 200, "{host}");
+            assert_eq!(
+                get("/_demo/session", Some(host)).await.status(),
+                200,
+                "{host}"
+            );
         }
-        let foreign = ["evil.example", "localhost.evil.example:8360", "evil.example/localhost", "a@localhost", ""];
+        let foreign = [
+            "evil.example",
+            "localhost.evil.example:8360",
+            "evil.example/localhost",
+            "a@localhost",
+            "",
+        ];
         for host in foreign.map(Some).into_iter().chain([None]) {
             let response = get("/_demo/session", host).await;
             assert_eq!(response.status(), 421, "{host:?}");
@@ -216,29 +289,63 @@ mod tests {
             return;
         };
         assert_eq!(response.headers()[CONTENT_TYPE], JAVASCRIPT);
-        assert_eq!(to_bytes(response.into_body(), usize::MAX).await.unwrap(), installed);
+        assert_eq!(
+            to_bytes(response.into_body(), usize::MAX).await.unwrap(),
+            installed
+        );
     }
 
     #[test]
     fn a_page_of_this_origin_is_named_by_the_address_it_was_opened_at() {
         let origin = |pairs: &[(&'static str, &'static str)]| {
-            let pairs =
-                pairs.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let pairs = pairs.iter().map(|&(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            });
             own_origin(&pairs.collect())
         };
         let same = ("sec-fetch-site", "same-origin");
-        assert_eq!(origin(&[("host", "localhost:8360"), same]).unwrap(), "http://localhost:8360");
-        assert_eq!(origin(&[("host", "127.0.0.1:8360"), same]).unwrap(), "http://127.0.0.1:8360");
+        assert_eq!(
+            origin(&[("host", "localhost:8360"), same]).unwrap(),
+            "http://localhost:8360"
+        );
+        assert_eq!(
+            origin(&[("host", "127.0.0.1:8360"), same]).unwrap(),
+            "http://127.0.0.1:8360"
+        );
         assert_eq!(origin(&[("host", "localhost:8360")]), None);
-        assert_eq!(origin(&[("host", "localhost:8360"), ("sec-fetch-site", "cross-site")]), None);
+        assert_eq!(
+            origin(&[("host", "localhost:8360"), ("sec-fetch-site", "cross-site")]),
+            None
+        );
         assert_eq!(origin(&[("host", "evil.example"), same]), None);
-        assert_eq!(origin(&[("host", "localhost:8360"), same, ("origin", "http://localhost:1")]), None);
+        assert_eq!(
+            origin(&[
+                ("host", "localhost:8360"),
+                same,
+                ("origin", "http://localhost:1")
+            ]),
+            None
+        );
     }
 
     #[test]
     fn the_page_is_all_ours() {
-        for (name, text) in [("index.html", PAGE), ("app.js", SCRIPT), ("style.css", STYLE)] {
-            for foreign in ["https://", "@import", "innerHTML", "outerHTML", "insertAdjacentHTML", "eval("] {
+        for (name, text) in [
+            ("index.html", PAGE),
+            ("app.js", SCRIPT),
+            ("style.css", STYLE),
+        ] {
+            for foreign in [
+                "https://",
+                "@import",
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "eval(",
+            ] {
                 assert!(!text.contains(foreign), "{name} holds {foreign}");
             }
         }

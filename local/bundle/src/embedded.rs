@@ -46,12 +46,18 @@ impl Embedded {
         touch_private(database)?;
         let path = database.to_string_lossy().into_owned();
         let opened = Database::new(&path);
-        let database = opened.map_err(|why| EmbeddedError::Open { path, why: why.to_string() })?;
+        let database = opened.map_err(|why| EmbeddedError::Open {
+            path,
+            why: why.to_string(),
+        })?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let endpoint = format!("http://{}", listener.local_addr()?);
         let sweeper = tokio::spawn(sweep(database.clone()));
         let server = tokio::spawn(dynoxide::server::serve_on(listener, database));
-        Ok(Self { endpoint, tasks: vec![server, sweeper] })
+        Ok(Self {
+            endpoint,
+            tasks: vec![server, sweeper],
+        })
     }
 
     /// Its address.
@@ -89,17 +95,26 @@ pub async fn open_table(data: &Data, name: &str) -> Result<Opened, EmbeddedError
     if let Ok(endpoint) = std::fs::read_to_string(data.endpoint()) {
         let address = endpoint.trim().trim_start_matches("http://").to_owned();
         if tokio::net::TcpStream::connect(&address).await.is_ok() {
-            return Ok(Opened { table: Table::at_endpoint(endpoint.trim(), name), embedded: None });
+            return Ok(Opened {
+                table: Table::at_endpoint(endpoint.trim(), name),
+                embedded: None,
+            });
         }
     }
     let path = data.database();
     if !path.exists() {
         let why = "it is not there; start the bundle once, or set DATA".to_owned();
-        return Err(EmbeddedError::Open { path: path.to_string_lossy().into_owned(), why });
+        return Err(EmbeddedError::Open {
+            path: path.to_string_lossy().into_owned(),
+            why,
+        });
     }
     let embedded = Embedded::open(&path).await?;
     let table = Table::at_endpoint(embedded.endpoint(), name);
-    Ok(Opened { table, embedded: Some(embedded) })
+    Ok(Opened {
+        table,
+        embedded: Some(embedded),
+    })
 }
 
 /// Writes down where the embedded DynamoDB answers.

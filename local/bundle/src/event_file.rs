@@ -26,7 +26,10 @@ pub struct FileBus {
 impl FileBus {
     /// Events appended to the file `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), turn: Mutex::new(()) }
+        Self {
+            path: path.into(),
+            turn: Mutex::new(()),
+        }
     }
 }
 
@@ -35,8 +38,12 @@ impl EventBus for FileBus {
     async fn put(&self, events: &[BusEvent]) -> Result<(), BusError> {
         let mut lines = Vec::new();
         for event in events {
-            let line = Line { source: SOURCE, event };
-            serde_json::to_writer(&mut lines, &line).map_err(|_| BusError("an event cannot be written".to_owned()))?;
+            let line = Line {
+                source: SOURCE,
+                event,
+            };
+            serde_json::to_writer(&mut lines, &line)
+                .map_err(|_| BusError("an event cannot be written".to_owned()))?;
             lines.push(b'\n');
         }
         let _turn = self.turn.lock().await;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
+    ScalarAttributeType,
 };
 use aws_sdk_dynamodbstreams as streams;
 use aws_sdk_dynamodbstreams::types::{OperationType, Shard, ShardIteratorType};
@@ -51,12 +52,19 @@ pub struct Follower {
 
 impl Follower {
     /// The mapping `mapping` on the table `table` at `endpoint`, which hands over the records that it `wants`.
-    pub fn new(mapping: &'static str, endpoint: &str, table: &str, wants: fn(&Record) -> bool) -> Self {
+    pub fn new(
+        mapping: &'static str,
+        endpoint: &str,
+        table: &str,
+        wants: fn(&Record) -> bool,
+    ) -> Self {
         let config = platform::table::local_config(endpoint);
         let mut streams = streams::Config::builder()
             .behavior_version(streams::config::BehaviorVersion::latest())
             .region(config.region().cloned())
-            .credentials_provider(streams::config::Credentials::new("local", "local", None, None, "local"))
+            .credentials_provider(streams::config::Credentials::new(
+                "local", "local", None, None, "local",
+            ))
             .endpoint_url(endpoint);
         streams.set_http_client(config.http_client());
         Self {
@@ -80,11 +88,17 @@ impl Follower {
     /// The same where a batch that stopped comes again after `longest_wait` at the latest.
     #[must_use]
     pub fn waiting_at_most(self, longest_wait: Duration) -> Self {
-        Self { longest_wait, ..self }
+        Self {
+            longest_wait,
+            ..self
+        }
     }
 
     /// Hands batches to `handle` for ever; trouble is logged and waited out.
-    pub async fn follow<F: Future<Output = Result<(), StoppedBefore>>>(&self, handle: impl Fn(Vec<Record>) -> F) {
+    pub async fn follow<F: Future<Output = Result<(), StoppedBefore>>>(
+        &self,
+        handle: impl Fn(Vec<Record>) -> F,
+    ) {
         let mut wait = RETRY.0;
         loop {
             let Err(error) = self.follow_on(&handle, &mut wait).await;
@@ -97,8 +111,12 @@ impl Follower {
     /// Makes the table of the checkpoints unless it is there.
     pub async fn prepare(&self) -> Result<(), StreamError> {
         let failed = failed("the table of the checkpoints");
-        let name = AttributeDefinition::builder().attribute_name("shard").attribute_type(ScalarAttributeType::S);
-        let key = KeySchemaElement::builder().attribute_name("shard").key_type(KeyType::Hash);
+        let name = AttributeDefinition::builder()
+            .attribute_name("shard")
+            .attribute_type(ScalarAttributeType::S);
+        let key = KeySchemaElement::builder()
+            .attribute_name("shard")
+            .key_type(KeyType::Hash);
         let created = self
             .database
             .create_table()
@@ -109,7 +127,11 @@ impl Follower {
             .send()
             .await;
         match created {
-            Err(error) if !error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => {
+            Err(error)
+                if !error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_resource_in_use_exception()) =>
+            {
                 Err(failed("not made"))
             }
             _ => Ok(()),
@@ -125,7 +147,8 @@ impl Follower {
         loop {
             let mut places = self.places().await?;
             let described = Instant::now();
-            while described.elapsed() < DESCRIBE && places.iter().any(|(_, place)| place.is_some()) {
+            while described.elapsed() < DESCRIBE && places.iter().any(|(_, place)| place.is_some())
+            {
                 let mut any = false;
                 for (shard, place) in &mut places {
                     let Some(from) = place.take() else { continue };
@@ -146,12 +169,21 @@ impl Follower {
     /// Every shard, parents before children, with the place to read on from.
     async fn places(&self) -> Result<Vec<(String, Option<String>)>, StreamError> {
         let failed = failed("the table's stream");
-        let described = self.database.describe_table().table_name(&self.table).send().await;
+        let described = self
+            .database
+            .describe_table()
+            .table_name(&self.table)
+            .send()
+            .await;
         let table = described.map_err(|_| failed("not described"))?.table;
-        let stream = table.and_then(|table| table.latest_stream_arn).ok_or(failed("the table has none"))?;
+        let stream = table
+            .and_then(|table| table.latest_stream_arn)
+            .ok_or(failed("the table has none"))?;
         let mut places = Vec::new();
         for shard in self.shards(&stream).await? {
-            let place = self.iterator(&stream, &shard, self.checkpoint(&shard).await?).await?;
+            let place = self
+                .iterator(&stream, &shard, self.checkpoint(&shard).await?)
+                .await?;
             places.push((shard, place));
         }
         Ok(places)
@@ -162,15 +194,25 @@ impl Follower {
         let mut shards: BTreeMap<String, Option<String>> = BTreeMap::new();
         let mut start: Option<String> = None;
         loop {
-            let page = self.streams.describe_stream().stream_arn(stream).set_exclusive_start_shard_id(start);
-            let page = page.send().await.map_err(|_| failed("the shards")("not described"))?;
-            let Some(page) = page.stream_description else { break };
-            shards.extend(
-                page.shards
-                    .unwrap_or_default()
-                    .into_iter()
-                    .filter_map(|Shard { shard_id, parent_shard_id, .. }| Some((shard_id?, parent_shard_id))),
-            );
+            let page = self
+                .streams
+                .describe_stream()
+                .stream_arn(stream)
+                .set_exclusive_start_shard_id(start);
+            let page = page
+                .send()
+                .await
+                .map_err(|_| failed("the shards")("not described"))?;
+            let Some(page) = page.stream_description else {
+                break;
+            };
+            shards.extend(page.shards.unwrap_or_default().into_iter().filter_map(
+                |Shard {
+                     shard_id,
+                     parent_shard_id,
+                     ..
+                 }| Some((shard_id?, parent_shard_id)),
+            ));
             start = page.last_evaluated_shard_id;
             if start.is_none() {
                 break;
@@ -188,13 +230,28 @@ impl Follower {
         from: String,
         handle: &impl Fn(Vec<Record>) -> F,
     ) -> Result<(Option<String>, bool), StreamError> {
-        let got = self.streams.get_records().shard_iterator(from).limit(self.most).send().await;
+        let got = self
+            .streams
+            .get_records()
+            .shard_iterator(from)
+            .limit(self.most)
+            .send()
+            .await;
         let got = got.map_err(|_| failed("a shard")("not read"))?;
-        let records: Vec<Record> = got.records.unwrap_or_default().into_iter().filter_map(record).collect();
+        let records: Vec<Record> = got
+            .records
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(record)
+            .collect();
         let Some(last) = records.last().map(|record| record.sequence.clone()) else {
             return Ok((got.next_shard_iterator, false));
         };
-        let wanted: Vec<Record> = records.iter().filter(|record| (self.wants)(record)).cloned().collect();
+        let wanted: Vec<Record> = records
+            .iter()
+            .filter(|record| (self.wants)(record))
+            .cloned()
+            .collect();
         if !wanted.is_empty() {
             self.hand_over(shard, &records, wanted, handle).await?;
         }
@@ -210,25 +267,56 @@ impl Follower {
         wanted: Vec<Record>,
         handle: &impl Fn(Vec<Record>) -> F,
     ) -> Result<(), StreamError> {
-        let Err(StoppedBefore(sequence)) = handle(wanted).await else { return Ok(()) };
-        let done = all.iter().take_while(|record| record.sequence != sequence).last();
+        let Err(StoppedBefore(sequence)) = handle(wanted).await else {
+            return Ok(());
+        };
+        let done = all
+            .iter()
+            .take_while(|record| record.sequence != sequence)
+            .last();
         if let Some(done) = done {
             self.keep_checkpoint(shard, &done.sequence).await?;
         }
         Err(failed("a batch")("stopped"))
     }
 
-    async fn iterator(&self, stream: &str, shard: &str, after: Option<String>) -> Result<Option<String>, StreamError> {
-        let kind =
-            if after.is_some() { ShardIteratorType::AfterSequenceNumber } else { ShardIteratorType::TrimHorizon };
-        let request = self.streams.get_shard_iterator().stream_arn(stream).shard_id(shard).shard_iterator_type(kind);
+    async fn iterator(
+        &self,
+        stream: &str,
+        shard: &str,
+        after: Option<String>,
+    ) -> Result<Option<String>, StreamError> {
+        let kind = if after.is_some() {
+            ShardIteratorType::AfterSequenceNumber
+        } else {
+            ShardIteratorType::TrimHorizon
+        };
+        let request = self
+            .streams
+            .get_shard_iterator()
+            .stream_arn(stream)
+            .shard_id(shard)
+            .shard_iterator_type(kind);
         match request.set_sequence_number(after).send().await {
             Ok(got) => Ok(got.shard_iterator),
             // What lies behind the checkpoint was trimmed: go on with the oldest that is left.
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_trimmed_data_access_exception()) => {
-                let request = self.streams.get_shard_iterator().stream_arn(stream).shard_id(shard);
-                let oldest = request.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await;
-                Ok(oldest.map_err(|_| failed("a shard")("no place in it"))?.shard_iterator)
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|e| e.is_trimmed_data_access_exception()) =>
+            {
+                let request = self
+                    .streams
+                    .get_shard_iterator()
+                    .stream_arn(stream)
+                    .shard_id(shard);
+                let oldest = request
+                    .shard_iterator_type(ShardIteratorType::TrimHorizon)
+                    .send()
+                    .await;
+                Ok(oldest
+                    .map_err(|_| failed("a shard")("no place in it"))?
+                    .shard_iterator)
             }
             Err(_) => Err(failed("a shard")("no place in it")),
         }
@@ -239,15 +327,33 @@ impl Follower {
     }
 
     async fn checkpoint(&self, shard: &str) -> Result<Option<String>, StreamError> {
-        let got = self.database.get_item().table_name(&self.checkpoints).consistent_read(true);
-        let got = got.key("shard", self.place(shard)).send().await.map_err(|_| failed("a checkpoint")("not read"))?;
-        Ok(got.item.and_then(|item| item.get("sequence")?.as_s().ok().cloned()))
+        let got = self
+            .database
+            .get_item()
+            .table_name(&self.checkpoints)
+            .consistent_read(true);
+        let got = got
+            .key("shard", self.place(shard))
+            .send()
+            .await
+            .map_err(|_| failed("a checkpoint")("not read"))?;
+        Ok(got
+            .item
+            .and_then(|item| item.get("sequence")?.as_s().ok().cloned()))
     }
 
     async fn keep_checkpoint(&self, shard: &str, sequence: &str) -> Result<(), StreamError> {
-        let put = self.database.put_item().table_name(&self.checkpoints).item("shard", self.place(shard));
-        let put = put.item("sequence", AttributeValue::S(sequence.to_owned())).send().await;
-        put.map(|_| ()).map_err(|_| failed("a checkpoint")("not written"))
+        let put = self
+            .database
+            .put_item()
+            .table_name(&self.checkpoints)
+            .item("shard", self.place(shard));
+        let put = put
+            .item("sequence", AttributeValue::S(sequence.to_owned()))
+            .send()
+            .await;
+        put.map(|_| ())
+            .map_err(|_| failed("a checkpoint")("not written"))
     }
 }
 
@@ -278,7 +384,9 @@ fn record(record: streams::types::Record) -> Option<Record> {
 }
 
 fn item(item: std::collections::HashMap<String, streams::types::AttributeValue>) -> Option<Item> {
-    item.into_iter().map(|(name, value)| Some((name, attribute(value)?))).collect()
+    item.into_iter()
+        .map(|(name, value)| Some((name, attribute(value)?)))
+        .collect()
 }
 
 /// The same value in the type of the other SDK crate.

@@ -45,7 +45,12 @@ impl Jwt {
     pub fn token(&self, claim: &str, tenant: &str) -> Option<String> {
         let expires_at = clock::now().checked_add(LIFE).ok()?.as_second();
         let claims = json!({claim: tenant, "exp": expires_at});
-        encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(self.key())).ok()
+        encode(
+            &Header::new(Algorithm::HS256),
+            &claims,
+            &EncodingKey::from_secret(self.key()),
+        )
+        .ok()
     }
 
     /// Lets a request pass with its caller, or refuses it as the gateway does.
@@ -55,7 +60,12 @@ impl Jwt {
         }
         let Some(claims) = self.claims(request.headers()) else {
             let body = axum::Json(json!({"message": "Unauthorized"}));
-            return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], body).into_response();
+            return (
+                StatusCode::UNAUTHORIZED,
+                [(WWW_AUTHENTICATE, "Bearer")],
+                body,
+            )
+                .into_response();
         };
         request.extensions_mut().insert(Caller::Jwt(claims));
         next.run(request).await
@@ -79,7 +89,11 @@ impl Jwt {
         let (message, signature) = token.rsplit_once('.')?;
         let key = DecodingKey::from_secret(self.key());
         let is_ours = crypto::verify(signature, message.as_bytes(), &key, Algorithm::HS256).ok()?;
-        if is_ours { insecure_decode_claims(token).ok() } else { None }
+        if is_ours {
+            insecure_decode_claims(token).ok()
+        } else {
+            None
+        }
     }
 
     fn key(&self) -> &[u8] {
@@ -90,7 +104,10 @@ impl Jwt {
 /// Whether a token has an end that is not over, and no beginning that is still to come.
 fn is_in_time(claims: &Map<String, Value>) -> bool {
     let now = clock::now().as_second() as f64;
-    let has_not_ended = claims.get("exp").and_then(Value::as_f64).is_some_and(|end| now < end + LEEWAY);
+    let has_not_ended = claims
+        .get("exp")
+        .and_then(Value::as_f64)
+        .is_some_and(|end| now < end + LEEWAY);
     let has_begun = |begin: &Value| begin.as_f64().is_some_and(|begin| begin <= now + LEEWAY);
     has_not_ended && claims.get("nbf").is_none_or(has_begun)
 }
@@ -109,33 +126,71 @@ mod tests {
     }
 
     fn signed(claims: &Value, algorithm: Algorithm) -> String {
-        encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(jwt().key())).unwrap()
+        encode(
+            &Header::new(algorithm),
+            claims,
+            &EncodingKey::from_secret(jwt().key()),
+        )
+        .unwrap()
     }
 
     #[test]
     fn a_token_of_ours_names_its_tenant() {
         let token = jwt().token("sub", "acme").unwrap();
         assert_eq!(claims(&jwt(), &token).unwrap()["sub"], "acme");
-        assert_eq!(claims(&Jwt::new(Secret::new("another secret")), &token), None);
+        assert_eq!(
+            claims(&Jwt::new(Secret::new("another secret")), &token),
+            None
+        );
     }
 
     #[test]
     fn a_token_must_end_and_may_be_a_minute_late() {
         let now = clock::now().as_second();
-        assert_eq!(claims(&jwt(), &signed(&json!({"sub": "acme"}), Algorithm::HS256)), None);
-        assert_eq!(claims(&jwt(), &signed(&json!({"sub": "a", "exp": now - 120}), Algorithm::HS256)), None);
-        assert!(claims(&jwt(), &signed(&json!({"sub": "a", "exp": now - 30}), Algorithm::HS256)).is_some());
+        assert_eq!(
+            claims(&jwt(), &signed(&json!({"sub": "acme"}), Algorithm::HS256)),
+            None
+        );
+        assert_eq!(
+            claims(
+                &jwt(),
+                &signed(&json!({"sub": "a", "exp": now - 120}), Algorithm::HS256)
+            ),
+            None
+        );
+        assert!(
+            claims(
+                &jwt(),
+                &signed(&json!({"sub": "a", "exp": now - 30}), Algorithm::HS256)
+            )
+            .is_some()
+        );
         let other_algorithm = signed(&json!({"sub": "a", "exp": now + 60}), Algorithm::HS512);
         assert_eq!(claims(&jwt(), &other_algorithm), None);
-        for exp in [json!(null), json!("soon"), json!((now + 60).to_string()), json!([now + 60])] {
-            assert_eq!(claims(&jwt(), &signed(&json!({"exp": exp}), Algorithm::HS256)), None, "{exp}");
+        for exp in [
+            json!(null),
+            json!("soon"),
+            json!((now + 60).to_string()),
+            json!([now + 60]),
+        ] {
+            assert_eq!(
+                claims(&jwt(), &signed(&json!({"exp": exp}), Algorithm::HS256)),
+                None,
+                "{exp}"
+            );
         }
     }
 
     #[test]
     fn a_token_may_begin_a_minute_early() {
         let end = clock::now().as_second() + 600;
-        let begins = |nbf: Value| claims(&jwt(), &signed(&json!({"exp": end, "nbf": nbf}), Algorithm::HS256)).is_some();
+        let begins = |nbf: Value| {
+            claims(
+                &jwt(),
+                &signed(&json!({"exp": end, "nbf": nbf}), Algorithm::HS256),
+            )
+            .is_some()
+        };
         assert!(begins(json!(end - 570)) && begins(json!(0)) && begins(json!(0.5)));
         assert!(!begins(json!(end - 480)) && !begins(json!("0")) && !begins(json!(null)));
     }
@@ -143,20 +198,38 @@ mod tests {
     #[test]
     fn a_claim_of_another_type_is_left_to_the_tenant_check() {
         let end = clock::now().as_second() + 600;
-        for strange in [json!(7), json!(["acme"]), json!({"of": "acme"}), json!(null)] {
+        for strange in [
+            json!(7),
+            json!(["acme"]),
+            json!({"of": "acme"}),
+            json!(null),
+        ] {
             let token = json!({"exp": end, "sub": strange, "aud": 7, "iss": ["x"], "iat": "now", "org": "acme"});
-            assert_eq!(claims(&jwt(), &signed(&token, Algorithm::HS256)).as_ref(), token.as_object());
+            assert_eq!(
+                claims(&jwt(), &signed(&token, Algorithm::HS256)).as_ref(),
+                token.as_object()
+            );
         }
-        assert_eq!(claims(&jwt(), &signed(&json!(["exp"]), Algorithm::HS256)), None);
+        assert_eq!(
+            claims(&jwt(), &signed(&json!(["exp"]), Algorithm::HS256)),
+            None
+        );
     }
 
     #[test]
     fn no_other_algorithm_passes_even_with_our_signature() {
         let end = clock::now().as_second() + 600;
         let good = signed(&json!({"sub": "acme", "exp": end}), Algorithm::HS256);
-        let (payload, key) = (good.split('.').nth(1).unwrap(), EncodingKey::from_secret(jwt().key()));
+        let (payload, key) = (
+            good.split('.').nth(1).unwrap(),
+            EncodingKey::from_secret(jwt().key()),
+        );
         // {"alg":"none"}, {"alg":"HS512"}, {"alg":"RS256"}
-        for header in ["eyJhbGciOiJub25lIn0", "eyJhbGciOiJIUzUxMiJ9", "eyJhbGciOiJSUzI1NiJ9"] {
+        for header in [
+            "eyJhbGciOiJub25lIn0",
+            "eyJhbGciOiJIUzUxMiJ9",
+            "eyJhbGciOiJSUzI1NiJ9",
+        ] {
             let message = format!("{header}.{payload}");
             let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
             assert_eq!(claims(&jwt(), &format!("{message}.{signature}")), None);

@@ -81,7 +81,10 @@ impl SecretsFile {
                 DEMO: random(),
             });
             let text = format!("{secrets:#}\n");
-            replace_private(path, text.as_bytes()).map_err(|why| SecretsFileError::Io { path: path.into(), why })?;
+            replace_private(path, text.as_bytes()).map_err(|why| SecretsFileError::Io {
+                path: path.into(),
+                why,
+            })?;
         }
         Ok(file)
     }
@@ -89,27 +92,50 @@ impl SecretsFile {
     /// Its text.
     pub fn text(&self) -> Result<Secret, SecretsFileError> {
         let text = fs::read_to_string(&self.0);
-        text.map(Secret::new).map_err(|why| SecretsFileError::Io { path: self.0.clone(), why })
+        text.map(Secret::new).map_err(|why| SecretsFileError::Io {
+            path: self.0.clone(),
+            why,
+        })
     }
 
     /// The partner ids in it, comma separated.
     pub fn partner_ids(&self) -> Result<String, SecretsFileError> {
-        let ids = self.secrets()?.into_iter().map(|(id, _)| id).filter(|id| !id.starts_with('_'));
+        let ids = self
+            .secrets()?
+            .into_iter()
+            .map(|(id, _)| id)
+            .filter(|id| !id.starts_with('_'));
         Ok(ids.collect::<Vec<_>>().join(","))
     }
 
     /// The secret of the demo's tokens, if the file has one.
     pub fn demo_jwt_secret(&self) -> Result<Option<Secret>, SecretsFileError> {
-        Ok(self.secrets()?.get(DEMO).and_then(Value::as_str).map(Secret::new))
+        Ok(self
+            .secrets()?
+            .get(DEMO)
+            .and_then(Value::as_str)
+            .map(Secret::new))
     }
 
     /// Refuses a file in which the secret of a served partner is missing or cannot be used.
     pub fn check(&self, served: &PartnerIds) -> Result<(), SecretsFileError> {
         let secrets = self.secrets()?;
         for partner in served.iter() {
-            let missing = || SecretsFileError::NoSecret { path: self.0.clone(), partner: partner.clone() };
-            let unusable = |why| SecretsFileError::Unusable { path: self.0.clone(), partner: partner.clone(), why };
-            let secret = Secret::new(secrets.get(partner.as_str()).ok_or_else(missing)?.to_string());
+            let missing = || SecretsFileError::NoSecret {
+                path: self.0.clone(),
+                partner: partner.clone(),
+            };
+            let unusable = |why| SecretsFileError::Unusable {
+                path: self.0.clone(),
+                partner: partner.clone(),
+                why,
+            };
+            let secret = Secret::new(
+                secrets
+                    .get(partner.as_str())
+                    .ok_or_else(missing)?
+                    .to_string(),
+            );
             let signing = SigningSecrets::parse(secret.expose()).map_err(unusable)?;
             HubAccess::parse(secret.expose()).map_err(unusable)?;
             if signing.previous_is_too_long(clock::now()) {
@@ -121,15 +147,21 @@ impl SecretsFile {
 
     fn secrets(&self) -> Result<Map<String, Value>, SecretsFileError> {
         let secrets = serde_json::from_str(self.text()?.expose());
-        secrets.map_err(|_| SecretsFileError::Malformed { path: self.0.clone() })
+        secrets.map_err(|_| SecretsFileError::Malformed {
+            path: self.0.clone(),
+        })
     }
 }
 
 #[async_trait]
 impl SecretSource for SecretsFile {
     async fn read(&self, partner: &PartnerId) -> Result<Secret, SecretUnavailable> {
-        let secrets = self.secrets().map_err(|error| SecretUnavailable::Unreachable(error.to_string()))?;
-        let secret = secrets.get(partner.as_str()).ok_or(SecretUnavailable::Missing)?;
+        let secrets = self
+            .secrets()
+            .map_err(|error| SecretUnavailable::Unreachable(error.to_string()))?;
+        let secret = secrets
+            .get(partner.as_str())
+            .ok_or(SecretUnavailable::Missing)?;
         Ok(Secret::new(secret.to_string()))
     }
 }
@@ -145,14 +177,24 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secrets.json");
         let file = SecretsFile::of_demo(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(file.partner_ids().unwrap(), DEMO_PARTNER);
         let secret = file.demo_jwt_secret().unwrap().unwrap();
-        let again = SecretsFile::of_demo(&path).unwrap().demo_jwt_secret().unwrap().unwrap();
+        let again = SecretsFile::of_demo(&path)
+            .unwrap()
+            .demo_jwt_secret()
+            .unwrap()
+            .unwrap();
         assert_eq!(secret.expose(), again.expose());
         let partner = file.read(&DEMO_PARTNER.parse().unwrap()).await.unwrap();
         assert!(onboarding::secret::SigningSecrets::parse(partner.expose()).is_ok());
-        assert!(matches!(file.read(&"otherPA".parse().unwrap()).await, Err(SecretUnavailable::Missing)));
+        assert!(matches!(
+            file.read(&"otherPA".parse().unwrap()).await,
+            Err(SecretUnavailable::Missing)
+        ));
     }
 
     #[test]
@@ -161,16 +203,26 @@ mod tests {
         let file = SecretsFile::at(directory.path().join("s.json"));
         let check = |content: Value| {
             fs::write(&file.0, content.to_string()).unwrap();
-            file.check(&"aPA,bPA".parse().unwrap()).map_err(|error| error.to_string())
+            file.check(&"aPA,bPA".parse().unwrap())
+                .map_err(|error| error.to_string())
         };
         let good = json!({"platform_secret": "needle", "partner_token": "needle"});
         assert_eq!(check(json!({"aPA": good, "bPA": good, "cPA": 7})), Ok(()));
         let bad = [
             (None, "missing"),
             (Some(json!("needle")), "JSON object"),
-            (Some(json!({"partner_token": "needle"})), "platform_secret is missing"),
-            (Some(json!({"platform_secret": "needle"})), "partner_api_key is missing"),
-            (Some(json!({"platform_secret": ["needle"], "partner_token": "needle"})), "platform_secret must be"),
+            (
+                Some(json!({"partner_token": "needle"})),
+                "platform_secret is missing",
+            ),
+            (
+                Some(json!({"platform_secret": "needle"})),
+                "partner_api_key is missing",
+            ),
+            (
+                Some(json!({"platform_secret": ["needle"], "partner_token": "needle"})),
+                "platform_secret must be",
+            ),
         ];
         for (secret, why) in bad {
             let mut content = json!({"aPA": good});
@@ -178,7 +230,10 @@ mod tests {
                 content["bPA"] = secret;
             }
             let error = check(content).unwrap_err();
-            assert!(error.starts_with("SECRETS_FILE ") && error.contains("partner bPA"), "{error}");
+            assert!(
+                error.starts_with("SECRETS_FILE ") && error.contains("partner bPA"),
+                "{error}"
+            );
             assert!(error.contains(why) && !error.contains("needle"), "{error}");
         }
     }
@@ -187,9 +242,21 @@ mod tests {
     fn a_file_that_cannot_be_used_is_named_and_not_quoted() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s.json");
-        assert!(SecretsFile::at(&path).partner_ids().unwrap_err().to_string().starts_with("SECRETS_FILE "));
+        assert!(
+            SecretsFile::at(&path)
+                .partner_ids()
+                .unwrap_err()
+                .to_string()
+                .starts_with("SECRETS_FILE ")
+        );
         fs::write(&path, "needle").unwrap();
-        let error = SecretsFile::at(&path).partner_ids().unwrap_err().to_string();
-        assert!(error.contains("must hold a JSON object") && !error.contains("needle"), "{error}");
+        let error = SecretsFile::at(&path)
+            .partner_ids()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("must hold a JSON object") && !error.contains("needle"),
+            "{error}"
+        );
     }
 }

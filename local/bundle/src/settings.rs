@@ -67,8 +67,15 @@ impl Settings {
             hub_listen: address(&environment, "HUB_LISTEN", HUB_LISTEN)?,
             data: environment.text("DATA").unwrap_or(".local").into(),
             secrets_file: environment.text("SECRETS_FILE").map(PathBuf::from),
-            stage_delay: Duration::from_millis(environment.optional("HUB_STAGE_DELAY_MS")?.unwrap_or(STAGE_DELAY_MS)),
-            check_signature: environment.optional("HUB_CHECK_SIGNATURE")?.unwrap_or(Switch::On) == Switch::On,
+            stage_delay: Duration::from_millis(
+                environment
+                    .optional("HUB_STAGE_DELAY_MS")?
+                    .unwrap_or(STAGE_DELAY_MS),
+            ),
+            check_signature: environment
+                .optional("HUB_CHECK_SIGNATURE")?
+                .unwrap_or(Switch::On)
+                == Switch::On,
             environment,
         };
         if settings.hub == Hub::None {
@@ -84,23 +91,44 @@ impl Settings {
                 "SECRETS_FILE",
                 "Name a JSON file: partner id → {\"platform_secret\", \"partner_token\" or \"partner_api_key\"}.",
             ),
-            ("PARTNER_IDS", "Name your 360dialog partner ids, comma separated."),
-            ("PARTNER_API_URL", "Name the Partner API, such as https://hub.360dialog.io/api/v2."),
-            ("ALLOWED_ORIGINS", "Name the origins of your pages, comma separated."),
-            ("JWT_HS256_SECRET", "Give the secret your tenants' tokens are signed with."),
+            (
+                "PARTNER_IDS",
+                "Name your 360dialog partner ids, comma separated.",
+            ),
+            (
+                "PARTNER_API_URL",
+                "Name the Partner API, such as https://hub.360dialog.io/api/v2.",
+            ),
+            (
+                "ALLOWED_ORIGINS",
+                "Name the origins of your pages, comma separated.",
+            ),
+            (
+                "JWT_HS256_SECRET",
+                "Give the secret your tenants' tokens are signed with.",
+            ),
         ];
         for (name, expected) in required {
             if self.environment.text(name).is_none() {
-                return Err(SettingError::missing(name, format!("{expected} It is required with HUB=none.")));
+                return Err(SettingError::missing(
+                    name,
+                    format!("{expected} It is required with HUB=none."),
+                ));
             }
         }
         Ok(())
     }
 }
 
-fn address(environment: &Environment, name: &str, default: &str) -> Result<SocketAddr, SettingError> {
+fn address(
+    environment: &Environment,
+    name: &str,
+    default: &str,
+) -> Result<SocketAddr, SettingError> {
     let text = environment.text(name).unwrap_or(default);
-    text.parse().map_err(|_| SettingError::malformed(name, format!("it must be address:port, such as {default}")))
+    text.parse().map_err(|_| {
+        SettingError::malformed(name, format!("it must be address:port, such as {default}"))
+    })
 }
 
 #[cfg(test)]
@@ -108,7 +136,10 @@ mod tests {
     use super::*;
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
-        let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         Settings::from_env(environment).map_err(|error| error.to_string())
     }
 
@@ -116,13 +147,22 @@ mod tests {
     fn the_demo_requires_no_setting() {
         let settings = settings(&[]).unwrap();
         assert_eq!(settings.hub, Hub::Simulated);
-        assert_eq!((settings.listen.port(), settings.hub_listen.port()), (8360, 8082));
+        assert_eq!(
+            (settings.listen.port(), settings.hub_listen.port()),
+            (8360, 8082)
+        );
     }
 
     #[test]
     fn without_the_simulated_hub_five_settings_are_required_and_named() {
         let mut given = vec![("HUB", "none")];
-        for name in ["SECRETS_FILE", "PARTNER_IDS", "PARTNER_API_URL", "ALLOWED_ORIGINS", "JWT_HS256_SECRET"] {
+        for name in [
+            "SECRETS_FILE",
+            "PARTNER_IDS",
+            "PARTNER_API_URL",
+            "ALLOWED_ORIGINS",
+            "JWT_HS256_SECRET",
+        ] {
             let error = settings(&given).err().unwrap();
             assert!(error.starts_with(&format!("{name} is missing.")), "{error}");
             given.push((name, "x"));
@@ -132,9 +172,16 @@ mod tests {
 
     #[test]
     fn a_malformed_setting_is_named() {
-        for (name, value) in [("LISTEN", "8360"), ("HUB", "real"), ("HUB_LISTEN", "localhost")] {
+        for (name, value) in [
+            ("LISTEN", "8360"),
+            ("HUB", "real"),
+            ("HUB_LISTEN", "localhost"),
+        ] {
             let error = settings(&[(name, value)]).err().unwrap();
-            assert!(error.starts_with(&format!("{name} is malformed")), "{error}");
+            assert!(
+                error.starts_with(&format!("{name} is malformed")),
+                "{error}"
+            );
         }
     }
 }

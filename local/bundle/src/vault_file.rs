@@ -35,14 +35,19 @@ pub struct FileVault {
 impl FileVault {
     /// The vault in the file `path`, which need not be there yet.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), turn: Mutex::new(()) }
+        Self {
+            path: path.into(),
+            turn: Mutex::new(()),
+        }
     }
 
     /// The text of a secret's current version, if there is one.
     pub async fn read(&self, name: &str) -> Result<Option<Secret>, VaultError> {
         let _turn = self.turn.lock().await;
         let entries = self.entries()?;
-        let Some(entry) = entries.get(name) else { return Ok(None) };
+        let Some(entry) = entries.get(name) else {
+            return Ok(None);
+        };
         Ok(entry.versions.get(&entry.current).map(Secret::new))
     }
 
@@ -56,14 +61,19 @@ impl FileVault {
 
     fn write(&self, entries: &Entries) -> Result<(), VaultError> {
         let text = serde_json::to_vec_pretty(entries).map_err(|_| VaultError::Malformed)?;
-        replace_private(&self.path, &text).map_err(|error| VaultError::Unavailable(error.kind().to_string()))
+        replace_private(&self.path, &text)
+            .map_err(|error| VaultError::Unavailable(error.kind().to_string()))
     }
 }
 
 impl Entry {
     /// Versions without a label are gone, as in Secrets Manager.
     fn forget_unlabelled(&mut self) {
-        let labelled = [Some(&self.current), self.previous.as_ref(), self.attempt.as_ref()];
+        let labelled = [
+            Some(&self.current),
+            self.previous.as_ref(),
+            self.attempt.as_ref(),
+        ];
         let labelled: Vec<String> = labelled.into_iter().flatten().cloned().collect();
         self.versions.retain(|id, _| labelled.contains(id));
     }
@@ -75,24 +85,51 @@ impl KeyVault for FileVault {
         let _turn = self.turn.lock().await;
         let mut entries = self.entries()?;
         if let Some(entry) = entries.get(name) {
-            let text = entry.versions.get(&entry.current).ok_or(VaultError::Malformed)?;
-            return Ok(Version { id: entry.current.clone(), key_id: ChannelKey::key_id_in(text)? });
+            let text = entry
+                .versions
+                .get(&entry.current)
+                .ok_or(VaultError::Malformed)?;
+            return Ok(Version {
+                id: entry.current.clone(),
+                key_id: ChannelKey::key_id_in(text)?,
+            });
         }
         let versions = BTreeMap::from([(token.to_owned(), "{}".to_owned())]);
-        entries.insert(name.to_owned(), Entry { current: token.to_owned(), versions, ..Entry::default() });
+        entries.insert(
+            name.to_owned(),
+            Entry {
+                current: token.to_owned(),
+                versions,
+                ..Entry::default()
+            },
+        );
         self.write(&entries)?;
-        Ok(Version { id: token.to_owned(), key_id: None })
+        Ok(Version {
+            id: token.to_owned(),
+            key_id: None,
+        })
     }
 
-    async fn put_attempt(&self, name: &str, token: &str, key: &ChannelKey) -> Result<(), VaultError> {
+    async fn put_attempt(
+        &self,
+        name: &str,
+        token: &str,
+        key: &ChannelKey,
+    ) -> Result<(), VaultError> {
         let _turn = self.turn.lock().await;
         let mut entries = self.entries()?;
         let entry = entries.get_mut(name).ok_or(VaultError::Malformed)?;
         let text = key.to_json();
-        if entry.versions.get(token).is_some_and(|kept| kept != text.expose()) {
+        if entry
+            .versions
+            .get(token)
+            .is_some_and(|kept| kept != text.expose())
+        {
             return Err(VaultError::Malformed);
         }
-        entry.versions.insert(token.to_owned(), text.expose().to_owned());
+        entry
+            .versions
+            .insert(token.to_owned(), text.expose().to_owned());
         entry.attempt = Some(token.to_owned());
         entry.forget_unlabelled();
         self.write(&entries)
@@ -138,20 +175,66 @@ mod tests {
         let path = directory.path().join("vault.json");
         let vault = FileVault::at(&path);
         let seen = vault.current("n", "first").await.unwrap();
-        assert_eq!(seen, Version { id: "first".into(), key_id: None });
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            seen,
+            Version {
+                id: "first".into(),
+                key_id: None
+            }
+        );
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
 
-        vault.put_attempt("n", "a", &key("secret a", "1")).await.unwrap();
-        vault.put_attempt("n", "a", &key("secret a", "1")).await.unwrap();
-        assert_eq!(vault.current("n", "x").await.unwrap(), seen, "an attempt alone changes nothing");
-        assert_eq!(vault.make_current("n", "a", &seen.id).await.unwrap(), Moved::Done);
-        assert_eq!(vault.make_current("n", "a", &seen.id).await.unwrap(), Moved::Done, "the same again");
+        vault
+            .put_attempt("n", "a", &key("secret a", "1"))
+            .await
+            .unwrap();
+        vault
+            .put_attempt("n", "a", &key("secret a", "1"))
+            .await
+            .unwrap();
+        assert_eq!(
+            vault.current("n", "x").await.unwrap(),
+            seen,
+            "an attempt alone changes nothing"
+        );
+        assert_eq!(
+            vault.make_current("n", "a", &seen.id).await.unwrap(),
+            Moved::Done
+        );
+        assert_eq!(
+            vault.make_current("n", "a", &seen.id).await.unwrap(),
+            Moved::Done,
+            "the same again"
+        );
 
-        vault.put_attempt("n", "late", &key("secret late", "2")).await.unwrap();
-        assert_eq!(vault.make_current("n", "late", &seen.id).await.unwrap(), Moved::Fenced);
+        vault
+            .put_attempt("n", "late", &key("secret late", "2"))
+            .await
+            .unwrap();
+        assert_eq!(
+            vault.make_current("n", "late", &seen.id).await.unwrap(),
+            Moved::Fenced
+        );
         let current = FileVault::at(&path).current("n", "x").await.unwrap();
-        assert_eq!(current, Version { id: "a".into(), key_id: Some("1".into()) });
-        assert!(vault.read("n").await.unwrap().unwrap().expose().contains("secret a"));
+        assert_eq!(
+            current,
+            Version {
+                id: "a".into(),
+                key_id: Some("1".into())
+            }
+        );
+        assert!(
+            vault
+                .read("n")
+                .await
+                .unwrap()
+                .unwrap()
+                .expose()
+                .contains("secret a")
+        );
         assert!(vault.read("other").await.unwrap().is_none());
     }
 }

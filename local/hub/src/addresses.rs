@@ -60,12 +60,16 @@ impl Records {
     /// Where the partner's webhooks go.
     pub(crate) fn webhook_url<'a>(&'a self, partner: &'a Partner) -> Option<&'a str> {
         let configured = partner.webhook_url.as_deref();
-        self.account(&partner.id).map_or(configured, |account| account.addresses.webhook_url.or(configured))
+        self.account(&partner.id).map_or(configured, |account| {
+            account.addresses.webhook_url.or(configured)
+        })
     }
 
     /// Where a browser goes whose link names no address.
     pub(crate) fn redirect_url<'a>(&'a self, partner: &'a Partner) -> Option<&'a str> {
         let configured = partner.redirect_url.as_deref();
-        self.account(&partner.id).map_or(configured, |account| account.addresses.redirect_url.or(configured))
+        self.account(&partner.id).map_or(configured, |account| {
+            account.addresses.redirect_url.or(configured)
+        })
     }
 }

@@ -65,7 +65,12 @@ async fn complete(
     asked: Result<Json<Completion>, JsonRejection>,
 ) -> Result<Json<Value>, Failure> {
     let Json(asked) = asked?;
-    let no_link = || Failure(StatusCode::BAD_REQUEST, "link is not an absolute onboarding address".to_owned());
+    let no_link = || {
+        Failure(
+            StatusCode::BAD_REQUEST,
+            "link is not an absolute onboarding address".to_owned(),
+        )
+    };
     let url = Url::parse(&asked.link).map_err(|_| no_link())?;
     let partner = pages::partner_of(url.path()).ok_or_else(no_link)?;
     let link = Link::parse(url.query().unwrap_or_default());
@@ -95,7 +100,10 @@ struct Event {
 }
 
 /// Sent once, as asked, whether or not such an event exists.
-async fn event(State(hub): State<Arc<Hub>>, asked: Result<Json<Event>, JsonRejection>) -> Result<Json<Value>, Failure> {
+async fn event(
+    State(hub): State<Arc<Hub>>,
+    asked: Result<Json<Event>, JsonRejection>,
+) -> Result<Json<Value>, Failure> {
     let Json(asked) = asked?;
     if !hub.partners.contains_key(&asked.partner) {
         return Err(Refusal::UnknownPartner.into());

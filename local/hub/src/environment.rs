@@ -49,10 +49,17 @@ pub(crate) struct SettingError {
 }
 
 /// Reads the settings through `variable`; a variable set to nothing counts as not set.
-pub(crate) fn settings(variable: impl Fn(&str) -> Option<OsString>) -> Result<Settings, SettingError> {
+pub(crate) fn settings(
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Settings, SettingError> {
     let environment = Environment(variable);
-    let listen: SocketAddr = environment.parse("HUB_LISTEN", DEFAULT_LISTEN, "an address and port")?;
-    let delay: u64 = environment.parse("HUB_STAGE_DELAY_MS", DEFAULT_STAGE_DELAY_MS, "a number of milliseconds")?;
+    let listen: SocketAddr =
+        environment.parse("HUB_LISTEN", DEFAULT_LISTEN, "an address and port")?;
+    let delay: u64 = environment.parse(
+        "HUB_STAGE_DELAY_MS",
+        DEFAULT_STAGE_DELAY_MS,
+        "a number of milliseconds",
+    )?;
     let check_signature = match environment.text("HUB_CHECK_SIGNATURE")?.as_deref() {
         None | Some("on") => true,
         Some("off") => false,
@@ -85,38 +92,63 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
     }
 
     fn text(&self, name: &'static str) -> Result<Option<String>, SettingError> {
-        self.raw(name).map(|value| value.into_string().map_err(|_| malformed(name, "UTF-8"))).transpose()
+        self.raw(name)
+            .map(|value| value.into_string().map_err(|_| malformed(name, "UTF-8")))
+            .transpose()
     }
 
-    fn parse<T: std::str::FromStr>(&self, name: &'static str, default: &str, what: &str) -> Result<T, SettingError> {
+    fn parse<T: std::str::FromStr>(
+        &self,
+        name: &'static str,
+        default: &str,
+        what: &str,
+    ) -> Result<T, SettingError> {
         let text = self.text(name)?;
-        text.as_deref().unwrap_or(default).parse().map_err(|_| malformed(name, what))
+        text.as_deref()
+            .unwrap_or(default)
+            .parse()
+            .map_err(|_| malformed(name, what))
     }
 
     /// A template, filled in for one partner.
     fn address(&self, name: &'static str, partner: &str) -> Result<Option<String>, SettingError> {
-        let Some(template) = self.text(name)? else { return Ok(None) };
+        let Some(template) = self.text(name)? else {
+            return Ok(None);
+        };
         let address = template.replace("{partner_id}", partner);
-        let is_http = Url::parse(&address).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        let is_http =
+            Url::parse(&address).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
         let has_braces = address.contains(['{', '}']);
         if is_http && !has_braces {
             Ok(Some(address))
         } else {
-            Err(malformed(name, "an http or https address, with no braces but {partner_id}"))
+            Err(malformed(
+                name,
+                "an http or https address, with no braces but {partner_id}",
+            ))
         }
     }
 
     fn partners(&self) -> Result<Vec<Partner>, SettingError> {
         let name = "HUB_SECRETS_FILE";
-        let path = self.path(name).ok_or_else(|| SettingError { name, reason: "is missing".to_owned() })?;
-        let error = |reason: String| SettingError { name, reason: format!("{}: {reason}", path.display()) };
+        let path = self.path(name).ok_or_else(|| SettingError {
+            name,
+            reason: "is missing".to_owned(),
+        })?;
+        let error = |reason: String| SettingError {
+            name,
+            reason: format!("{}: {reason}", path.display()),
+        };
         let text = fs::read_to_string(&path).map_err(|cause| error(cause.to_string()))?;
         Partner::from_secrets_json(&text).map_err(|cause| error(cause.to_string()))
     }
 }
 
 fn malformed(name: &'static str, what: &str) -> SettingError {
-    SettingError { name, reason: format!("is not {what}") }
+    SettingError {
+        name,
+        reason: format!("is not {what}"),
+    }
 }
 
 #[cfg(test)]
@@ -129,12 +161,20 @@ mod tests {
 
     fn secrets_file() -> NamedTempFile {
         let file = NamedTempFile::new().unwrap();
-        fs::write(file.path(), r#"{"aAbBcCPA": {"platform_secret": "s", "partner_token": "t"}}"#).unwrap();
+        fs::write(
+            file.path(),
+            r#"{"aAbBcCPA": {"platform_secret": "s", "partner_token": "t"}}"#,
+        )
+        .unwrap();
         file
     }
 
-    fn read(file: &NamedTempFile, others: &[(&'static str, &str)]) -> Result<Settings, SettingError> {
-        let mut variables: HashMap<&str, OsString> = HashMap::from([("HUB_SECRETS_FILE", file.path().into())]);
+    fn read(
+        file: &NamedTempFile,
+        others: &[(&'static str, &str)],
+    ) -> Result<Settings, SettingError> {
+        let mut variables: HashMap<&str, OsString> =
+            HashMap::from([("HUB_SECRETS_FILE", file.path().into())]);
         variables.extend(others.iter().map(|(name, value)| (*name, (*value).into())));
         settings(|name| variables.get(name).cloned())
     }
@@ -150,16 +190,27 @@ mod tests {
 
     #[test]
     fn templates_are_filled_in_for_each_partner() {
-        let webhook = ("HUB_WEBHOOK_URL", "http://127.0.0.1:8360/{partner_id}/webhook");
+        let webhook = (
+            "HUB_WEBHOOK_URL",
+            "http://127.0.0.1:8360/{partner_id}/webhook",
+        );
         let settings = read(&secrets_file(), &[webhook, ("HUB_CHECK_SIGNATURE", "off")]).unwrap();
         let partner = &settings.partners[0];
-        assert_eq!(partner.webhook_url.as_deref(), Some("http://127.0.0.1:8360/aAbBcCPA/webhook"));
+        assert_eq!(
+            partner.webhook_url.as_deref(),
+            Some("http://127.0.0.1:8360/aAbBcCPA/webhook")
+        );
         assert!(!partner.check_signature);
     }
 
     #[test]
     fn a_setting_that_stops_the_start_is_named() {
-        assert!(settings(|_| None).unwrap_err().to_string().starts_with("HUB_SECRETS_FILE: is missing"));
+        assert!(
+            settings(|_| None)
+                .unwrap_err()
+                .to_string()
+                .starts_with("HUB_SECRETS_FILE: is missing")
+        );
         for (name, value) in [
             ("HUB_LISTEN", "here"),
             ("HUB_STAGE_DELAY_MS", "-1"),

@@ -36,7 +36,10 @@ impl Hub {
         http: reqwest::Client,
     ) -> Arc<Self> {
         Arc::new(Self {
-            partners: partners.into_iter().map(|partner| (partner.id.clone(), partner)).collect(),
+            partners: partners
+                .into_iter()
+                .map(|partner| (partner.id.clone(), partner))
+                .collect(),
             public_url,
             public_host,
             stage_delay,
@@ -56,6 +59,9 @@ impl Hub {
     }
 
     pub(crate) fn cut_tasks(&self) {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .abort_all();
     }
 }

@@ -10,7 +10,9 @@ const KEY_LENGTH: usize = 32;
 /// Whether a text may stand as an id in addresses and lists.
 pub(crate) fn is_id(text: &str) -> bool {
     (1..=LONGEST_ID).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 pub(crate) fn client() -> String {
@@ -44,7 +46,11 @@ pub(crate) fn number() -> String {
 
 /// A phone number out of the range set aside for fiction, 555-0100 to 555-0199.
 pub(crate) fn phone_number() -> String {
-    format!("1{}55501{:02}", fastrand::u32(201..990), fastrand::u32(0..100))
+    format!(
+        "1{}55501{:02}",
+        fastrand::u32(201..990),
+        fastrand::u32(0..100)
+    )
 }
 
 fn alphanumeric(length: usize) -> String {

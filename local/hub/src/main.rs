@@ -16,14 +16,21 @@ use crate::environment::HELP;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match env::args_os().nth(1).as_deref().map(|argument| argument.to_str().unwrap_or_default()) {
+    match env::args_os()
+        .nth(1)
+        .as_deref()
+        .map(|argument| argument.to_str().unwrap_or_default())
+    {
         None => {}
         Some("--help" | "-h" | "help") => return print(HELP),
         Some("--version" | "-V") => return print(concat!("hub ", env!("CARGO_PKG_VERSION"), "\n")),
         Some(_) => return fail("hub takes no arguments; see hub --help"),
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("hub=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => fail(&message),
@@ -31,10 +38,13 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), String> {
-    let settings = environment::settings(|name| env::var_os(name)).map_err(|error| error.to_string())?;
+    let settings =
+        environment::settings(|name| env::var_os(name)).map_err(|error| error.to_string())?;
     // Before starting, so that no signal falls between.
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| format!("cannot wait for SIGTERM: {error}"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| format!("cannot wait for Ctrl-C: {error}"))?;
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| format!("cannot wait for SIGTERM: {error}"))?;
+    let mut interrupt = signal(SignalKind::interrupt())
+        .map_err(|error| format!("cannot wait for Ctrl-C: {error}"))?;
     let hub = RunningHub::start(settings).await.map_err(|error| {
         let setting = match &error {
             StartError::Listen { .. } => "HUB_LISTEN: ",

@@ -16,11 +16,23 @@ pub(crate) fn routes() -> Router<Arc<Hub>> {
 }
 
 /// Takes any message from whoever holds a live key, and sends it nowhere.
-async fn send_message(State(hub): State<Arc<Hub>>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
-    let key = text(&headers, "d360-api-key").map(digest).ok_or(ApiError::UNAUTHORIZED)?;
+async fn send_message(
+    State(hub): State<Arc<Hub>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let key = text(&headers, "d360-api-key")
+        .map(digest)
+        .ok_or(ApiError::UNAUTHORIZED)?;
     let is_live = hub.store.read(|records| {
-        let mut channels = records.accounts.values().flat_map(|account| account.channels.values());
+        let mut channels = records
+            .accounts
+            .values()
+            .flat_map(|account| account.channels.values());
         channels.any(|channel| channel.key.as_ref().is_some_and(|live| live.sha256 == key))
     });
-    if is_live { Ok(Json(json!({"messages": [{"id": id::message()}]}))) } else { Err(ApiError::UNAUTHORIZED) }
+    if is_live {
+        Ok(Json(json!({"messages": [{"id": id::message()}]})))
+    } else {
+        Err(ApiError::UNAUTHORIZED)
+    }
 }

@@ -28,7 +28,9 @@ pub(crate) enum Refusal {
     UnknownPartner,
     #[error("{0}")]
     Signature(#[from] signature::Refusal),
-    #[error("Neither the link nor the partner says where to go afterwards: redirect_url is missing.")]
+    #[error(
+        "Neither the link nor the partner says where to go afterwards: redirect_url is missing."
+    )]
     NoRedirectUrl,
     #[error("redirect_url is not an absolute http or https address.")]
     MalformedRedirectUrl,
@@ -49,11 +51,18 @@ pub(crate) struct Link(Vec<(String, String)>);
 
 impl Link {
     pub(crate) fn parse(query: &str) -> Self {
-        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+        Self(
+            form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+        )
     }
 
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The same link without one parameter, as a query.
@@ -95,15 +104,30 @@ pub(crate) struct NewNumber {
 impl<'a> Visit<'a> {
     pub(crate) fn begin(hub: &'a Hub, partner: &str, link: &'a Link) -> Result<Self, Refusal> {
         let partner = hub.partners.get(partner).ok_or(Refusal::UnknownPartner)?;
-        let second = if partner.check_signature { Some(check_signature(hub, partner, link)?) } else { None };
-        let configured = || hub.store.read(|records| records.redirect_url(partner).map(str::to_owned));
-        let named = link.value("redirect_url").filter(|text| !text.is_empty()).map(str::to_owned);
+        let second = if partner.check_signature {
+            Some(check_signature(hub, partner, link)?)
+        } else {
+            None
+        };
+        let configured = || {
+            hub.store
+                .read(|records| records.redirect_url(partner).map(str::to_owned))
+        };
+        let named = link
+            .value("redirect_url")
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned);
         let redirect_url = named.or_else(configured).ok_or(Refusal::NoRedirectUrl)?;
         let redirect_url = Url::parse(&redirect_url)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
             .ok_or(Refusal::MalformedRedirectUrl)?;
-        Ok(Self { partner, redirect_url, state: link.value("state"), second })
+        Ok(Self {
+            partner,
+            redirect_url,
+            state: link.value("state"),
+            second,
+        })
     }
 
     /// Where the browser goes when the client cancels. Whether the real hub goes back at all is unknown.
@@ -120,7 +144,14 @@ impl<'a> Visit<'a> {
             {
                 return Err(Refusal::Signature(signature::Refusal::Used));
             }
-            Desk { partner: self.partner, records, now, deliveries: Vec::new(), started: Vec::new() }.serve(choice)
+            Desk {
+                partner: self.partner,
+                records,
+                now,
+                deliveries: Vec::new(),
+                started: Vec::new(),
+            }
+            .serve(choice)
         });
         let done = done.inspect_err(|refusal| {
             if let Refusal::NotSaved(error) = refusal {
@@ -181,10 +212,16 @@ fn check_signature(hub: &Hub, partner: &Partner, link: &Link) -> Result<i64, sig
         link.value("io_timestamp"),
         Timestamp::now(),
     )?;
-    let is_used = hub
-        .store
-        .read(|records| records.account(&partner.id).is_some_and(|account| account.used_seconds.contains(&second)));
-    if is_used { Err(signature::Refusal::Used) } else { Ok(second) }
+    let is_used = hub.store.read(|records| {
+        records
+            .account(&partner.id)
+            .is_some_and(|account| account.used_seconds.contains(&second))
+    });
+    if is_used {
+        Err(signature::Refusal::Used)
+    } else {
+        Ok(second)
+    }
 }
 
 /// Where one visit's choices become records and webhooks.
@@ -227,7 +264,13 @@ impl Desk<'_> {
         for channel in &revoked {
             self.permit(channel, Permission::Revoked);
         }
-        Ok(Done { client, granted, revoked, deliveries: self.deliveries, started: self.started })
+        Ok(Done {
+            client,
+            granted,
+            revoked,
+            deliveries: self.deliveries,
+            started: self.started,
+        })
     }
 
     /// The client, made if need be.
@@ -241,10 +284,15 @@ impl Desk<'_> {
             return Ok(id);
         }
         let name = name.unwrap_or_else(|| format!("Client {id}"));
-        let client = Client { id: id.clone(), name, created_at: self.now };
+        let client = Client {
+            id: id.clone(),
+            name,
+            created_at: self.now,
+        };
         let view = client.view();
         account.clients.insert(id.clone(), client);
-        self.deliveries.extend(self.records.announce(self.partner, "client_created", &view));
+        self.deliveries
+            .extend(self.records.announce(self.partner, "client_created", &view));
         Ok(id)
     }
 
@@ -259,7 +307,11 @@ impl Desk<'_> {
         };
         let account = self.records.account_mut(&self.partner.id);
         if let Some(channel) = account.channels.get(id) {
-            return if channel.client_id == client { Ok(()) } else { Err(Refusal::ForeignChannel) };
+            return if channel.client_id == client {
+                Ok(())
+            } else {
+                Err(Refusal::ForeignChannel)
+            };
         }
         let channel = Channel {
             id: id.to_owned(),
@@ -277,13 +329,18 @@ impl Desk<'_> {
         let view = account.channel_view(&channel);
         account.channels.insert(id.to_owned(), channel);
         self.started.push(id.to_owned());
-        self.deliveries.extend(self.records.announce(self.partner, "channel_created", &view));
+        self.deliveries.extend(
+            self.records
+                .announce(self.partner, "channel_created", &view),
+        );
         Ok(())
     }
 
     fn permit(&mut self, id: &str, permission: Permission) {
         let account = self.records.account_mut(&self.partner.id);
-        let Some(channel) = account.channels.get_mut(id) else { return };
+        let Some(channel) = account.channels.get_mut(id) else {
+            return;
+        };
         if channel.permission == permission {
             return;
         }
@@ -297,7 +354,8 @@ impl Desk<'_> {
             Permission::Revoked => "channel_permission_revoked",
             Permission::Unasked => return,
         };
-        self.deliveries.extend(self.records.announce(self.partner, event, &view));
+        self.deliveries
+            .extend(self.records.announce(self.partner, event, &view));
     }
 }
 
@@ -315,8 +373,13 @@ fn without_duplicates(ids: Vec<String>) -> Vec<String> {
 fn digits(text: &str) -> Result<String, Refusal> {
     let is_filler = |c: char| matches!(c, '+' | ' ' | '-' | '(' | ')' | '.');
     let digits: String = text.chars().filter(|c| !is_filler(*c)).collect();
-    let is_plausible = (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if is_plausible { Ok(digits) } else { Err(Refusal::MalformedPhoneNumber) }
+    let is_plausible =
+        (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_plausible {
+        Ok(digits)
+    } else {
+        Err(Refusal::MalformedPhoneNumber)
+    }
 }
 
 #[cfg(test)]
@@ -335,7 +398,13 @@ mod tests {
             check_signature: false,
         };
         let redirect_url = Url::parse(redirect_url).unwrap();
-        Visit { partner: &partner, redirect_url, state, second: None }.way_back(answer)
+        Visit {
+            partner: &partner,
+            redirect_url,
+            state,
+            second: None,
+        }
+        .way_back(answer)
     }
 
     fn ids(ids: &[&str]) -> Vec<String> {
@@ -350,16 +419,29 @@ mod tests {
             "https://app.example/back?client=oCL&channels=[aCH,bCH]&revoked=[cCH]&state=a.b%20c%2Bd%26e"
         );
         assert_eq!(
-            way_back("https://app.example/back?x=1#top", None, answer("oCL", &[], &ids(&["cCH"]))),
+            way_back(
+                "https://app.example/back?x=1#top",
+                None,
+                answer("oCL", &[], &ids(&["cCH"]))
+            ),
             "https://app.example/back?x=1&client=oCL&revoked=[cCH]#top"
         );
-        assert_eq!(way_back("https://app.example/?", None, answer("oCL", &[], &[])), "https://app.example/?client=oCL");
+        assert_eq!(
+            way_back("https://app.example/?", None, answer("oCL", &[], &[])),
+            "https://app.example/?client=oCL"
+        );
     }
 
     #[test]
     fn a_cancelled_visit_carries_nothing_but_the_state() {
-        assert_eq!(way_back("https://app.example/b", Some("s"), String::new()), "https://app.example/b?state=s");
-        assert_eq!(way_back("https://app.example/b", None, String::new()), "https://app.example/b");
+        assert_eq!(
+            way_back("https://app.example/b", Some("s"), String::new()),
+            "https://app.example/b?state=s"
+        );
+        assert_eq!(
+            way_back("https://app.example/b", None, String::new()),
+            "https://app.example/b"
+        );
     }
 
     #[test]

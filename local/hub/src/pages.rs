@@ -23,12 +23,18 @@ const CLIENT: &str = "client";
 /// What is prefilled when neither link nor records give a name.
 const EXAMPLE_NAME: &str = "Example Ltd";
 /// The addresses of 360dialog's two front ends.
-const PATHS: [&str; 3] = ["/dashboard/app/{partner}/permissions", "/dashboard/app/{partner}", "/onboarding/{partner}"];
+const PATHS: [&str; 3] = [
+    "/dashboard/app/{partner}/permissions",
+    "/dashboard/app/{partner}",
+    "/onboarding/{partner}",
+];
 const STYLE: &str = include_str!("pages.css");
 
 pub(crate) fn routes() -> Router<Arc<Hub>> {
     PATHS.iter().fold(Router::new(), |router, path| {
-        router.route(path, get(show)).route(&format!("{path}/complete"), post(submit))
+        router
+            .route(path, get(show))
+            .route(&format!("{path}/complete"), post(submit))
     })
 }
 
@@ -36,9 +42,9 @@ pub(crate) fn routes() -> Router<Arc<Hub>> {
 pub(crate) fn partner_of(path: &str) -> Option<&str> {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     match segments[..] {
-        ["dashboard", "app", partner] | ["dashboard", "app", partner, "permissions"] | ["onboarding", partner] => {
-            Some(partner)
-        }
+        ["dashboard", "app", partner]
+        | ["dashboard", "app", partner, "permissions"]
+        | ["onboarding", partner] => Some(partner),
         _ => None,
     }
 }
@@ -74,7 +80,9 @@ async fn show(
             link: &link,
             account,
             client: link.value(CLIENT).and_then(|id| account.clients.get(id)),
-            phone: link.value("number").map_or_else(|| records.unused_phone_number(), str::to_owned),
+            phone: link
+                .value("number")
+                .map_or_else(|| records.unused_phone_number(), str::to_owned),
         };
         desk.render()
     });
@@ -107,16 +115,28 @@ struct Form(Vec<(String, String)>);
 
 impl Form {
     fn parse(body: &str) -> Self {
-        Self(form_urlencoded::parse(body.as_bytes()).into_owned().collect())
+        Self(
+            form_urlencoded::parse(body.as_bytes())
+                .into_owned()
+                .collect(),
+        )
     }
 
     fn all(&self, name: &str) -> Vec<String> {
-        self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone()).collect()
+        self.0
+            .iter()
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
+            .collect()
     }
 
     /// A field that was filled in.
     fn text(&self, name: &str) -> Option<&str> {
-        let value = self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
+        let value = self
+            .0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.trim());
         value.filter(|text| !text.is_empty())
     }
 
@@ -126,7 +146,10 @@ impl Form {
             client: owned(CLIENT),
             client_name: owned("client_name"),
             grant: self.all("channels"),
-            new_number: self.text("add").map(|_| NewNumber { phone: owned("phone"), name: owned("name") }),
+            new_number: self.text("add").map(|_| NewNumber {
+                phone: owned("phone"),
+                name: owned("name"),
+            }),
             revoke: self.all("revoked"),
         }
     }
@@ -148,7 +171,10 @@ impl Desk<'_> {
             .account
             .channels
             .values()
-            .filter(|channel| self.client.is_some_and(|client| client.id == channel.client_id))
+            .filter(|channel| {
+                self.client
+                    .is_some_and(|client| client.id == channel.client_id)
+            })
             .collect();
         let query = self.link.query_without(CLIENT);
         layout(
@@ -207,7 +233,10 @@ impl Desk<'_> {
     }
 
     fn new_number(&self, is_first: bool) -> Markup {
-        let name = self.client.map(|client| client.name.as_str()).or(self.link.value("name"));
+        let name = self
+            .client
+            .map(|client| client.name.as_str())
+            .or(self.link.value("name"));
         html! {
             fieldset {
                 legend { "New number" }
@@ -281,7 +310,12 @@ fn see_other(address: &str) -> Response {
     let Ok(location) = HeaderValue::from_str(address) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    (StatusCode::SEE_OTHER, private(), [(header::LOCATION, location)]).into_response()
+    (
+        StatusCode::SEE_OTHER,
+        private(),
+        [(header::LOCATION, location)],
+    )
+        .into_response()
 }
 
 /// A link holds a signature and a state: neither is kept nor passed on. No `form-action`: it would
@@ -304,10 +338,20 @@ mod tests {
 
     #[test]
     fn an_onboarding_address_tells_its_partner() {
-        for path in ["/dashboard/app/aPA", "/dashboard/app/aPA/permissions", "/onboarding/aPA", "/onboarding/aPA/"] {
+        for path in [
+            "/dashboard/app/aPA",
+            "/dashboard/app/aPA/permissions",
+            "/onboarding/aPA",
+            "/onboarding/aPA/",
+        ] {
             assert_eq!(partner_of(path), Some("aPA"), "{path}");
         }
-        for path in ["/", "/onboarding", "/dashboard/app/aPA/other", "/x/onboarding/aPA"] {
+        for path in [
+            "/",
+            "/onboarding",
+            "/dashboard/app/aPA/other",
+            "/x/onboarding/aPA",
+        ] {
             assert_eq!(partner_of(path), None, "{path}");
         }
     }

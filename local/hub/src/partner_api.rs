@@ -28,9 +28,15 @@ const GREATEST_LIMIT: usize = 1000;
 pub(crate) fn routes() -> Router<Arc<Hub>> {
     Router::new()
         .route("/api/v2/partners/{partner}/channels", get(channels))
-        .route("/api/v2/partners/{partner}/channels/{channel}/api_keys", get(keys).post(make_key))
+        .route(
+            "/api/v2/partners/{partner}/channels/{channel}/api_keys",
+            get(keys).post(make_key),
+        )
         // As the documentation's sample has it, without the partner.
-        .route("/api/v2/partners/channels/{channel}/api-keys", get(sample_keys).post(sample_make_key))
+        .route(
+            "/api/v2/partners/channels/{channel}/api-keys",
+            get(sample_keys).post(sample_make_key),
+        )
 }
 
 /// An error as the Partner API words it.
@@ -41,19 +47,38 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
-    pub(crate) const UNAUTHORIZED: Self =
-        Self { status: StatusCode::UNAUTHORIZED, message: "Missing or invalid credentials" };
-    const BAD_FILTERS: Self = Self { status: StatusCode::BAD_REQUEST, message: "filters is not a JSON object" };
-    pub(crate) const BAD_ADDRESS: Self =
-        Self { status: StatusCode::BAD_REQUEST, message: "An address is an absolute http or https URL, or empty" };
-    const BAD_PAGE: Self =
-        Self { status: StatusCode::BAD_REQUEST, message: "limit and offset are whole numbers, limit at least 1" };
-    const NO_SUCH_CHANNEL: Self = Self { status: StatusCode::NOT_FOUND, message: "Channel not found" };
-    const NOT_PERMITTED: Self =
-        Self { status: StatusCode::FORBIDDEN, message: "The client has not permitted API keys for this channel" };
-    const NOT_RUNNING: Self = Self { status: StatusCode::BAD_REQUEST, message: "The channel is not running" };
-    const NOT_SAVED: Self =
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, message: "The simulated hub could not save it" };
+    pub(crate) const UNAUTHORIZED: Self = Self {
+        status: StatusCode::UNAUTHORIZED,
+        message: "Missing or invalid credentials",
+    };
+    const BAD_FILTERS: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        message: "filters is not a JSON object",
+    };
+    pub(crate) const BAD_ADDRESS: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        message: "An address is an absolute http or https URL, or empty",
+    };
+    const BAD_PAGE: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        message: "limit and offset are whole numbers, limit at least 1",
+    };
+    const NO_SUCH_CHANNEL: Self = Self {
+        status: StatusCode::NOT_FOUND,
+        message: "Channel not found",
+    };
+    const NOT_PERMITTED: Self = Self {
+        status: StatusCode::FORBIDDEN,
+        message: "The client has not permitted API keys for this channel",
+    };
+    const NOT_RUNNING: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        message: "The channel is not running",
+    };
+    const NOT_SAVED: Self = Self {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        message: "The simulated hub could not save it",
+    };
 }
 
 impl From<SaveError> for ApiError {
@@ -109,18 +134,39 @@ fn same(given: &str, secret: &str) -> bool {
 }
 
 /// The partner these headers open; an unknown one is not told from a closed one.
-pub(crate) fn admit<'a>(hub: &'a Hub, partner: &str, headers: &HeaderMap) -> Result<&'a Partner, ApiError> {
-    hub.partners.get(partner).filter(|partner| partner.is_opened_by(headers)).ok_or(ApiError::UNAUTHORIZED)
+pub(crate) fn admit<'a>(
+    hub: &'a Hub,
+    partner: &str,
+    headers: &HeaderMap,
+) -> Result<&'a Partner, ApiError> {
+    hub.partners
+        .get(partner)
+        .filter(|partner| partner.is_opened_by(headers))
+        .ok_or(ApiError::UNAUTHORIZED)
 }
 
 /// For addresses without a partner: the one among those these headers open that has the channel.
-fn admit_by_channel<'a>(hub: &'a Hub, channel: &str, headers: &HeaderMap) -> Result<&'a Partner, ApiError> {
-    let mut opened = hub.partners.values().filter(|partner| partner.is_opened_by(headers)).peekable();
+fn admit_by_channel<'a>(
+    hub: &'a Hub,
+    channel: &str,
+    headers: &HeaderMap,
+) -> Result<&'a Partner, ApiError> {
+    let mut opened = hub
+        .partners
+        .values()
+        .filter(|partner| partner.is_opened_by(headers))
+        .peekable();
     opened.peek().ok_or(ApiError::UNAUTHORIZED)?;
     let has_channel = |partner: &&Partner| {
-        hub.store.read(|records| records.account(&partner.id).is_some_and(|it| it.channels.contains_key(channel)))
+        hub.store.read(|records| {
+            records
+                .account(&partner.id)
+                .is_some_and(|it| it.channels.contains_key(channel))
+        })
     };
-    opened.find(|partner| has_channel(partner)).ok_or(ApiError::NO_SUCH_CHANNEL)
+    opened
+        .find(|partner| has_channel(partner))
+        .ok_or(ApiError::NO_SUCH_CHANNEL)
 }
 
 #[derive(Deserialize)]
@@ -143,15 +189,26 @@ async fn channels(
     if limit == 0 {
         return Err(ApiError::BAD_PAGE);
     }
-    let filters: Map<String, Value> = match page.filters.as_deref().filter(|text| !text.is_empty()) {
+    let filters: Map<String, Value> = match page.filters.as_deref().filter(|text| !text.is_empty())
+    {
         Some(text) => serde_json::from_str(text).map_err(|_| ApiError::BAD_FILTERS)?,
         None => Map::new(),
     };
-    let mut found: Vec<Value> = hub.store.read(|records| match records.account(&partner.id) {
-        Some(account) => account.channels.values().map(|channel| account.channel_view(channel)).collect(),
-        None => Vec::new(),
+    let mut found: Vec<Value> = hub
+        .store
+        .read(|records| match records.account(&partner.id) {
+            Some(account) => account
+                .channels
+                .values()
+                .map(|channel| account.channel_view(channel))
+                .collect(),
+            None => Vec::new(),
+        });
+    found.retain(|channel| {
+        filters
+            .iter()
+            .all(|(path, wanted)| matches(at(channel, path), wanted))
     });
-    found.retain(|channel| filters.iter().all(|(path, wanted)| matches(at(channel, path), wanted)));
     sort(&mut found, page.sort.as_deref().unwrap_or("created_at"));
     let total = found.len();
     let page: Vec<Value> = found.into_iter().skip(offset).take(limit).collect();
@@ -162,12 +219,15 @@ async fn channels(
 }
 
 fn whole_number(text: Option<&str>, default: usize) -> Result<usize, ApiError> {
-    text.map_or(Ok(default), |text| text.parse().map_err(|_| ApiError::BAD_PAGE))
+    text.map_or(Ok(default), |text| {
+        text.parse().map_err(|_| ApiError::BAD_PAGE)
+    })
 }
 
 /// The value at a dotted path.
 fn at<'a>(channel: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.').try_fold(channel, |value, name| value.get(name))
+    path.split('.')
+        .try_fold(channel, |value, name| value.get(name))
 }
 
 fn matches(value: Option<&Value>, wanted: &Value) -> bool {
@@ -180,11 +240,17 @@ fn matches(value: Option<&Value>, wanted: &Value) -> bool {
 
 /// By a dotted path, `-` before it for descending, then by id.
 fn sort(channels: &mut [Value], by: &str) {
-    let (path, is_descending) = by.strip_prefix('-').map_or((by, false), |path| (path, true));
+    let (path, is_descending) = by
+        .strip_prefix('-')
+        .map_or((by, false), |path| (path, true));
     let text = |channel: &Value, path: &str| at(channel, path).map(Value::to_string);
     channels.sort_by(|a, b| {
         let order = text(a, path).cmp(&text(b, path));
-        let order = if is_descending { order.reverse() } else { order };
+        let order = if is_descending {
+            order.reverse()
+        } else {
+            order
+        };
         match order {
             Ordering::Equal => text(a, "id").cmp(&text(b, "id")),
             order => order,
@@ -210,10 +276,17 @@ async fn sample_keys(
 
 fn list_keys(hub: &Hub, partner: &Partner, channel: &str) -> Result<Json<Value>, ApiError> {
     let key = hub.store.read(|records| {
-        let channel = records.account(&partner.id).and_then(|account| account.channels.get(channel));
-        channel.map(|channel| channel.key.clone()).ok_or(ApiError::NO_SUCH_CHANNEL)
+        let channel = records
+            .account(&partner.id)
+            .and_then(|account| account.channels.get(channel));
+        channel
+            .map(|channel| channel.key.clone())
+            .ok_or(ApiError::NO_SUCH_CHANNEL)
     })?;
-    let keys: Vec<Value> = key.iter().map(|key| json!({"id": key.id, "app_id": key.app_id})).collect();
+    let keys: Vec<Value> = key
+        .iter()
+        .map(|key| json!({"id": key.id, "app_id": key.app_id}))
+        .collect();
     Ok(Json(json!({"api_keys": keys})))
 }
 
@@ -238,13 +311,20 @@ async fn sample_make_key(
 /// Makes a key, which revokes the one before. Its secret is in this answer and nowhere else.
 fn new_key(hub: &Hub, partner: &Partner, channel_id: &str) -> Result<Value, ApiError> {
     let secret = id::api_key();
-    let key = Key { id: id::number(), app_id: id::number(), sha256: digest(&secret) };
+    let key = Key {
+        id: id::number(),
+        app_id: id::number(),
+        sha256: digest(&secret),
+    };
     let answer = json!({
         "address": format!("{}/waba", hub.public_url), "api_key": secret, "app_id": key.app_id, "id": key.id,
     });
     let revoked = hub.store.change(|records| {
         let account = records.account_mut(&partner.id);
-        let channel = account.channels.get_mut(channel_id).ok_or(ApiError::NO_SUCH_CHANNEL)?;
+        let channel = account
+            .channels
+            .get_mut(channel_id)
+            .ok_or(ApiError::NO_SUCH_CHANNEL)?;
         if !partner.may_always_make_keys() && channel.permission != Permission::Granted {
             return Err(ApiError::NOT_PERMITTED);
         }
@@ -265,7 +345,10 @@ mod tests {
     #[test]
     fn a_filter_names_a_dotted_path() {
         let channel = json!({"id": "aCH", "setup_info": {"phone_number": "12125550123"}, "current_limit": null});
-        assert!(matches(at(&channel, "setup_info.phone_number"), &json!("12125550123")));
+        assert!(matches(
+            at(&channel, "setup_info.phone_number"),
+            &json!("12125550123")
+        ));
         assert!(matches(at(&channel, "id"), &json!(["bCH", "aCH"])));
         assert!(matches(at(&channel, "current_limit"), &Value::Null));
         assert!(!matches(at(&channel, "id"), &json!("bCH")));
@@ -274,8 +357,15 @@ mod tests {
 
     #[test]
     fn channels_are_sorted_either_way() {
-        let mut channels = [json!({"id": "b", "n": "1"}), json!({"id": "a", "n": "1"}), json!({"id": "c", "n": "2"})];
+        let mut channels = [
+            json!({"id": "b", "n": "1"}),
+            json!({"id": "a", "n": "1"}),
+            json!({"id": "c", "n": "2"}),
+        ];
         sort(&mut channels, "-n");
-        assert_eq!(channels.map(|channel| channel["id"].clone()), ["c", "a", "b"]);
+        assert_eq!(
+            channels.map(|channel| channel["id"].clone()),
+            ["c", "a", "b"]
+        );
     }
 }

@@ -21,8 +21,14 @@ type Body = Result<Json<Map<String, Value>>, JsonRejection>;
 
 pub(crate) fn routes() -> Router<Arc<Hub>> {
     Router::new()
-        .route("/api/v2/partners/{partner}", get(partner).patch(change_partner))
-        .route("/api/v2/partners/{partner}/webhook_url", get(webhook_url).post(set_webhook_url))
+        .route(
+            "/api/v2/partners/{partner}",
+            get(partner).patch(change_partner),
+        )
+        .route(
+            "/api/v2/partners/{partner}/webhook_url",
+            get(webhook_url).post(set_webhook_url),
+        )
 }
 
 async fn partner(
@@ -41,7 +47,12 @@ async fn change_partner(
 ) -> Result<Json<Value>, ApiError> {
     let partner = admit(&hub, &partner, &headers)?;
     let Json(body) = body.map_err(|_| ApiError::BAD_ADDRESS)?;
-    set(&hub, partner, address(&body, "webhook_url")?, address(&body, "partner_redirect_url")?)?;
+    set(
+        &hub,
+        partner,
+        address(&body, "webhook_url")?,
+        address(&body, "partner_redirect_url")?,
+    )?;
     Ok(Json(view(&hub, partner)))
 }
 
@@ -51,7 +62,9 @@ async fn webhook_url(
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     let partner = admit(&hub, &partner, &headers)?;
-    Ok(Json(json!({"webhook_url": view(&hub, partner)["webhook_url"]})))
+    Ok(Json(
+        json!({"webhook_url": view(&hub, partner)["webhook_url"]}),
+    ))
 }
 
 async fn set_webhook_url(
@@ -64,7 +77,9 @@ async fn set_webhook_url(
     let Json(body) = body.map_err(|_| ApiError::BAD_ADDRESS)?;
     let webhook_url = address(&body, "webhook_url")?.ok_or(ApiError::BAD_ADDRESS)?;
     set(&hub, partner, Some(webhook_url), None)?;
-    Ok(Json(json!({"webhook_url": view(&hub, partner)["webhook_url"]})))
+    Ok(Json(
+        json!({"webhook_url": view(&hub, partner)["webhook_url"]}),
+    ))
 }
 
 fn view(hub: &Hub, partner: &Partner) -> Value {
@@ -94,7 +109,10 @@ fn set(
     redirect_url: Option<Setting>,
 ) -> Result<(), ApiError> {
     hub.store.change(|records| {
-        records.account_mut(&partner.id).addresses.set(webhook_url, redirect_url);
+        records
+            .account_mut(&partner.id)
+            .addresses
+            .set(webhook_url, redirect_url);
         Ok::<_, ApiError>(())
     })?;
     tracing::info!(partner = %partner.id, "addresses set");

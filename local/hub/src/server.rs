@@ -7,7 +7,8 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use url::Url;
 
 use crate::{
-    controls, hub::Hub, messaging, pages, partner_api, partner_settings, same_machine, settings::Settings, store::Store,
+    controls, hub::Hub, messaging, pages, partner_api, partner_settings, same_machine,
+    settings::Settings, store::Store,
 };
 
 /// How long open requests may take to end when the hub stops.
@@ -51,7 +52,11 @@ pub struct RunningHub {
 impl RunningHub {
     /// Listens, takes up what its state file holds, and answers once requests are served.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let public_host = settings.public_url.as_deref().map(public_host).transpose()?;
+        let public_host = settings
+            .public_url
+            .as_deref()
+            .map(public_host)
+            .transpose()?;
         let http = reqwest::Client::builder()
             // The other side is on this machine; a proxy is not.
             .no_proxy()
@@ -59,16 +64,31 @@ impl RunningHub {
             .build()
             .map_err(StartError::Client)?;
         // Before the state is touched: a second hub on the same address must not send its webhooks.
-        let listen_error = |source| StartError::Listen { addr: settings.listen, source };
-        let listener = TcpListener::bind(settings.listen).await.map_err(listen_error)?;
+        let listen_error = |source| StartError::Listen {
+            addr: settings.listen,
+            source,
+        };
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .map_err(listen_error)?;
         let addr = listener.local_addr().map_err(listen_error)?;
-        let store = Store::open(settings.state_file.clone())
-            .map_err(|source| StartError::State { path: settings.state_file.unwrap_or_default(), source })?;
+        let store =
+            Store::open(settings.state_file.clone()).map_err(|source| StartError::State {
+                path: settings.state_file.unwrap_or_default(),
+                source,
+            })?;
         let public_url = match settings.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{addr}"),
         };
-        let hub = Hub::new(settings.partners, public_url, public_host, settings.stage_delay, store, http);
+        let hub = Hub::new(
+            settings.partners,
+            public_url,
+            public_host,
+            settings.stage_delay,
+            store,
+            http,
+        );
         hub.resume();
 
         let (stop, stopped) = oneshot::channel::<()>();
@@ -81,7 +101,12 @@ impl RunningHub {
             }
         });
         tracing::info!(%addr, url = %hub.public_url, "simulated hub running");
-        Ok(Self { addr, hub, stop: Some(stop), server })
+        Ok(Self {
+            addr,
+            hub,
+            stop: Some(stop),
+            server,
+        })
     }
 
     /// The address listened on.
@@ -108,7 +133,10 @@ impl RunningHub {
 
 impl fmt::Debug for RunningHub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunningHub").field("addr", &self.addr).field("url", &self.url()).finish_non_exhaustive()
+        f.debug_struct("RunningHub")
+            .field("addr", &self.addr)
+            .field("url", &self.url())
+            .finish_non_exhaustive()
     }
 }
 
@@ -123,7 +151,10 @@ fn routes(hub: &Arc<Hub>) -> Router {
     Router::new()
         .merge(pages::routes())
         .merge(controls::routes())
-        .route_layer(middleware::from_fn_with_state(Arc::clone(hub), same_machine::only))
+        .route_layer(middleware::from_fn_with_state(
+            Arc::clone(hub),
+            same_machine::only,
+        ))
         .merge(partner_api::routes())
         .merge(partner_settings::routes())
         .merge(messaging::routes())

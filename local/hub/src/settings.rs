@@ -143,20 +143,32 @@ impl Partner {
     /// Keys that start with `_` are skipped, unknown fields ignored. The partners come without
     /// addresses and with `check_signature` on.
     pub fn from_secrets_json(text: &str) -> Result<Vec<Self>, SecretsError> {
-        let entries: BTreeMap<String, Value> = serde_json::from_str(text)
-            .map_err(|error| SecretsError::Malformed { line: error.line(), column: error.column() })?;
+        let entries: BTreeMap<String, Value> =
+            serde_json::from_str(text).map_err(|error| SecretsError::Malformed {
+                line: error.line(),
+                column: error.column(),
+            })?;
         let partners = entries
             .into_iter()
             .filter(|(id, _)| !id.starts_with('_'))
             .enumerate()
             .map(|(index, (id, entry))| {
                 if !id::is_id(&id) {
-                    return Err(SecretsError::PartnerId { position: index + 1 });
+                    return Err(SecretsError::PartnerId {
+                        position: index + 1,
+                    });
                 }
-                Self::from_entry(&id, entry).map_err(|reason| SecretsError::Partner { partner: id, reason })
+                Self::from_entry(&id, entry).map_err(|reason| SecretsError::Partner {
+                    partner: id,
+                    reason,
+                })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        if partners.is_empty() { Err(SecretsError::Empty) } else { Ok(partners) }
+        if partners.is_empty() {
+            Err(SecretsError::Empty)
+        } else {
+            Ok(partners)
+        }
     }
 
     fn from_entry(id: &str, entry: Value) -> Result<Self, &'static str> {
@@ -212,7 +224,10 @@ mod tests {
         assert!(partners[0].check_signature);
         assert_eq!(partners[1].access, [Access::ApiKey("k2".into())]);
         assert_eq!(partners[1].billing, Billing::PartnerPaid);
-        assert_eq!((partners[2].billing, partners[2].access.len()), (Billing::DirectPaid, 1));
+        assert_eq!(
+            (partners[2].billing, partners[2].access.len()),
+            (Billing::DirectPaid, 1)
+        );
     }
 
     #[test]
@@ -240,7 +255,10 @@ mod tests {
     fn debug_shows_no_secret() {
         let text = r#"{"aPA": {"platform_secret": "hush", "partner_token": "hush", "partner_api_key": "hush"}}"#;
         let partners = Partner::from_secrets_json(text).unwrap();
-        let settings = Settings { partners, ..Settings::default() };
+        let settings = Settings {
+            partners,
+            ..Settings::default()
+        };
         assert!(!format!("{settings:?}").contains("hush"));
     }
 }

@@ -1,6 +1,8 @@
 //! The two signatures of the platform secret: over onboarding links, and over webhooks.
 
-use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
+use data_encoding::{
+    BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE,
+};
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::{Sha256, Sha512};
@@ -40,12 +42,17 @@ pub(crate) fn check_link(
     timestamp: Option<&str>,
     now: Timestamp,
 ) -> Result<i64, Refusal> {
-    let signature = signature.filter(|text| !text.is_empty()).ok_or(Refusal::NoSignature)?;
-    let timestamp = timestamp.filter(|text| !text.is_empty()).ok_or(Refusal::NoTimestamp)?;
+    let signature = signature
+        .filter(|text| !text.is_empty())
+        .ok_or(Refusal::NoSignature)?;
+    let timestamp = timestamp
+        .filter(|text| !text.is_empty())
+        .ok_or(Refusal::NoTimestamp)?;
     let second = decimal(timestamp).ok_or(Refusal::MalformedTimestamp)?;
     let signature = decode(signature).ok_or(Refusal::MalformedSignature)?;
 
-    let mut mac = Hmac::<Sha512>::new_from_slice(platform_secret.as_bytes()).expect("HMAC takes keys of any length");
+    let mut mac = Hmac::<Sha512>::new_from_slice(platform_secret.as_bytes())
+        .expect("HMAC takes keys of any length");
     mac.update(format!("{partner}|{timestamp}").as_bytes());
     mac.verify_slice(&signature).map_err(|_| Refusal::Wrong)?;
 
@@ -59,7 +66,8 @@ pub(crate) fn check_link(
 
 /// The signature of a webhook: lower-case hex over the raw body.
 pub(crate) fn of_webhook(platform_secret: &str, body: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(platform_secret.as_bytes()).expect("HMAC takes keys of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(platform_secret.as_bytes())
+        .expect("HMAC takes keys of any length");
     mac.update(body);
     HEXLOWER.encode(&mac.finalize().into_bytes())
 }
@@ -74,9 +82,15 @@ fn decimal(text: &str) -> Option<i64> {
 fn decode(text: &str) -> Option<Vec<u8>> {
     // A plus sign that was pasted into a link unescaped arrives as a space.
     let text = text.replace(' ', "+");
-    [HEXLOWER_PERMISSIVE, BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD]
-        .iter()
-        .find_map(|encoding| encoding.decode(text.as_bytes()).ok())
+    [
+        HEXLOWER_PERMISSIVE,
+        BASE64,
+        BASE64_NOPAD,
+        BASE64URL,
+        BASE64URL_NOPAD,
+    ]
+    .iter()
+    .find_map(|encoding| encoding.decode(text.as_bytes()).ok())
 }
 
 #[cfg(test)]
@@ -108,15 +122,25 @@ mod tests {
             BASE64URL_NOPAD.encode(&raw),
         ];
         for signature in encodings {
-            assert_eq!(check(&signature, SECOND, 1_775_653_748), Ok(1_775_653_748), "{signature}");
+            assert_eq!(
+                check(&signature, SECOND, 1_775_653_748),
+                Ok(1_775_653_748),
+                "{signature}"
+            );
         }
     }
 
     #[test]
     fn it_lives_for_24_hours_and_not_before_its_second() {
-        assert_eq!(check(SIGNATURE, SECOND, 1_775_653_747), Err(Refusal::Future));
+        assert_eq!(
+            check(SIGNATURE, SECOND, 1_775_653_747),
+            Err(Refusal::Future)
+        );
         assert!(check(SIGNATURE, SECOND, 1_775_653_748 + LIFETIME_SECONDS).is_ok());
-        assert_eq!(check(SIGNATURE, SECOND, 1_775_653_749 + LIFETIME_SECONDS), Err(Refusal::Expired));
+        assert_eq!(
+            check(SIGNATURE, SECOND, 1_775_653_749 + LIFETIME_SECONDS),
+            Err(Refusal::Expired)
+        );
     }
 
     #[test]
@@ -124,14 +148,29 @@ mod tests {
         let now = 1_775_653_748;
         assert_eq!(check("", SECOND, now), Err(Refusal::NoSignature));
         assert_eq!(check(SIGNATURE, "", now), Err(Refusal::NoTimestamp));
-        assert_eq!(check(SIGNATURE, "soon", now), Err(Refusal::MalformedTimestamp));
-        assert_eq!(check(SIGNATURE, "+1775653748", now), Err(Refusal::MalformedTimestamp));
-        assert_eq!(check(SIGNATURE, "-9223372036854775808", now), Err(Refusal::MalformedTimestamp));
+        assert_eq!(
+            check(SIGNATURE, "soon", now),
+            Err(Refusal::MalformedTimestamp)
+        );
+        assert_eq!(
+            check(SIGNATURE, "+1775653748", now),
+            Err(Refusal::MalformedTimestamp)
+        );
+        assert_eq!(
+            check(SIGNATURE, "-9223372036854775808", now),
+            Err(Refusal::MalformedTimestamp)
+        );
         assert_eq!(check("§", SECOND, now), Err(Refusal::MalformedSignature));
         assert_eq!(check(&SIGNATURE[2..], SECOND, now), Err(Refusal::Wrong));
         assert_eq!(check(SIGNATURE, "1775653747", now), Err(Refusal::Wrong));
-        assert_eq!(check_link(SECRET, "other", Some(SIGNATURE), Some(SECOND), at(now)), Err(Refusal::Wrong));
-        assert_eq!(check_link("other", PARTNER, Some(SIGNATURE), Some(SECOND), at(now)), Err(Refusal::Wrong));
+        assert_eq!(
+            check_link(SECRET, "other", Some(SIGNATURE), Some(SECOND), at(now)),
+            Err(Refusal::Wrong)
+        );
+        assert_eq!(
+            check_link("other", PARTNER, Some(SIGNATURE), Some(SECOND), at(now)),
+            Err(Refusal::Wrong)
+        );
     }
 
     #[test]

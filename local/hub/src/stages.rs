@@ -15,7 +15,9 @@ impl Hub {
         let hub = Arc::clone(self);
         let (partner, channel) = (partner.to_owned(), channel.to_owned());
         self.spawn(async move {
-            let Some(settings) = hub.partners.get(&partner) else { return };
+            let Some(settings) = hub.partners.get(&partner) else {
+                return;
+            };
             loop {
                 sleep(hub.stage_delay).await;
                 match hub.step(settings, &channel) {
@@ -33,9 +35,15 @@ impl Hub {
     /// Takes up what a stop cut short.
     pub(crate) fn resume(self: &Arc<Self>) {
         let (deliveries, channels) = self.store.read(|records| {
-            let deliveries = records.outbox.values().filter(|it| self.partners.contains_key(&it.partner));
+            let deliveries = records
+                .outbox
+                .values()
+                .filter(|it| self.partners.contains_key(&it.partner));
             let channels = records.accounts.iter().flat_map(|(partner, account)| {
-                let unsettled = account.channels.values().filter(|channel| !channel.is_settled());
+                let unsettled = account
+                    .channels
+                    .values()
+                    .filter(|channel| !channel.is_settled());
                 unsettled.map(|channel| (partner.clone(), channel.id.clone()))
             });
             (deliveries.cloned().collect(), channels.collect::<Vec<_>>())
@@ -50,8 +58,12 @@ impl Hub {
     fn step(self: &Arc<Self>, partner: &Partner, channel_id: &str) -> Result<bool, SaveError> {
         let (event, delivery) = self.store.change(|records| {
             let account = records.account_mut(&partner.id);
-            let Some(channel) = account.channels.get_mut(channel_id) else { return Ok((None, None)) };
-            let Some(event) = channel.advance() else { return Ok((None, None)) };
+            let Some(channel) = account.channels.get_mut(channel_id) else {
+                return Ok((None, None));
+            };
+            let Some(event) = channel.advance() else {
+                return Ok((None, None));
+            };
             let channel = channel.clone();
             let view = account.channel_view(&channel);
             Ok::<_, SaveError>((Some(event), records.announce(partner, event, &view)))

@@ -109,7 +109,10 @@ impl Records {
     /// A number no channel of this hub has.
     pub(crate) fn unused_phone_number(&self) -> String {
         let is_taken = |number: &String| {
-            self.accounts.values().flat_map(|account| account.channels.values()).any(|it| it.phone_number == *number)
+            self.accounts
+                .values()
+                .flat_map(|account| account.channels.values())
+                .any(|it| it.phone_number == *number)
         };
         (0..PHONE_NUMBER_DRAWS)
             .map(|_| id::phone_number())
@@ -129,7 +132,10 @@ impl Account {
 
     /// A channel as the Partner API and the webhooks show it.
     pub(crate) fn channel_view(&self, channel: &Channel) -> Value {
-        let client_name = self.clients.get(&channel.client_id).map(|client| client.name.as_str());
+        let client_name = self
+            .clients
+            .get(&channel.client_id)
+            .map(|client| client.name.as_str());
         json!({
             "id": channel.id,
             "client_id": channel.client_id,
@@ -165,7 +171,10 @@ impl Channel {
             Stage::Ready => (Stage::Running, "channel_running"),
             Stage::Running => (Stage::Live, "channel_live"),
             Stage::Live if self.quality.is_none() => {
-                self.quality = Some(Quality { rating: "GREEN".to_owned(), limit: "TIER_250".to_owned() });
+                self.quality = Some(Quality {
+                    rating: "GREEN".to_owned(),
+                    limit: "TIER_250".to_owned(),
+                });
                 (Stage::Live, "phone_number_quality_changed")
             }
             Stage::Live => return None,

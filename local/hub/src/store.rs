@@ -28,7 +28,10 @@ impl Store {
             Some(path) => load(path)?,
             None => Records::default(),
         };
-        Ok(Self { file, records: Mutex::new(records) })
+        Ok(Self {
+            file,
+            records: Mutex::new(records),
+        })
     }
 
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Records) -> T) -> T {
@@ -97,7 +100,11 @@ mod tests {
     }
 
     fn used_seconds(store: &Store) -> usize {
-        store.read(|records| records.account("aAbBcCPA").map_or(0, |account| account.used_seconds.len()))
+        store.read(|records| {
+            records
+                .account("aAbBcCPA")
+                .map_or(0, |account| account.used_seconds.len())
+        })
     }
 
     #[test]
@@ -108,7 +115,10 @@ mod tests {
         use_second(&store, 1);
         use_second(&store, 2);
         assert_eq!(used_seconds(&Store::open(Some(path.clone())).unwrap()), 2);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

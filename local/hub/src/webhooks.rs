@@ -33,7 +33,12 @@ pub(crate) enum SendError {
 impl Records {
     /// Writes a webhook down, for [`Hub::dispatch`] once that is durable; nothing for a partner
     /// without an address.
-    pub(crate) fn announce(&mut self, partner: &Partner, event: &str, data: &Value) -> Option<Delivery> {
+    pub(crate) fn announce(
+        &mut self,
+        partner: &Partner,
+        event: &str,
+        data: &Value,
+    ) -> Option<Delivery> {
         self.webhook_url(partner)?;
         let delivery = Delivery::new(&partner.id, event, data);
         self.outbox.insert(delivery.id.clone(), delivery.clone());
@@ -45,13 +50,21 @@ impl Delivery {
     pub(crate) fn new(partner: &str, event: &str, data: &Value) -> Self {
         let id = id::event();
         let body = json!({"id": id, "event": event, "data": data}).to_string();
-        Self { id, partner: partner.to_owned(), event: event.to_owned(), body }
+        Self {
+            id,
+            partner: partner.to_owned(),
+            event: event.to_owned(),
+            body,
+        }
     }
 }
 
 impl Hub {
     /// Starts sending; each receiver hears when its webhook has been tried once.
-    pub(crate) fn dispatch(self: &Arc<Self>, deliveries: Vec<Delivery>) -> Vec<oneshot::Receiver<()>> {
+    pub(crate) fn dispatch(
+        self: &Arc<Self>,
+        deliveries: Vec<Delivery>,
+    ) -> Vec<oneshot::Receiver<()>> {
         deliveries
             .into_iter()
             .map(|delivery| {
@@ -64,8 +77,13 @@ impl Hub {
 
     /// Sends a webhook once and answers the HTTP status it got.
     pub(crate) async fn send(&self, delivery: &Delivery) -> Result<u16, SendError> {
-        let partner = self.partners.get(&delivery.partner).ok_or(SendError::NoAddress)?;
-        let address = self.store.read(|records| records.webhook_url(partner).map(str::to_owned));
+        let partner = self
+            .partners
+            .get(&delivery.partner)
+            .ok_or(SendError::NoAddress)?;
+        let address = self
+            .store
+            .read(|records| records.webhook_url(partner).map(str::to_owned));
         let address = address.ok_or(SendError::NoAddress)?;
         let _place = self.sending.acquire().await.ok();
         let answer = self
@@ -73,7 +91,10 @@ impl Hub {
             .post(address)
             .timeout(TIMEOUT)
             .header(CONTENT_TYPE, "application/json")
-            .header(SIGNATURE_HEADER, signature::of_webhook(&partner.platform_secret, delivery.body.as_bytes()))
+            .header(
+                SIGNATURE_HEADER,
+                signature::of_webhook(&partner.platform_secret, delivery.body.as_bytes()),
+            )
             .body(delivery.body.clone())
             .send()
             .await
@@ -85,7 +106,9 @@ impl Hub {
 async fn deliver(hub: Arc<Hub>, delivery: Delivery, tried: oneshot::Sender<()>) {
     let mut tried = Some(tried);
     let mut pause = FIRST_PAUSE;
-    let Delivery { id, partner, event, .. } = &delivery;
+    let Delivery {
+        id, partner, event, ..
+    } = &delivery;
     loop {
         let outcome = hub.send(&delivery).await;
         if let Some(tried) = tried.take() {
@@ -118,7 +141,10 @@ mod tests {
     fn an_envelope_has_id_event_and_data() {
         let delivery = Delivery::new("aAbBcCPA", "channel_live", &json!({"id": "tlbN64CH"}));
         let body: Value = serde_json::from_str(&delivery.body).unwrap();
-        assert_eq!(body, json!({"id": delivery.id, "event": "channel_live", "data": {"id": "tlbN64CH"}}));
+        assert_eq!(
+            body,
+            json!({"id": delivery.id, "event": "channel_live", "data": {"id": "tlbN64CH"}})
+        );
         assert!(delivery.id.starts_with("evt_"));
     }
 }

@@ -55,7 +55,12 @@ pub(crate) enum Back {
 ///
 /// What is kept is never one of our own addresses, and an address once kept gives way only to another one that
 /// somebody else has set since.
-pub(crate) fn connect(seen: &Seen, ours: &str, kept: Option<&KeptAddress>, foreign: Foreign) -> Step {
+pub(crate) fn connect(
+    seen: &Seen,
+    ours: &str,
+    kept: Option<&KeptAddress>,
+    foreign: Foreign,
+) -> Step {
     let before = match seen {
         Seen::Url(url) if is_same(url, ours) => return Step::IsOurs,
         Seen::Url(url) if was_ours(url, kept) => None,
@@ -67,18 +72,23 @@ pub(crate) fn connect(seen: &Seen, ours: &str, kept: Option<&KeptAddress>, forei
     let or_now = || kept.map_or_else(|| unset(seen), |kept| kept.before.clone());
     let mut all_ours = kept.map_or_else(BTreeSet::new, |kept| kept.ours.clone());
     all_ours.insert(ours.to_owned());
-    Step::Set(KeptAddress { before: before.unwrap_or_else(or_now), ours: all_ours })
+    Step::Set(KeptAddress {
+        before: before.unwrap_or_else(or_now),
+        ours: all_ours,
+    })
 }
 
 /// How `seen` becomes what was kept.
 pub(crate) fn remove(seen: &Seen, ours: &str, kept: Option<&KeptAddress>) -> Back {
     match (seen, kept) {
         (Seen::Url(url), None) if is_same(url, ours) => Back::NothingKept,
-        (Seen::Url(url), Some(kept)) if is_same(url, ours) || was_ours(url, Some(kept)) => match &kept.before {
-            Before::Url(url) => Back::Put(Some(url.clone())),
-            Before::Nothing => Back::Put(None),
-            Before::Untold => Back::Untold,
-        },
+        (Seen::Url(url), Some(kept)) if is_same(url, ours) || was_ours(url, Some(kept)) => {
+            match &kept.before {
+                Before::Url(url) => Back::Put(Some(url.clone())),
+                Before::Nothing => Back::Put(None),
+                Before::Untold => Back::Untold,
+            }
+        }
         (Seen::Untold(_), Some(_)) => Back::Untold,
         _ => Back::NotOurs,
     }
@@ -97,7 +107,11 @@ fn was_ours(url: &str, kept: Option<&KeptAddress>) -> bool {
 }
 
 fn unset(seen: &Seen) -> Before {
-    if matches!(seen, Seen::Untold(_)) { Before::Untold } else { Before::Nothing }
+    if matches!(seen, Seen::Untold(_)) {
+        Before::Untold
+    } else {
+        Before::Nothing
+    }
 }
 
 #[cfg(test)]
@@ -117,7 +131,10 @@ mod tests {
     }
 
     fn kept(before: Before, ours: &[&str]) -> KeptAddress {
-        KeptAddress { before, ours: ours.iter().map(|ours| (*ours).to_owned()).collect() }
+        KeptAddress {
+            before,
+            ours: ours.iter().map(|ours| (*ours).to_owned()).collect(),
+        }
     }
 
     fn kept_foreign() -> KeptAddress {
@@ -136,17 +153,38 @@ mod tests {
         for known in [None, Some(&kept_foreign())] {
             for foreign in [Foreign::Refuse, Foreign::Replace] {
                 assert_eq!(connect(&url(OURS), OURS, known, foreign), Step::IsOurs);
-                assert_eq!(connect(&url("HTTPS://API.example:443/aPA/webhook"), OURS, known, foreign), Step::IsOurs);
+                assert_eq!(
+                    connect(
+                        &url("HTTPS://API.example:443/aPA/webhook"),
+                        OURS,
+                        known,
+                        foreign
+                    ),
+                    Step::IsOurs
+                );
             }
         }
     }
 
     #[test]
     fn somebody_else_s_is_replaced_only_on_demand_and_then_kept() {
-        for seen in [FOREIGN, "https://api.example/aPA/webhook/", "https://api.example/bPA/webhook", "not an address"] {
-            assert_eq!(connect(&url(seen), OURS, None, Foreign::Refuse), Step::Refuse, "{seen}");
+        for seen in [
+            FOREIGN,
+            "https://api.example/aPA/webhook/",
+            "https://api.example/bPA/webhook",
+            "not an address",
+        ] {
+            assert_eq!(
+                connect(&url(seen), OURS, None, Foreign::Refuse),
+                Step::Refuse,
+                "{seen}"
+            );
             let step = Step::Set(kept(Before::Url(seen.to_owned()), &[OURS]));
-            assert_eq!(connect(&url(seen), OURS, None, Foreign::Replace), step, "{seen}");
+            assert_eq!(
+                connect(&url(seen), OURS, None, Foreign::Replace),
+                step,
+                "{seen}"
+            );
         }
     }
 
@@ -155,35 +193,69 @@ mod tests {
         let before = Before::Url(FOREIGN.to_owned());
         let known = kept(before.clone(), &[EARLIER]);
         let step = Step::Set(kept(before, &[EARLIER, OURS]));
-        assert_eq!(connect(&url(EARLIER), OURS, Some(&known), Foreign::Refuse), step);
-        assert_eq!(connect(&url(EARLIER), OURS, Some(&known), Foreign::Replace), step);
+        assert_eq!(
+            connect(&url(EARLIER), OURS, Some(&known), Foreign::Refuse),
+            step
+        );
+        assert_eq!(
+            connect(&url(EARLIER), OURS, Some(&known), Foreign::Replace),
+            step
+        );
     }
 
     #[test]
     fn what_is_kept_gives_way_to_another_address_but_not_to_none() {
         let step = Step::Set(kept_foreign());
-        assert_eq!(connect(&Seen::Nothing, OURS, Some(&kept_foreign()), Foreign::Refuse), step);
-        assert_eq!(connect(&untold(), OURS, Some(&kept_foreign()), Foreign::Replace), step);
+        assert_eq!(
+            connect(&Seen::Nothing, OURS, Some(&kept_foreign()), Foreign::Refuse),
+            step
+        );
+        assert_eq!(
+            connect(&untold(), OURS, Some(&kept_foreign()), Foreign::Replace),
+            step
+        );
         let other = "https://other.example/hook";
         let step = Step::Set(kept(Before::Url(other.to_owned()), &[OURS]));
-        assert_eq!(connect(&url(other), OURS, Some(&kept_foreign()), Foreign::Replace), step);
-        assert_eq!(connect(&url(other), OURS, Some(&kept_foreign()), Foreign::Refuse), Step::Refuse);
+        assert_eq!(
+            connect(&url(other), OURS, Some(&kept_foreign()), Foreign::Replace),
+            step
+        );
+        assert_eq!(
+            connect(&url(other), OURS, Some(&kept_foreign()), Foreign::Refuse),
+            Step::Refuse
+        );
     }
 
     #[test]
     fn what_is_not_told_is_left_unless_told_to() {
-        assert_eq!(connect(&untold(), OURS, None, Foreign::Refuse), Step::LeaveUntold);
+        assert_eq!(
+            connect(&untold(), OURS, None, Foreign::Refuse),
+            Step::LeaveUntold
+        );
         let step = Step::Set(kept(Before::Untold, &[OURS]));
         assert_eq!(connect(&untold(), OURS, None, Foreign::Replace), step);
     }
 
     #[test]
     fn only_ours_is_put_back() {
-        assert_eq!(remove(&url(OURS), OURS, Some(&kept_foreign())), Back::Put(Some(FOREIGN.to_owned())));
-        assert_eq!(remove(&url(OURS), OURS, Some(&kept(Before::Nothing, &[OURS]))), Back::Put(None));
+        assert_eq!(
+            remove(&url(OURS), OURS, Some(&kept_foreign())),
+            Back::Put(Some(FOREIGN.to_owned()))
+        );
+        assert_eq!(
+            remove(&url(OURS), OURS, Some(&kept(Before::Nothing, &[OURS]))),
+            Back::Put(None)
+        );
         let moved = kept(Before::Url(FOREIGN.to_owned()), &[EARLIER]);
-        assert_eq!(remove(&url(EARLIER), OURS, Some(&moved)), Back::Put(Some(FOREIGN.to_owned())));
-        for seen in [url(FOREIGN), url("https://other.example/hook"), Seen::Nothing] {
+        assert_eq!(
+            remove(&url(EARLIER), OURS, Some(&moved)),
+            Back::Put(Some(FOREIGN.to_owned()))
+        );
+        for seen in [
+            url(FOREIGN),
+            url("https://other.example/hook"),
+            Seen::Nothing,
+        ] {
             assert_eq!(remove(&seen, OURS, Some(&kept_foreign())), Back::NotOurs);
             assert_eq!(remove(&seen, OURS, None), Back::NotOurs);
         }
@@ -192,18 +264,32 @@ mod tests {
     #[test]
     fn what_was_not_kept_cannot_be_put_back() {
         assert_eq!(remove(&url(OURS), OURS, None), Back::NothingKept);
-        assert_eq!(remove(&url(OURS), OURS, Some(&kept(Before::Untold, &[OURS]))), Back::Untold);
+        assert_eq!(
+            remove(&url(OURS), OURS, Some(&kept(Before::Untold, &[OURS]))),
+            Back::Untold
+        );
         assert_eq!(remove(&untold(), OURS, Some(&kept_foreign())), Back::Untold);
         assert_eq!(remove(&untold(), OURS, None), Back::NotOurs);
     }
 
     #[test]
     fn connecting_twice_and_removing_comes_back_to_the_start() {
-        for (start, back) in [(url(FOREIGN), Some(FOREIGN.to_owned())), (Seen::Nothing, None)] {
-            let Step::Set(first) = connect(&start, OURS, None, Foreign::Replace) else { panic!("{start:?}") };
-            assert_eq!(connect(&url(OURS), OURS, Some(&first), Foreign::Replace), Step::IsOurs);
+        for (start, back) in [
+            (url(FOREIGN), Some(FOREIGN.to_owned())),
+            (Seen::Nothing, None),
+        ] {
+            let Step::Set(first) = connect(&start, OURS, None, Foreign::Replace) else {
+                panic!("{start:?}")
+            };
+            assert_eq!(
+                connect(&url(OURS), OURS, Some(&first), Foreign::Replace),
+                Step::IsOurs
+            );
             // Cut off between keeping and setting, and done again.
-            assert_eq!(connect(&start, OURS, Some(&first), Foreign::Replace), Step::Set(first.clone()));
+            assert_eq!(
+                connect(&start, OURS, Some(&first), Foreign::Replace),
+                Step::Set(first.clone())
+            );
             assert_eq!(remove(&url(OURS), OURS, Some(&first)), Back::Put(back));
             assert_eq!(remove(&start, OURS, Some(&first)), Back::NotOurs);
         }

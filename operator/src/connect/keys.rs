@@ -33,7 +33,10 @@ pub(crate) async fn list_keys(visit: &mut Visit<'_>, voice: &mut Voice<'_>) -> R
     let channels = all_channels(visit, voice).await?;
     voice.tell(
         "channels",
-        &format!("{} at 360dialog; one request for each whose key is not the bundle's", channels.len()),
+        &format!(
+            "{} at 360dialog; one request for each whose key is not the bundle's",
+            channels.len()
+        ),
     );
     let (mut held, mut ours, mut unlisted, mut in_vain) = (0, 0, 0, 0);
     for (index, channel) in channels.iter().enumerate() {
@@ -45,20 +48,34 @@ pub(crate) async fn list_keys(visit: &mut Visit<'_>, voice: &mut Voice<'_>) -> R
             Looked::Ours => ours += 1,
             Looked::Held(keys) => {
                 (held, in_vain) = (held + 1, 0);
-                let keys = if keys == 1 { "a key".to_owned() } else { format!("{keys} keys") };
-                voice.tell(channel.as_str(), &format!("holds {keys} that the bundle did not make"));
+                let keys = if keys == 1 {
+                    "a key".to_owned()
+                } else {
+                    format!("{keys} keys")
+                };
+                voice.tell(
+                    channel.as_str(),
+                    &format!("holds {keys} that the bundle did not make"),
+                );
             }
             Looked::Unlisted(why) => {
                 (unlisted, in_vain) = (unlisted + 1, in_vain + 1);
-                voice.tell(channel.as_str(), &format!("its keys cannot be listed: {why}"));
+                voice.tell(
+                    channel.as_str(),
+                    &format!("its keys cannot be listed: {why}"),
+                );
             }
         }
         if in_vain == VAIN_TRIES {
-            voice.tell("stopped", &format!("{VAIN_TRIES} channels in a row: the others are not asked for"));
+            voice.tell(
+                "stopped",
+                &format!("{VAIN_TRIES} channels in a row: the others are not asked for"),
+            );
             break;
         }
     }
-    let words = format!("{held} with keys of others, {ours} with the bundle's own, {unlisted} not listed");
+    let words =
+        format!("{held} with keys of others, {ours} with the bundle's own, {unlisted} not listed");
     voice.tell("summary", &words);
     if held > 0 {
         let words = "those with keys of others stay as they are (existing_key) until you adopt or rotate their keys";
@@ -67,11 +84,19 @@ pub(crate) async fn list_keys(visit: &mut Visit<'_>, voice: &mut Voice<'_>) -> R
     Ok(())
 }
 
-async fn look(visit: &mut Visit<'_>, channel: &ChannelId, voice: &mut Voice<'_>) -> Result<Looked, Trouble> {
+async fn look(
+    visit: &mut Visit<'_>,
+    channel: &ChannelId,
+    voice: &mut Voice<'_>,
+) -> Result<Looked, Trouble> {
     let table = visit.target().table().clone();
     let stored = Channels::new(table).read(visit.partner(), channel).await;
     let stored = stored.map_err(|why| Trouble::Table(why, visit.target().table_advice()))?;
-    if stored.channel.key.is_some_and(|key| key.value.status == KeyStatus::Stored) {
+    if stored
+        .channel
+        .key
+        .is_some_and(|key| key.value.status == KeyStatus::Stored)
+    {
         return Ok(Looked::Ours);
     }
     match visit.api.count_keys(channel, voice).await {
@@ -83,10 +108,23 @@ async fn look(visit: &mut Visit<'_>, channel: &ChannelId, voice: &mut Voice<'_>)
 }
 
 /// The ids of all channels, page after page, whether or not the hub takes notice of `offset`.
-async fn all_channels(visit: &mut Visit<'_>, voice: &mut Voice<'_>) -> Result<Vec<ChannelId>, Trouble> {
+async fn all_channels(
+    visit: &mut Visit<'_>,
+    voice: &mut Voice<'_>,
+) -> Result<Vec<ChannelId>, Trouble> {
     let (mut seen, mut channels, mut offset) = (HashSet::new(), Vec::new(), 0);
     for _ in 0..MOST_PAGES {
-        let page = visit.api.channels(&Query { limit: PAGE, offset, filters: None }, voice).await?;
+        let page = visit
+            .api
+            .channels(
+                &Query {
+                    limit: PAGE,
+                    offset,
+                    filters: None,
+                },
+                voice,
+            )
+            .await?;
         let known = seen.len();
         for row in &page.rows {
             let id = row.get("id").and_then(|id| id.as_str()).unwrap_or_default();

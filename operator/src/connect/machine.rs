@@ -41,12 +41,19 @@ impl Target {
 
 async fn parts(address: BaseUrl, environment: &Environment) -> Result<Parts, MachineError> {
     let data = Data::at(environment.text("DATA").unwrap_or(".local"));
-    let secrets_file = environment.text("SECRETS_FILE").map_or_else(|| data.demo_secrets(), PathBuf::from);
+    let secrets_file = environment
+        .text("SECRETS_FILE")
+        .map_or_else(|| data.demo_secrets(), PathBuf::from);
     let secrets = SecretsFile::at(&secrets_file);
-    let environment = environment.clone().with_default("PARTNER_IDS", secrets.partner_ids()?);
+    let environment = environment
+        .clone()
+        .with_default("PARTNER_IDS", secrets.partner_ids()?);
     let environment = match environment.optional("HUB")?.unwrap_or(Hub::Simulated) {
         Hub::Simulated => {
-            let hub = environment.text("HUB_LISTEN").unwrap_or(HUB_LISTEN).to_owned();
+            let hub = environment
+                .text("HUB_LISTEN")
+                .unwrap_or(HUB_LISTEN)
+                .to_owned();
             environment.with_default("PARTNER_API_URL", format!("http://{hub}/api/v2"))
         }
         Hub::None => environment,
@@ -56,9 +63,13 @@ async fn parts(address: BaseUrl, environment: &Environment) -> Result<Parts, Mac
         place: Place::Machine { secrets_file },
         address,
         served: environment.partner_ids()?,
-        api: environment
-            .required("PARTNER_API_URL", "Name the Partner API, such as https://hub.360dialog.io/api/v2.")?,
-        keys_path: environment.optional("HUB_API_KEYS_PATH")?.unwrap_or_default(),
+        api: environment.required(
+            "PARTNER_API_URL",
+            "Name the Partner API, such as https://hub.360dialog.io/api/v2.",
+        )?,
+        keys_path: environment
+            .optional("HUB_API_KEYS_PATH")?
+            .unwrap_or_default(),
         secrets: Arc::new(secrets),
         table: opened.table,
         _embedded: opened.embedded,

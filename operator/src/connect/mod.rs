@@ -73,11 +73,20 @@ pub async fn connect(target: &Target, ask: Ask, say: &mut dyn FnMut(&str)) -> Ou
             }
         }
     }
-    if voice.is_trouble() { Outcome::Trouble } else { Outcome::Fine }
+    if voice.is_trouble() {
+        Outcome::Trouble
+    } else {
+        Outcome::Fine
+    }
 }
 
 /// Does it for one partner; whom it gives back is connected.
-async fn of_partner<'t>(target: &'t Target, partner: &PartnerId, ask: Ask, voice: &mut Voice<'_>) -> Option<Visit<'t>> {
+async fn of_partner<'t>(
+    target: &'t Target,
+    partner: &PartnerId,
+    ask: Ask,
+    voice: &mut Voice<'_>,
+) -> Option<Visit<'t>> {
     let mut visit = match Visit::open(target, partner).await {
         Ok(visit) => visit,
         Err(why) => {

@@ -43,7 +43,9 @@ pub(crate) enum ApiError {
     )]
     BadCredentials,
     /// 403
-    #[error("360dialog does not permit it (HTTP 403): ask 360dialog to open the Partner API for these credentials")]
+    #[error(
+        "360dialog does not permit it (HTTP 403): ask 360dialog to open the Partner API for these credentials"
+    )]
     NotPermitted,
     /// 404 or 405
     #[error(
@@ -57,7 +59,9 @@ pub(crate) enum ApiError {
     )]
     Later(Duration),
     /// Any other status.
-    #[error("360dialog did not do it (HTTP {0}): run the command again, and ask 360dialog if it stays so")]
+    #[error(
+        "360dialog did not do it (HTTP {0}): run the command again, and ask 360dialog if it stays so"
+    )]
     Status(u16),
     /// An answer in no known form.
     #[error("360dialog's answer cannot be understood ({0}): check the Partner API's address")]
@@ -120,7 +124,14 @@ impl PartnerApi {
         let tls = Tls::new()?;
         let http = tls.client().timeout(CALL_TIME).build().map_err(|_| NoTls)?;
         let hub = HubApi::new(base.clone(), keys_path.clone(), &tls)?;
-        Ok(Self { http, base: base.clone(), hub, partner: partner.clone(), credentials, rate })
+        Ok(Self {
+            http,
+            base: base.clone(),
+            hub,
+            partner: partner.clone(),
+            credentials,
+            rate,
+        })
     }
 
     /// How the credentials are sent, in words.
@@ -144,33 +155,77 @@ impl PartnerApi {
     }
 
     /// Sets where webhooks go; none is an empty text, which is a guess.
-    pub(crate) async fn set_webhook_url(&mut self, url: Option<&str>, voice: &mut Voice<'_>) -> Result<(), ApiError> {
+    pub(crate) async fn set_webhook_url(
+        &mut self,
+        url: Option<&str>,
+        voice: &mut Voice<'_>,
+    ) -> Result<(), ApiError> {
         let body = json!({"webhook_url": url.unwrap_or_default()});
-        self.ask(voice, Method::POST, "/webhook_url", Some(&body)).await.map(drop)
+        self.ask(voice, Method::POST, "/webhook_url", Some(&body))
+            .await
+            .map(drop)
     }
 
     /// Sets where browsers go whose link names no address; none is an empty text, which is a guess.
-    pub(crate) async fn set_redirect_url(&mut self, url: Option<&str>, voice: &mut Voice<'_>) -> Result<(), ApiError> {
+    pub(crate) async fn set_redirect_url(
+        &mut self,
+        url: Option<&str>,
+        voice: &mut Voice<'_>,
+    ) -> Result<(), ApiError> {
         let body = json!({"partner_redirect_url": url.unwrap_or_default()});
-        self.ask(voice, Method::PATCH, "", Some(&body)).await.map(drop)
+        self.ask(voice, Method::PATCH, "", Some(&body))
+            .await
+            .map(drop)
     }
 
     /// One page of the partner's channels.
-    pub(crate) async fn channels(&mut self, query: &Query, voice: &mut Voice<'_>) -> Result<Page, ApiError> {
+    pub(crate) async fn channels(
+        &mut self,
+        query: &Query,
+        voice: &mut Voice<'_>,
+    ) -> Result<Page, ApiError> {
         let url = format!("{}/partners/{}/channels", self.base.as_str(), self.partner);
-        let mut pairs = vec![("limit", query.limit.to_string()), ("offset", query.offset.to_string())];
-        pairs.extend(query.filters.as_ref().map(|filters| ("filters", filters.to_string())));
+        let mut pairs = vec![
+            ("limit", query.limit.to_string()),
+            ("offset", query.offset.to_string()),
+        ];
+        pairs.extend(
+            query
+                .filters
+                .as_ref()
+                .map(|filters| ("filters", filters.to_string())),
+        );
         let request = self.opened(self.http.get(url)).query(&pairs);
-        let body = self.patiently(voice, async |_| answer_of(&request).await).await?;
+        let body = self
+            .patiently(voice, async |_| answer_of(&request).await)
+            .await?;
         let body = body.ok_or(ApiError::Unclear("not JSON"))?;
-        let rows = body.get("partner_channels").and_then(Value::as_array).cloned();
-        let total = body.get("total").and_then(Value::as_u64).and_then(|total| usize::try_from(total).ok());
-        Ok(Page { rows: rows.ok_or(ApiError::Unclear("no partner_channels"))?, total })
+        let rows = body
+            .get("partner_channels")
+            .and_then(Value::as_array)
+            .cloned();
+        let total = body
+            .get("total")
+            .and_then(Value::as_u64)
+            .and_then(|total| usize::try_from(total).ok());
+        Ok(Page {
+            rows: rows.ok_or(ApiError::Unclear("no partner_channels"))?,
+            total,
+        })
     }
 
     /// How many keys a channel has.
-    pub(crate) async fn count_keys(&mut self, channel: &ChannelId, voice: &mut Voice<'_>) -> Result<usize, ApiError> {
-        let keys = self.patiently(voice, async |api| Ok(api.hub.keys(&api.partner, &api.credentials, channel).await?));
+    pub(crate) async fn count_keys(
+        &mut self,
+        channel: &ChannelId,
+        voice: &mut Voice<'_>,
+    ) -> Result<usize, ApiError> {
+        let keys = self.patiently(voice, async |api| {
+            Ok(api
+                .hub
+                .keys(&api.partner, &api.credentials, channel)
+                .await?)
+        });
         Ok(keys.await?.len())
     }
 
@@ -183,8 +238,13 @@ impl PartnerApi {
     ) -> Result<Option<Value>, ApiError> {
         let url = format!("{}/partners/{}{path}", self.base.as_str(), self.partner);
         let request = self.opened(self.http.request(method, url));
-        let request = if let Some(body) = body { request.json(body) } else { request };
-        self.patiently(voice, async |_| answer_of(&request).await).await
+        let request = if let Some(body) = body {
+            request.json(body)
+        } else {
+            request
+        };
+        self.patiently(voice, async |_| answer_of(&request).await)
+            .await
     }
 
     /// A request with the credentials.
@@ -207,7 +267,10 @@ impl PartnerApi {
             match question(self).await {
                 Err(ApiError::Later(wait)) if tries < TRIES && wait <= LONGEST_WAIT => {
                     tries += 1;
-                    voice.tell("waiting", &format!("{} s, as 360dialog asks to (HTTP 429)", wait.as_secs()));
+                    voice.tell(
+                        "waiting",
+                        &format!("{} s, as 360dialog asks to (HTTP 429)", wait.as_secs()),
+                    );
                     tokio::time::sleep(wait).await;
                 }
                 answer => return answer,
@@ -218,14 +281,18 @@ impl PartnerApi {
 
 /// What a request is answered: JSON, or a success that says nothing.
 async fn answer_of(request: &RequestBuilder) -> Result<Option<Value>, ApiError> {
-    let request = request.try_clone().ok_or(ApiError::Unclear("the request"))?;
+    let request = request
+        .try_clone()
+        .ok_or(ApiError::Unclear("the request"))?;
     let answer = request.send().await.map_err(|_| ApiError::Silent)?;
     match answer.status() {
         status if status.is_success() => Ok(answer.json().await.ok()),
         StatusCode::UNAUTHORIZED => Err(ApiError::BadCredentials),
         StatusCode::FORBIDDEN => Err(ApiError::NotPermitted),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Err(ApiError::NoSuchThing),
-        StatusCode::TOO_MANY_REQUESTS => Err(ApiError::Later(retry_after(answer.headers()).unwrap_or(WAIT))),
+        StatusCode::TOO_MANY_REQUESTS => Err(ApiError::Later(
+            retry_after(answer.headers()).unwrap_or(WAIT),
+        )),
         status => Err(ApiError::Status(status.as_u16())),
     }
 }
@@ -263,12 +330,18 @@ pub(crate) struct Rate {
 impl Rate {
     /// That of 360dialog itself.
     pub(crate) fn of_360dialog() -> Self {
-        Self { is_limited: true, asked: VecDeque::new() }
+        Self {
+            is_limited: true,
+            asked: VecDeque::new(),
+        }
     }
 
     /// None: the simulated hub, a stand-in.
     pub(crate) fn unlimited() -> Self {
-        Self { is_limited: false, asked: VecDeque::new() }
+        Self {
+            is_limited: false,
+            asked: VecDeque::new(),
+        }
     }
 
     async fn wait(&mut self, voice: &mut Voice<'_>) {
@@ -281,7 +354,13 @@ impl Rate {
             let until = oldest + WINDOW;
             let wait = until.saturating_duration_since(Instant::now());
             if wait > Duration::from_secs(10) {
-                voice.tell("waiting", &format!("{} s: 360dialog takes few requests at a time", wait.as_secs()));
+                voice.tell(
+                    "waiting",
+                    &format!(
+                        "{} s: 360dialog takes few requests at a time",
+                        wait.as_secs()
+                    ),
+                );
             }
             tokio::time::sleep_until(until).await;
         }
@@ -298,15 +377,34 @@ mod tests {
         let read = |body: Value| seen(Ok(Some(body)), "webhook_url").unwrap();
         let url = Seen::Url("https://a.example/".to_owned());
         assert_eq!(read(json!({"webhook_url": " https://a.example/ "})), url);
-        assert_eq!(read(json!({"partner": {"webhook_url": "https://a.example/"}})), url);
-        for none in [json!({"webhook_url": null}), json!({"webhook_url": ""}), json!({"webhook_url": " "})] {
+        assert_eq!(
+            read(json!({"partner": {"webhook_url": "https://a.example/"}})),
+            url
+        );
+        for none in [
+            json!({"webhook_url": null}),
+            json!({"webhook_url": ""}),
+            json!({"webhook_url": " "}),
+        ] {
             assert_eq!(read(none), Seen::Nothing);
         }
-        for odd in [json!({}), json!([]), json!("x"), json!({"webhook_url": 7}), Value::Null] {
+        for odd in [
+            json!({}),
+            json!([]),
+            json!("x"),
+            json!({"webhook_url": 7}),
+            Value::Null,
+        ] {
             assert!(matches!(read(odd), Seen::Untold(_)));
         }
-        assert!(matches!(seen(Err(ApiError::NoSuchThing), "x"), Ok(Seen::Untold(_))));
-        assert_eq!(seen(Err(ApiError::BadCredentials), "x"), Err(ApiError::BadCredentials));
+        assert!(matches!(
+            seen(Err(ApiError::NoSuchThing), "x"),
+            Ok(Seen::Untold(_))
+        ));
+        assert_eq!(
+            seen(Err(ApiError::BadCredentials), "x"),
+            Err(ApiError::BadCredentials)
+        );
     }
 
     #[tokio::test(start_paused = true)]

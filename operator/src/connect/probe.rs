@@ -48,7 +48,9 @@ pub(crate) enum BundleError {
     )]
     Fails(u16),
     /// Anything else.
-    #[error("what answers at the webhook address is not the bundle (HTTP {0}): correct its address")]
+    #[error(
+        "what answers at the webhook address is not the bundle (HTTP {0}): correct its address"
+    )]
     Odd(u16),
 }
 
@@ -62,10 +64,18 @@ pub(crate) struct Probe {
 impl Probe {
     /// The address `url` of `partner`; fails if no TLS can be set up.
     pub(crate) fn new(url: &str, partner: &PartnerId) -> Result<Self, NoTls> {
-        let http = Tls::new()?.client().timeout(PATIENCE).build().map_err(|_| NoTls)?;
+        let http = Tls::new()?
+            .client()
+            .timeout(PATIENCE)
+            .build()
+            .map_err(|_| NoTls)?;
         // Names no channel, so it is kept as it came and changes nothing. Always the same bytes, so it is kept once.
         let body = json!({"id": format!("connect-{partner}"), "event": "connect_test", "data": {}});
-        Ok(Self { http, url: url.to_owned(), body: body.to_string() })
+        Ok(Self {
+            http,
+            url: url.to_owned(),
+            body: body.to_string(),
+        })
     }
 
     /// An event without a signature must be refused. Leaves no trace.
@@ -88,8 +98,14 @@ impl Probe {
     }
 
     async fn post(&self, signature: Option<String>) -> Result<StatusCode, BundleError> {
-        let request = self.http.post(&self.url).header("content-type", "application/json").body(self.body.clone());
-        let request = signature.into_iter().fold(request, |request, it| request.header(SIGNATURE, it));
+        let request = self
+            .http
+            .post(&self.url)
+            .header("content-type", "application/json")
+            .body(self.body.clone());
+        let request = signature
+            .into_iter()
+            .fold(request, |request, it| request.header(SIGNATURE, it));
         let answer = request.send().await.map_err(|_| BundleError::Silent)?;
         Ok(answer.status())
     }

@@ -9,7 +9,9 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_cloudformation::config::ProvideCredentials;
 use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_cloudformation::operation::describe_stacks::{DescribeStacksError, DescribeStacksOutput};
+use aws_sdk_cloudformation::operation::describe_stacks::{
+    DescribeStacksError, DescribeStacksOutput,
+};
 use onboarding::id::PartnerId;
 use platform::aws::SecretsManagerSource;
 use platform::hub_api::KeysPath;
@@ -38,27 +40,45 @@ pub enum StackError {
     #[error("these AWS credentials may not read stacks: they need cloudformation:DescribeStacks")]
     NotPermitted,
     /// There is no such stack.
-    #[error("there is no stack {0} in {1}: deploy it (sam deploy), name it with --stack, or set AWS_REGION")]
+    #[error(
+        "there is no stack {0} in {1}: deploy it (sam deploy), name it with --stack, or set AWS_REGION"
+    )]
     NoStack(String, String),
     /// It is there, but not there yet or no more.
-    #[error("the stack {0} has no output {1} (its status is {2}): deploy it, or name the bundle's stack with --stack")]
+    #[error(
+        "the stack {0} has no output {1} (its status is {2}): deploy it, or name the bundle's stack with --stack"
+    )]
     NoOutput(String, &'static str, String),
     /// An output cannot be understood.
-    #[error("the stack's output {0} is malformed ({1}): correct the parameter it comes from and deploy again")]
+    #[error(
+        "the stack's output {0} is malformed ({1}): correct the parameter it comes from and deploy again"
+    )]
     Malformed(&'static str, String),
     /// CloudFormation failed.
-    #[error("CloudFormation did not answer ({0}): check this machine's network and run the command again")]
+    #[error(
+        "CloudFormation did not answer ({0}): check this machine's network and run the command again"
+    )]
     Unavailable(String),
 }
 
 impl Target {
     /// The bundle of the stack `name`, and of its partners those of `only`; all if that is empty.
     pub async fn of_stack(name: &str, only: &[PartnerId]) -> Result<Self, TargetError> {
-        let times = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(OPERATION).build();
-        let config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(times).load().await;
+        let times = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_timeout(OPERATION)
+            .build();
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .timeout_config(times)
+            .load()
+            .await;
         let region = config.region().ok_or(StackError::NoRegion)?.to_string();
         check_credentials(&config).await?;
-        let described = aws_sdk_cloudformation::Client::new(&config).describe_stacks().stack_name(name).send().await;
+        let described = aws_sdk_cloudformation::Client::new(&config)
+            .describe_stacks()
+            .stack_name(name)
+            .send()
+            .await;
         let described = described.map_err(|error| why(&error, name, &region))?;
         let outputs = Outputs::of(name, &region, &described)?;
         Self::new(parts(&config, name, region, &outputs)?, only)
@@ -66,8 +86,14 @@ impl Target {
 }
 
 async fn check_credentials(config: &SdkConfig) -> Result<(), StackError> {
-    let provider = config.credentials_provider().ok_or(StackError::NoCredentials)?;
-    provider.provide_credentials().await.map(drop).map_err(|_| StackError::NoCredentials)
+    let provider = config
+        .credentials_provider()
+        .ok_or(StackError::NoCredentials)?;
+    provider
+        .provide_credentials()
+        .await
+        .map(drop)
+        .map_err(|_| StackError::NoCredentials)
 }
 
 /// What a failure means; AWS's own message is left out, since it may hold names and values.
@@ -83,7 +109,15 @@ fn why<R>(error: &SdkError<DescribeStacksError, R>, name: &str, region: &str) ->
 }
 
 fn is_about_credentials(code: &str) -> bool {
-    ["Token", "Signature", "ClientToken", "AccessKey", "AuthFailure"].iter().any(|part| code.contains(part))
+    [
+        "Token",
+        "Signature",
+        "ClientToken",
+        "AccessKey",
+        "AuthFailure",
+    ]
+    .iter()
+    .any(|part| code.contains(part))
 }
 
 /// A stack's outputs by name; an empty one counts as absent.
@@ -97,12 +131,20 @@ impl Outputs {
     fn of(name: &str, region: &str, described: &DescribeStacksOutput) -> Result<Self, StackError> {
         let stack = described.stacks().first();
         let stack = stack.ok_or_else(|| StackError::NoStack(name.to_owned(), region.to_owned()))?;
-        let pairs = stack.outputs().iter().filter_map(|output| Some((output.output_key()?, output.output_value()?)));
+        let pairs = stack
+            .outputs()
+            .iter()
+            .filter_map(|output| Some((output.output_key()?, output.output_value()?)));
         let filled = pairs.filter(|(_, value)| !value.trim().is_empty());
         Ok(Self {
             stack: name.to_owned(),
-            status: stack.stack_status().map_or("unknown", |status| status.as_str()).to_owned(),
-            by_name: filled.map(|(key, value)| (key.to_owned(), value.trim().to_owned())).collect(),
+            status: stack
+                .stack_status()
+                .map_or("unknown", |status| status.as_str())
+                .to_owned(),
+            by_name: filled
+                .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
+                .collect(),
         })
     }
 
@@ -111,13 +153,24 @@ impl Outputs {
         self.optional(name)?.ok_or_else(missing)
     }
 
-    fn optional<T: FromStr<Err: ToString>>(&self, name: &'static str) -> Result<Option<T>, StackError> {
+    fn optional<T: FromStr<Err: ToString>>(
+        &self,
+        name: &'static str,
+    ) -> Result<Option<T>, StackError> {
         let malformed = |why: T::Err| StackError::Malformed(name, why.to_string());
-        self.by_name.get(name).map(|value| value.parse().map_err(malformed)).transpose()
+        self.by_name
+            .get(name)
+            .map(|value| value.parse().map_err(malformed))
+            .transpose()
     }
 }
 
-fn parts(config: &SdkConfig, name: &str, region: String, outputs: &Outputs) -> Result<Parts, StackError> {
+fn parts(
+    config: &SdkConfig,
+    name: &str,
+    region: String,
+    outputs: &Outputs,
+) -> Result<Parts, StackError> {
     let secret_prefix: String = outputs.required("PartnerSecretPrefix")?;
     let table: String = outputs.required("TableName")?;
     let secrets = aws_sdk_secretsmanager::Client::new(config);
@@ -125,10 +178,17 @@ fn parts(config: &SdkConfig, name: &str, region: String, outputs: &Outputs) -> R
         address: outputs.required("ApiUrl")?,
         served: outputs.required::<PartnerIds>("PartnerIds")?,
         api: outputs.required("PartnerApiUrl")?,
-        keys_path: outputs.optional::<KeysPath>("HubApiKeysPath")?.unwrap_or_default(),
+        keys_path: outputs
+            .optional::<KeysPath>("HubApiKeysPath")?
+            .unwrap_or_default(),
         secrets: Arc::new(SecretsManagerSource::new(secrets, secret_prefix.clone())),
         table: Table::new(aws_sdk_dynamodb::Client::new(config), table.as_str()),
-        place: Place::Stack { name: name.to_owned(), region, secret_prefix, table },
+        place: Place::Stack {
+            name: name.to_owned(),
+            region,
+            secret_prefix,
+            table,
+        },
         _embedded: None,
     })
 }
@@ -140,7 +200,10 @@ mod tests {
     use super::*;
 
     const ALL: [(&str, &str); 5] = [
-        ("ApiUrl", "https://a1b2.execute-api.eu-central-1.amazonaws.com"),
+        (
+            "ApiUrl",
+            "https://a1b2.execute-api.eu-central-1.amazonaws.com",
+        ),
         ("PartnerIds", "aPA,bPA"),
         ("PartnerSecretPrefix", "360dialog/partners/"),
         ("PartnerApiUrl", "https://hub.360dialog.io/api/v2"),
@@ -148,36 +211,70 @@ mod tests {
     ];
 
     fn outputs(pairs: &[(&str, &str)]) -> Outputs {
-        let output = |(key, value): &(&str, &str)| Output::builder().output_key(*key).output_value(*value).build();
+        let output = |(key, value): &(&str, &str)| {
+            Output::builder()
+                .output_key(*key)
+                .output_value(*value)
+                .build()
+        };
         let stack = Stack::builder().stack_status(StackStatus::CreateInProgress);
-        let stack = stack.set_outputs(Some(pairs.iter().map(output).collect())).build();
-        Outputs::of("s", "r", &DescribeStacksOutput::builder().stacks(stack).build()).unwrap()
+        let stack = stack
+            .set_outputs(Some(pairs.iter().map(output).collect()))
+            .build();
+        Outputs::of(
+            "s",
+            "r",
+            &DescribeStacksOutput::builder().stacks(stack).build(),
+        )
+        .unwrap()
     }
 
     fn parts_of(pairs: &[(&str, &str)]) -> Result<Parts, StackError> {
-        let config = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .build();
         parts(&config, "s", "eu-central-1".to_owned(), &outputs(pairs))
     }
 
     #[test]
     fn an_output_that_is_missing_or_malformed_is_named() {
-        for name in ["ApiUrl", "PartnerIds", "PartnerSecretPrefix", "PartnerApiUrl", "TableName"] {
-            let others: Vec<(&str, &str)> = ALL.into_iter().filter(|(other, _)| *other != name).collect();
+        for name in [
+            "ApiUrl",
+            "PartnerIds",
+            "PartnerSecretPrefix",
+            "PartnerApiUrl",
+            "TableName",
+        ] {
+            let others: Vec<(&str, &str)> = ALL
+                .into_iter()
+                .filter(|(other, _)| *other != name)
+                .collect();
             let error = parts_of(&others).err().unwrap().to_string();
-            assert!(error.contains(&format!("has no output {name} (its status is CREATE_IN_PROGRESS)")), "{error}");
+            assert!(
+                error.contains(&format!(
+                    "has no output {name} (its status is CREATE_IN_PROGRESS)"
+                )),
+                "{error}"
+            );
         }
         for name in ["ApiUrl", "PartnerIds", "PartnerApiUrl", "HubApiKeysPath"] {
             let mut pairs: BTreeMap<&str, &str> = ALL.into_iter().collect();
             pairs.insert(name, "needle needle");
             let pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
             let error = parts_of(&pairs).err().unwrap().to_string();
-            assert!(error.contains(&format!("output {name} is malformed")) && !error.contains("needle"), "{error}");
+            assert!(
+                error.contains(&format!("output {name} is malformed")) && !error.contains("needle"),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn no_stack_at_all_is_told() {
         let none = DescribeStacksOutput::builder().build();
-        assert!(matches!(Outputs::of("s", "r", &none), Err(StackError::NoStack(..))));
+        assert!(matches!(
+            Outputs::of("s", "r", &none),
+            Err(StackError::NoStack(..))
+        ));
     }
 }

@@ -29,10 +29,14 @@ pub enum TargetError {
     #[error("the bundle does not serve partner {0}: name one of {1}")]
     NotServed(PartnerId, String),
     /// The address is no address of one bundle.
-    #[error("the bundle's address must be a plain address such as https://x.example, without {{partner_id}}")]
+    #[error(
+        "the bundle's address must be a plain address such as https://x.example, without {{partner_id}}"
+    )]
     Address,
     /// 360dialog cannot reach such an address.
-    #[error("360dialog cannot reach {0}: give an address that starts with https:// and is not of this machine")]
+    #[error(
+        "360dialog cannot reach {0}: give an address that starts with https:// and is not of this machine"
+    )]
     Unreachable(String),
 }
 
@@ -40,7 +44,12 @@ pub enum TargetError {
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     /// A stack on AWS.
-    Stack { name: String, region: String, secret_prefix: String, table: String },
+    Stack {
+        name: String,
+        region: String,
+        secret_prefix: String,
+        table: String,
+    },
     /// This machine.
     Machine { secrets_file: PathBuf },
 }
@@ -70,10 +79,17 @@ impl Target {
         if parts.address.as_str().contains('{') {
             return Err(TargetError::Address);
         }
-        let (ours, api) = (Url::parse(parts.address.as_str()).ok(), Url::parse(parts.api.as_str()).ok());
-        let is_near = ours.as_ref().is_none_or(|url| url.scheme() != "https" || is_this_machine(url));
+        let (ours, api) = (
+            Url::parse(parts.address.as_str()).ok(),
+            Url::parse(parts.api.as_str()).ok(),
+        );
+        let is_near = ours
+            .as_ref()
+            .is_none_or(|url| url.scheme() != "https" || is_this_machine(url));
         if is_near && !api.as_ref().is_some_and(is_this_machine) {
-            return Err(TargetError::Unreachable(super::shown(parts.address.as_str())));
+            return Err(TargetError::Unreachable(super::shown(
+                parts.address.as_str(),
+            )));
         }
         for partner in only {
             if parts.served.find(partner.as_str()).is_none() {
@@ -117,7 +133,11 @@ impl Target {
     /// How fast the Partner API may be asked: one on this machine is simulated.
     pub(crate) fn rate(&self) -> Rate {
         let is_near = Url::parse(self.api().as_str()).is_ok_and(|url| is_this_machine(&url));
-        if is_near { Rate::unlimited() } else { Rate::of_360dialog() }
+        if is_near {
+            Rate::unlimited()
+        } else {
+            Rate::of_360dialog()
+        }
     }
 
     /// The partner secrets.
@@ -133,8 +153,12 @@ impl Target {
     /// Where a partner's secret is kept, in words.
     pub(crate) fn secret_of(&self, partner: &PartnerId) -> String {
         match &self.parts.place {
-            Place::Stack { secret_prefix, .. } => format!("the secret {secret_prefix}{partner} in Secrets Manager"),
-            Place::Machine { secrets_file } => format!("the entry {partner} in {}", secrets_file.display()),
+            Place::Stack { secret_prefix, .. } => {
+                format!("the secret {secret_prefix}{partner} in Secrets Manager")
+            }
+            Place::Machine { secrets_file } => {
+                format!("the entry {partner} in {}", secrets_file.display())
+            }
         }
     }
 
@@ -142,7 +166,9 @@ impl Target {
     pub(crate) fn table_advice(&self) -> String {
         match &self.parts.place {
             Place::Stack { table, .. } => {
-                format!("your AWS credentials need dynamodb:GetItem and dynamodb:PutItem on the table {table}")
+                format!(
+                    "your AWS credentials need dynamodb:GetItem and dynamodb:PutItem on the table {table}"
+                )
             }
             Place::Machine { .. } => "start the bundle, and set DATA to its directory".to_owned(),
         }
@@ -167,7 +193,9 @@ mod tests {
     fn target(address: &str, api: &str, only: &[&str]) -> Result<Target, String> {
         let only: Vec<PartnerId> = only.iter().map(|id| id.parse().unwrap()).collect();
         let parts = Parts {
-            place: Place::Machine { secrets_file: "s.json".into() },
+            place: Place::Machine {
+                secrets_file: "s.json".into(),
+            },
             address: address.parse().unwrap(),
             served: "aPA,bPA".parse().unwrap(),
             api: api.parse().unwrap(),
@@ -185,18 +213,37 @@ mod tests {
     #[test]
     fn all_partners_are_meant_unless_some_are_named() {
         assert_eq!(target(PUBLIC, HUB, &[]).unwrap().partners().len(), 2);
-        assert_eq!(target(PUBLIC, HUB, &["bPA"]).unwrap().partners(), ["bPA".parse().unwrap()]);
+        assert_eq!(
+            target(PUBLIC, HUB, &["bPA"]).unwrap().partners(),
+            ["bPA".parse().unwrap()]
+        );
         let error = target(PUBLIC, HUB, &["cPA"]).err().unwrap();
-        assert_eq!(error, "the bundle does not serve partner cPA: name one of aPA, bPA");
+        assert_eq!(
+            error,
+            "the bundle does not serve partner cPA: name one of aPA, bPA"
+        );
     }
 
     #[test]
     fn an_address_that_360dialog_cannot_reach_is_refused() {
-        for address in ["http://x.example", "https://127.0.0.1:8360", "https://localhost", "http://[::1]:8360"] {
+        for address in [
+            "http://x.example",
+            "https://127.0.0.1:8360",
+            "https://localhost",
+            "http://[::1]:8360",
+        ] {
             let error = target(address, HUB, &[]).err().unwrap();
-            assert!(error.starts_with(&format!("360dialog cannot reach {address}")), "{error}");
+            assert!(
+                error.starts_with(&format!("360dialog cannot reach {address}")),
+                "{error}"
+            );
             assert!(target(address, "http://127.0.0.1:8082/api/v2", &[]).is_ok());
         }
-        assert!(target("https://{partner_id}.example", HUB, &[]).err().unwrap().contains("plain address"));
+        assert!(
+            target("https://{partner_id}.example", HUB, &[])
+                .err()
+                .unwrap()
+                .contains("plain address")
+        );
     }
 }

@@ -15,9 +15,13 @@ use super::voice::{Voice, shown};
 /// Why a partner could not be connected; says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Trouble {
-    #[error("{0} is missing: create it with platform_secret and partner_api_key, and run the command again")]
+    #[error(
+        "{0} is missing: create it with platform_secret and partner_api_key, and run the command again"
+    )]
     NoSecret(String),
-    #[error("{0} cannot be read ({1}): check your credentials; on AWS they need secretsmanager:GetSecretValue")]
+    #[error(
+        "{0} cannot be read ({1}): check your credentials; on AWS they need secretsmanager:GetSecretValue"
+    )]
     SecretUnread(String, String),
     #[error("{0} cannot be used: {1}")]
     BadSecret(String, SecretError),
@@ -40,11 +44,15 @@ pub(crate) enum Trouble {
          same; what was there cannot be put back then"
     )]
     Untold(String),
-    #[error("360dialog took the {0}, but still names {1}: set it in your hub by hand, or ask 360dialog")]
+    #[error(
+        "360dialog took the {0}, but still names {1}: set it in your hub by hand, or ask 360dialog"
+    )]
     Unchanged(&'static str, String),
     #[error("the {0} is ours, but no old one was kept: change it in your hub by hand")]
     NothingKept(&'static str),
-    #[error("what the {0} was before is not known, or what it is now is not told: change it in your hub by hand")]
+    #[error(
+        "what the {0} was before is not known, or what it is now is not told: change it in your hub by hand"
+    )]
     NotKnown(&'static str),
 }
 
@@ -73,19 +81,37 @@ impl<'t> Visit<'t> {
     /// Reads the partner's secret; asks nobody else yet.
     pub(crate) async fn open(target: &'t Target, partner: &PartnerId) -> Result<Self, Trouble> {
         let place = || target.secret_of(partner);
-        let secret = target.secrets().read(partner).await.map_err(|why| match why {
-            SecretUnavailable::Missing => Trouble::NoSecret(place()),
-            SecretUnavailable::Unreachable(why) => Trouble::SecretUnread(place(), why),
-            SecretUnavailable::Malformed(why) => Trouble::BadSecret(place(), why),
-        })?;
+        let secret = target
+            .secrets()
+            .read(partner)
+            .await
+            .map_err(|why| match why {
+                SecretUnavailable::Missing => Trouble::NoSecret(place()),
+                SecretUnavailable::Unreachable(why) => Trouble::SecretUnread(place(), why),
+                SecretUnavailable::Malformed(why) => Trouble::BadSecret(place(), why),
+            })?;
         let bad = |why| Trouble::BadSecret(place(), why);
         let signing = SigningSecrets::parse(secret.expose()).map_err(bad)?;
         let access = HubAccess::parse(secret.expose()).map_err(bad)?;
-        let api = PartnerApi::new(target.api(), target.keys_path(), partner, access.credentials, target.rate())?;
+        let api = PartnerApi::new(
+            target.api(),
+            target.keys_path(),
+            partner,
+            access.credentials,
+            target.rate(),
+        )?;
         let webhook = format!("{}/{partner}/webhook", target.address());
         let redirect = format!("{}/{partner}/redirect", target.address());
         let probe = Probe::new(&webhook, partner)?;
-        Ok(Self { target, partner: partner.clone(), signing, api, probe, webhook, redirect })
+        Ok(Self {
+            target,
+            partner: partner.clone(),
+            signing,
+            api,
+            probe,
+            webhook,
+            redirect,
+        })
     }
 
     /// The partner.
@@ -99,26 +125,53 @@ impl<'t> Visit<'t> {
     }
 
     /// What connecting would do, in words; changes nothing.
-    pub(crate) async fn outlook(&self, now: &Now, foreign: Foreign) -> Result<Vec<String>, Trouble> {
+    pub(crate) async fn outlook(
+        &self,
+        now: &Now,
+        foreign: Foreign,
+    ) -> Result<Vec<String>, Trouble> {
         let kept = self.kept().await?.kept;
         let of = |name, seen, ours: &str, kept| match decide::connect(seen, ours, kept, foreign) {
             Step::IsOurs => format!("the {name} is the bundle's already"),
             Step::Set(_) => format!("the {name} would become the bundle's"),
-            Step::Refuse => format!("the {name} is somebody else's: only --replace would change anything"),
-            Step::LeaveUntold => format!("the {name} is not told by 360dialog: it would be left, without --replace"),
+            Step::Refuse => {
+                format!("the {name} is somebody else's: only --replace would change anything")
+            }
+            Step::LeaveUntold => {
+                format!("the {name} is not told by 360dialog: it would be left, without --replace")
+            }
         };
         Ok(vec![
             of(WEBHOOK, &now.webhook, &self.webhook, kept.webhook.as_ref()),
-            of(REDIRECT, &now.redirect, &self.redirect, kept.redirect.as_ref()),
+            of(
+                REDIRECT,
+                &now.redirect,
+                &self.redirect,
+                kept.redirect.as_ref(),
+            ),
         ])
     }
 
     /// Points 360dialog at the bundle, once the bundle has shown that it takes the partner's events.
-    pub(crate) async fn connect(&mut self, foreign: Foreign, voice: &mut Voice<'_>) -> Result<(), Trouble> {
+    pub(crate) async fn connect(
+        &mut self,
+        foreign: Foreign,
+        voice: &mut Voice<'_>,
+    ) -> Result<(), Trouble> {
         let now = self.look(voice).await?;
         let mut stored = self.kept().await?;
-        let webhook = decide::connect(&now.webhook, &self.webhook, stored.kept.webhook.as_ref(), foreign);
-        let redirect = decide::connect(&now.redirect, &self.redirect, stored.kept.redirect.as_ref(), foreign);
+        let webhook = decide::connect(
+            &now.webhook,
+            &self.webhook,
+            stored.kept.webhook.as_ref(),
+            foreign,
+        );
+        let redirect = decide::connect(
+            &now.redirect,
+            &self.redirect,
+            stored.kept.redirect.as_ref(),
+            foreign,
+        );
         refuse_foreign(&webhook, &redirect)?;
         if webhook == Step::LeaveUntold
             && let Seen::Untold(why) = &now.webhook
@@ -158,7 +211,10 @@ impl<'t> Visit<'t> {
     pub(crate) async fn look(&mut self, voice: &mut Voice<'_>) -> Result<Now, Trouble> {
         let webhook = self.api.webhook_url(voice).await?;
         let redirect = self.redirect_now(voice).await?;
-        for (name, seen, ours) in [(WEBHOOK, &webhook, &self.webhook), (REDIRECT, &redirect, &self.redirect)] {
+        for (name, seen, ours) in [
+            (WEBHOOK, &webhook, &self.webhook),
+            (REDIRECT, &redirect, &self.redirect),
+        ] {
             voice.tell(name, &format!("is       {}", in_words(seen)));
             voice.tell("", &format!("bundle's {}", shown(ours)));
         }
@@ -175,19 +231,32 @@ impl<'t> Visit<'t> {
     }
 
     async fn test_bundle(&self, voice: &mut Voice<'_>) -> Result<(), Trouble> {
-        self.probe.refuses_unsigned().await.map_err(Trouble::Bundle)?;
-        self.probe.takes_signed(self.signing.current()).await.map_err(Trouble::Bundle)?;
-        voice.tell("bundle", "takes a signed test event and refuses an unsigned one");
+        self.probe
+            .refuses_unsigned()
+            .await
+            .map_err(Trouble::Bundle)?;
+        self.probe
+            .takes_signed(self.signing.current())
+            .await
+            .map_err(Trouble::Bundle)?;
+        voice.tell(
+            "bundle",
+            "takes a signed test event and refuses an unsigned one",
+        );
         Ok(())
     }
 
     async fn kept(&self) -> Result<StoredKept, Trouble> {
-        let read = Connections::new(self.target.table().clone()).read(&self.partner).await;
+        let read = Connections::new(self.target.table().clone())
+            .read(&self.partner)
+            .await;
         read.map_err(|why| Trouble::Table(why, self.target.table_advice()))
     }
 
     async fn save(&self, stored: &mut StoredKept) -> Result<(), Trouble> {
-        let saved = Connections::new(self.target.table().clone()).save(&self.partner, stored).await;
+        let saved = Connections::new(self.target.table().clone())
+            .save(&self.partner, stored)
+            .await;
         match saved.map_err(|why| Trouble::Table(why, self.target.table_advice()))? {
             Saved::Done => Ok(()),
             Saved::Outdated => Err(Trouble::Race),
@@ -213,7 +282,10 @@ impl<'t> Visit<'t> {
             return Ok(());
         }
         self.save(stored).await?;
-        voice.tell("kept", "what was there, in the bundle's table; --remove puts it back");
+        voice.tell(
+            "kept",
+            "what was there, in the bundle's table; --remove puts it back",
+        );
         Ok(())
     }
 
@@ -239,7 +311,10 @@ impl<'t> Visit<'t> {
             _ => {
                 let ours = self.redirect.clone();
                 match self.change_redirect(Some(&ours), voice).await? {
-                    Seen::Untold(_) => voice.tell(REDIRECT, "was set; 360dialog does not tell it, so look in your hub"),
+                    Seen::Untold(_) => voice.tell(
+                        REDIRECT,
+                        "was set; 360dialog does not tell it, so look in your hub",
+                    ),
                     _ => voice.tell(REDIRECT, "is the bundle's now"),
                 }
             }
@@ -247,7 +322,12 @@ impl<'t> Visit<'t> {
         Ok(())
     }
 
-    async fn put_back(&mut self, name: &'static str, back: &Back, voice: &mut Voice<'_>) -> Result<Done, Trouble> {
+    async fn put_back(
+        &mut self,
+        name: &'static str,
+        back: &Back,
+        voice: &mut Voice<'_>,
+    ) -> Result<Done, Trouble> {
         let url = match back {
             Back::Put(url) => url.as_deref(),
             Back::NotOurs => {
@@ -262,19 +342,30 @@ impl<'t> Visit<'t> {
         } else {
             self.change_redirect(url, voice).await?;
         }
-        voice.tell(name, &format!("is {} again", url.map_or("none".to_owned(), shown)));
+        voice.tell(
+            name,
+            &format!("is {} again", url.map_or("none".to_owned(), shown)),
+        );
         Ok(Done::PutBack)
     }
 
     /// Sets the webhook URL and reads it back: an error may come with a change, and a success without one.
-    async fn change_webhook(&mut self, url: Option<&str>, voice: &mut Voice<'_>) -> Result<(), Trouble> {
+    async fn change_webhook(
+        &mut self,
+        url: Option<&str>,
+        voice: &mut Voice<'_>,
+    ) -> Result<(), Trouble> {
         let answer = self.api.set_webhook_url(url, voice).await;
         let seen = self.api.webhook_url(voice).await?;
         judge(WEBHOOK, answer, &seen, url)
     }
 
     /// The same with the redirect URL, which may not be told; gives back what is.
-    async fn change_redirect(&mut self, url: Option<&str>, voice: &mut Voice<'_>) -> Result<Seen, Trouble> {
+    async fn change_redirect(
+        &mut self,
+        url: Option<&str>,
+        voice: &mut Voice<'_>,
+    ) -> Result<Seen, Trouble> {
         let answer = self.api.set_redirect_url(url, voice).await;
         let seen = self.redirect_now(voice).await?;
         judge(REDIRECT, answer, &seen, url)?;
@@ -299,7 +390,12 @@ fn refuse_foreign(webhook: &Step, redirect: &Step) -> Result<(), Trouble> {
 }
 
 /// Whether a change has come about, whatever it was answered.
-fn judge(name: &'static str, answer: Result<(), ApiError>, seen: &Seen, wanted: Option<&str>) -> Result<(), Trouble> {
+fn judge(
+    name: &'static str,
+    answer: Result<(), ApiError>,
+    seen: &Seen,
+    wanted: Option<&str>,
+) -> Result<(), Trouble> {
     let is_set = match (seen, wanted) {
         (Seen::Url(url), Some(wanted)) => is_same(url, wanted),
         (Seen::Nothing, None) => true,

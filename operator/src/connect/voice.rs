@@ -26,7 +26,10 @@ pub(crate) struct Voice<'a> {
 impl<'a> Voice<'a> {
     /// Speaks through `say`, one line at a time.
     pub(crate) fn new(say: &'a mut dyn FnMut(&str)) -> Self {
-        Self { say, is_trouble: false }
+        Self {
+            say,
+            is_trouble: false,
+        }
     }
 
     /// Whether there was trouble.
@@ -36,7 +39,16 @@ impl<'a> Voice<'a> {
 
     /// Says a line; what it holds of others' words cannot steer the terminal.
     pub(crate) fn say(&mut self, line: &str) {
-        let line: String = line.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+        let line: String = line
+            .chars()
+            .map(|c| {
+                if c.is_control() {
+                    char::REPLACEMENT_CHARACTER
+                } else {
+                    c
+                }
+            })
+            .collect();
         (self.say)(line.trim_end());
     }
 
@@ -55,7 +67,9 @@ impl<'a> Voice<'a> {
     pub(crate) fn finding(&mut self, assumption: &str, finding: &Finding) {
         match finding {
             Finding::Confirmed => self.tell("confirmed", assumption),
-            Finding::NotConfirmed(why) => self.tell("not confirmed", &format!("{assumption}: {why}")),
+            Finding::NotConfirmed(why) => {
+                self.tell("not confirmed", &format!("{assumption}: {why}"))
+            }
             Finding::Unknown(why) => self.tell("unknown", &format!("{assumption}: {why}")),
         }
     }
@@ -63,12 +77,23 @@ impl<'a> Voice<'a> {
 
 /// An address as it may be shown: neither user name, nor password, nor what query and fragment hold.
 pub(crate) fn shown(address: &str) -> String {
-    let Ok(url) = Url::parse(address) else { return "a text that is no address".to_owned() };
-    let Some(host) = url.host_str() else { return format!("an address of the kind {}:", url.scheme()) };
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let Ok(url) = Url::parse(address) else {
+        return "a text that is no address".to_owned();
+    };
+    let Some(host) = url.host_str() else {
+        return format!("an address of the kind {}:", url.scheme());
+    };
+    let port = url
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
     let query = if url.query().is_some() { "?…" } else { "" };
     let text = format!("{}://{host}{port}{}{query}", url.scheme(), url.path());
-    if text.chars().count() <= LONGEST { text } else { text.chars().take(LONGEST).chain(['…']).collect() }
+    if text.chars().count() <= LONGEST {
+        text
+    } else {
+        text.chars().take(LONGEST).chain(['…']).collect()
+    }
 }
 
 #[cfg(test)]
@@ -79,13 +104,21 @@ mod tests {
     fn an_address_is_shown_without_what_may_be_secret() {
         for (address, expected) in [
             ("https://old.example/hook", "https://old.example/hook"),
-            ("https://user:needle@old.example:8443/hook?key=needle#needle", "https://old.example:8443/hook?…"),
+            (
+                "https://user:needle@old.example:8443/hook?key=needle#needle",
+                "https://old.example:8443/hook?…",
+            ),
             ("needle", "a text that is no address"),
             ("mailto:needle", "an address of the kind mailto:"),
         ] {
             assert_eq!(shown(address), expected);
         }
-        assert_eq!(shown(&format!("https://a.example/{}", "x".repeat(1000))).chars().count(), LONGEST + 1);
+        assert_eq!(
+            shown(&format!("https://a.example/{}", "x".repeat(1000)))
+                .chars()
+                .count(),
+            LONGEST + 1
+        );
     }
 
     #[test]
@@ -97,6 +130,12 @@ mod tests {
         assert!(!voice.is_trouble());
         voice.trouble("x");
         assert!(voice.is_trouble());
-        assert_eq!(lines, ["  is             a\u{fffd}[2Jb\u{fffd}c", "  TROUBLE        x"]);
+        assert_eq!(
+            lines,
+            [
+                "  is             a\u{fffd}[2Jb\u{fffd}c",
+                "  TROUBLE        x"
+            ]
+        );
     }
 }

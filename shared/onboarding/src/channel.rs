@@ -110,14 +110,24 @@ impl Channel {
             return;
         }
         let said = fact.said.clone();
-        let Said { client, stage, cancelled, permission, claimed, binding, key, .. } = said;
+        let Said {
+            client,
+            stage,
+            cancelled,
+            permission,
+            claimed,
+            binding,
+            key,
+            ..
+        } = said;
         join_later(&mut self.client, client, fact);
         join_stage(&mut self.reached, stage, fact);
         join_later(&mut self.cancelled, cancelled, fact);
         join_permission(&mut self.permission, permission, fact);
         join_later(&mut self.claimed, claimed.then_some(true), fact);
         if let Some(binding) = binding.as_ref().filter(|binding| binding.fresh) {
-            self.fresh_for.insert((binding.tenant.clone(), binding.client.clone()));
+            self.fresh_for
+                .insert((binding.tenant.clone(), binding.client.clone()));
         }
         join_later(&mut self.binding, binding, fact);
         join_later(&mut self.key, key, fact);
@@ -136,7 +146,11 @@ impl Channel {
     pub fn news(&self, said: Said) -> Said {
         Said {
             client: unless_known(said.client, &self.client),
-            stage: said.stage.filter(|stage| self.reached.as_ref().is_none_or(|reached| *stage > reached.value)),
+            stage: said.stage.filter(|stage| {
+                self.reached
+                    .as_ref()
+                    .is_none_or(|reached| *stage > reached.value)
+            }),
             cancelled: unless_known(said.cancelled, &self.cancelled),
             permission: unless_known(said.permission, &self.permission),
             claimed: said.claimed && self.claimed.is_none(),
@@ -151,17 +165,23 @@ impl Channel {
 
     /// Whether it was created in the onboarding session of its owner.
     pub fn is_fresh(&self) -> bool {
-        self.binding.as_ref().is_some_and(|Mark { value, .. }| self.is_fresh_for(value))
+        self.binding
+            .as_ref()
+            .is_some_and(|Mark { value, .. }| self.is_fresh_for(value))
     }
 
     fn is_fresh_for(&self, binding: &Binding) -> bool {
-        self.fresh_for.contains(&(binding.tenant.clone(), binding.client.clone()))
+        self.fresh_for
+            .contains(&(binding.tenant.clone(), binding.client.clone()))
     }
 
     /// Whether `said` adds nothing to the binding there is.
     fn has_binding(&self, said: &Binding) -> bool {
         let same = |known: &Binding| known.tenant == said.tenant && known.client == said.client;
-        let is_owner = self.binding.as_ref().is_some_and(|known| same(&known.value));
+        let is_owner = self
+            .binding
+            .as_ref()
+            .is_some_and(|known| same(&known.value));
         is_owner && (!said.fresh || self.is_fresh_for(said))
     }
 
@@ -172,17 +192,23 @@ impl Channel {
 
     /// Whether it is cancelled now.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.as_ref().is_some_and(|cancelled| cancelled.value)
+        self.cancelled
+            .as_ref()
+            .is_some_and(|cancelled| cancelled.value)
     }
 
     /// Whether the client permits the partner to create keys, as far as is known.
     pub fn is_permitted(&self) -> bool {
-        self.permission.as_ref().is_some_and(|permission| permission.value == Permission::Granted)
+        self.permission
+            .as_ref()
+            .is_some_and(|permission| permission.value == Permission::Granted)
     }
 
     /// Whether the stage `running` was reached.
     pub fn is_running(&self) -> bool {
-        self.reached.as_ref().is_some_and(|reached| reached.value >= Stage::Running)
+        self.reached
+            .as_ref()
+            .is_some_and(|reached| reached.value >= Stage::Running)
     }
 
     /// The stage as it is shown, or `None` while none is known.
@@ -223,9 +249,19 @@ impl Channel {
         let reason = match (self.is_running(), self.is_permitted()) {
             (false, _) => KeyReason::NotRunning,
             (true, false) => KeyReason::AwaitingPermission,
-            (true, true) => return KeyView { status: KeyStatus::Minting, reason: None, secret_name: None },
+            (true, true) => {
+                return KeyView {
+                    status: KeyStatus::Minting,
+                    reason: None,
+                    secret_name: None,
+                };
+            }
         };
-        KeyView { status: KeyStatus::Waiting, reason: Some(reason), secret_name: None }
+        KeyView {
+            status: KeyStatus::Waiting,
+            reason: Some(reason),
+            secret_name: None,
+        }
     }
 
     /// The channel as the tenant sees it, or `None` while it belongs to nobody.
@@ -239,11 +275,24 @@ impl Channel {
             stage: self.stage(),
             permission: match &self.permission {
                 None => PermissionView::Unknown,
-                Some(Mark { value: Permission::Granted, .. }) => PermissionView::Granted,
-                Some(Mark { value: Permission::Revoked, .. }) => PermissionView::Revoked,
+                Some(Mark {
+                    value: Permission::Granted,
+                    ..
+                }) => PermissionView::Granted,
+                Some(Mark {
+                    value: Permission::Revoked,
+                    ..
+                }) => PermissionView::Revoked,
             },
-            claim: if self.claimed.is_some() { ClaimView::Confirmed } else { ClaimView::None },
-            key: self.key.as_ref().map_or_else(|| self.key_to_come(), |key| KeyView::from(&key.value)),
+            claim: if self.claimed.is_some() {
+                ClaimView::Confirmed
+            } else {
+                ClaimView::None
+            },
+            key: self
+                .key
+                .as_ref()
+                .map_or_else(|| self.key_to_come(), |key| KeyView::from(&key.value)),
             phone_number: value(&self.phone_number),
             display_name: value(&self.display_name),
             quality: value(&self.quality),
@@ -266,9 +315,18 @@ fn unless_known<T: PartialEq>(said: Option<T>, known: &Option<Mark<T>>) -> Optio
 }
 
 /// Puts the greater of what stands in `slot` and what `fact` says there; `rank` must be a total order of marks.
-fn join_by<T, R: Ord>(slot: &mut Option<Mark<T>>, said: Option<T>, fact: &Fact, rank: impl Fn(&Mark<T>) -> R) {
+fn join_by<T, R: Ord>(
+    slot: &mut Option<Mark<T>>,
+    said: Option<T>,
+    fact: &Fact,
+    rank: impl Fn(&Mark<T>) -> R,
+) {
     let Some(value) = said else { return };
-    let new = Mark { value, at: fact.received_at, fact: fact.id.clone() };
+    let new = Mark {
+        value,
+        at: fact.received_at,
+        fact: fact.id.clone(),
+    };
     if slot.as_ref().is_none_or(|old| rank(&new) > rank(old)) {
         *slot = Some(new);
     }
@@ -281,12 +339,20 @@ fn join_later<T>(slot: &mut Option<Mark<T>>, said: Option<T>, fact: &Fact) {
 /// A stage only moves up; of two facts about the same stage the first one counts.
 fn join_stage(slot: &mut Option<Mark<Stage>>, said: Option<Stage>, fact: &Fact) {
     use std::cmp::Reverse;
-    join_by(slot, said, fact, |mark| (mark.value, Reverse((mark.at, mark.fact.clone()))));
+    join_by(slot, said, fact, |mark| {
+        (mark.value, Reverse((mark.at, mark.fact.clone())))
+    });
 }
 
 /// At equal times a revocation wins.
 fn join_permission(slot: &mut Option<Mark<Permission>>, said: Option<Permission>, fact: &Fact) {
-    join_by(slot, said, fact, |mark| (mark.at, mark.value == Permission::Revoked, mark.fact.clone()));
+    join_by(slot, said, fact, |mark| {
+        (
+            mark.at,
+            mark.value == Permission::Revoked,
+            mark.fact.clone(),
+        )
+    });
 }
 
 /// Permission as it is shown.
@@ -328,7 +394,11 @@ pub struct KeyView {
 
 impl From<&KeyState> for KeyView {
     fn from(key: &KeyState) -> Self {
-        Self { status: key.status, reason: key.reason, secret_name: key.secret_name.clone() }
+        Self {
+            status: key.status,
+            reason: key.reason,
+            secret_name: key.secret_name.clone(),
+        }
     }
 }
 
@@ -365,7 +435,10 @@ pub struct ChannelView {
 }
 
 /// Writes a time as RFC 3339 in UTC with whole seconds, `2026-04-09T13:09:08Z`.
-pub fn whole_seconds<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn whole_seconds<S: serde::Serializer>(
+    at: &Timestamp,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Timestamp::from_second(at.as_second()).unwrap_or_default())
 }
 

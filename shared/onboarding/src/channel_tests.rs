@@ -19,11 +19,17 @@ fn fact(said: Said, second: i64, cause: &str) -> Fact {
 }
 
 fn stage(stage: Stage) -> Said {
-    Said { stage: Some(stage), ..Said::default() }
+    Said {
+        stage: Some(stage),
+        ..Said::default()
+    }
 }
 
 fn permission(permission: Permission) -> Said {
-    Said { permission: Some(permission), ..Said::default() }
+    Said {
+        permission: Some(permission),
+        ..Said::default()
+    }
 }
 
 fn joined(facts: &[Fact]) -> Channel {
@@ -33,9 +39,19 @@ fn joined(facts: &[Fact]) -> Channel {
 }
 
 fn any_key() -> impl Strategy<Value = KeyState> {
-    let waiting = Just(KeyState::without_key(KeyStatus::Waiting, KeyReason::NotRunning));
-    let blocked = Just(KeyState::without_key(KeyStatus::Blocked, KeyReason::ExistingKey));
-    prop_oneof![waiting, blocked, "[0-9]{1,3}".prop_map(|id| KeyState::stored(id, "name".into()))]
+    let waiting = Just(KeyState::without_key(
+        KeyStatus::Waiting,
+        KeyReason::NotRunning,
+    ));
+    let blocked = Just(KeyState::without_key(
+        KeyStatus::Blocked,
+        KeyReason::ExistingKey,
+    ));
+    prop_oneof![
+        waiting,
+        blocked,
+        "[0-9]{1,3}".prop_map(|id| KeyState::stored(id, "name".into()))
+    ]
 }
 
 fn any_binding() -> impl Strategy<Value = Binding> {
@@ -67,13 +83,16 @@ prop_compose! {
 
 fn any_facts() -> impl Strategy<Value = Vec<Fact>> {
     // Few moments and few causes, so that equal times and equal facts do happen.
-    proptest::collection::vec((any_said(), 0..4i64, "[pq]").prop_map(|(said, s, cause)| fact(said, s, &cause)), 0..12)
-        .prop_map(|mut facts| {
-            // In the table an id is written once: two facts of one id are one fact.
-            let mut seen = std::collections::BTreeSet::new();
-            facts.retain(|fact| seen.insert(fact.id.clone()));
-            facts
-        })
+    proptest::collection::vec(
+        (any_said(), 0..4i64, "[pq]").prop_map(|(said, s, cause)| fact(said, s, &cause)),
+        0..12,
+    )
+    .prop_map(|mut facts| {
+        // In the table an id is written once: two facts of one id are one fact.
+        let mut seen = std::collections::BTreeSet::new();
+        facts.retain(|fact| seen.insert(fact.id.clone()));
+        facts
+    })
 }
 
 proptest! {
@@ -110,9 +129,26 @@ proptest! {
 fn a_stage_only_moves_up_until_it_is_cancelled_and_an_operator_reopens_it() {
     let live = fact(stage(Stage::Live), 1, "");
     let running = fact(stage(Stage::Running), 2, "");
-    let cancelled = fact(Said { cancelled: Some(true), ..Said::default() }, 3, "");
-    let reopened = fact(Said { cancelled: Some(false), ..Said::default() }, 4, "");
-    assert_eq!(joined(&[live.clone(), running.clone()]).stage(), Some(ShownStage::Live));
+    let cancelled = fact(
+        Said {
+            cancelled: Some(true),
+            ..Said::default()
+        },
+        3,
+        "",
+    );
+    let reopened = fact(
+        Said {
+            cancelled: Some(false),
+            ..Said::default()
+        },
+        4,
+        "",
+    );
+    assert_eq!(
+        joined(&[live.clone(), running.clone()]).stage(),
+        Some(ShownStage::Live)
+    );
     let facts = [live, running, cancelled, reopened];
     assert_eq!(joined(&facts[..3]).stage(), Some(ShownStage::Cancelled));
     assert_eq!(joined(&facts).stage(), Some(ShownStage::Live));
@@ -130,10 +166,17 @@ fn the_later_permission_wins_and_at_equal_times_the_revocation() {
 #[test]
 fn a_binding_that_was_fresh_once_stays_fresh_for_the_same_owner() {
     let binding = |tenant: &str, fresh| Said {
-        binding: Some(Binding { tenant: tenant.parse().unwrap(), client: "cCL".parse().unwrap(), fresh }),
+        binding: Some(Binding {
+            tenant: tenant.parse().unwrap(),
+            client: "cCL".parse().unwrap(),
+            fresh,
+        }),
         ..Said::default()
     };
-    let (fresh, later) = (fact(binding("acme", true), 1, ""), fact(binding("acme", false), 2, ""));
+    let (fresh, later) = (
+        fact(binding("acme", true), 1, ""),
+        fact(binding("acme", false), 2, ""),
+    );
     assert!(joined(&[fresh.clone(), later.clone()]).is_fresh());
     assert!(joined(&[later, fresh.clone()]).is_fresh());
     assert!(!joined(&[fresh, fact(binding("other", false), 3, "")]).is_fresh());
@@ -153,10 +196,28 @@ fn nobody_sees_a_channel_that_belongs_to_nobody() {
 
 #[test]
 fn a_channel_is_shown_in_the_form_of_the_contract() {
-    let binding = Binding { tenant: "acme".parse().unwrap(), client: "oaY9LLfUCL".parse().unwrap(), fresh: true };
+    let binding = Binding {
+        tenant: "acme".parse().unwrap(),
+        client: "oaY9LLfUCL".parse().unwrap(),
+        fresh: true,
+    };
     let facts = [
-        fact(Said { binding: Some(binding), ..Said::default() }, 1_775_740_147, ""),
-        fact(Said { claimed: true, ..permission(Permission::Granted) }, 1_775_740_148, ""),
+        fact(
+            Said {
+                binding: Some(binding),
+                ..Said::default()
+            },
+            1_775_740_147,
+            "",
+        ),
+        fact(
+            Said {
+                claimed: true,
+                ..permission(Permission::Granted)
+            },
+            1_775_740_148,
+            "",
+        ),
         fact(stage(Stage::Running), 1_775_740_140, ""),
     ];
     let shown = serde_json::to_value(joined(&facts).view().unwrap()).unwrap();

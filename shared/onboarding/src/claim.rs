@@ -129,15 +129,33 @@ impl Claim {
     pub fn of_session(session: &Session, query: &RedirectQuery, now: Timestamp) -> Option<Self> {
         let id = ClaimId(session.second.to_string());
         let fresh_since = earlier(session.issued_at, CLOCK_ALLOWANCE);
-        Self::new((&session.partner, &session.tenant), id, query, now, fresh_since)
+        Self::new(
+            (&session.partner, &session.tenant),
+            id,
+            query,
+            now,
+            fresh_since,
+        )
     }
 
     /// The claim of an authenticated caller without a state; `None` when it was cancelled.
-    pub fn of_caller(partner: &PartnerId, tenant: &Tenant, query: &RedirectQuery, now: Timestamp) -> Option<Self> {
+    pub fn of_caller(
+        partner: &PartnerId,
+        tenant: &Tenant,
+        query: &RedirectQuery,
+        now: Timestamp,
+    ) -> Option<Self> {
         // JSON keeps the two texts apart whatever they hold.
-        let content = serde_json::json!([tenant.as_str(), query.digest(), now.as_second()]).to_string();
+        let content =
+            serde_json::json!([tenant.as_str(), query.digest(), now.as_second()]).to_string();
         let id = ClaimId(format!("c{}", HEXLOWER.encode(&Sha256::digest(content))));
-        Self::new((partner, tenant), id, query, now, earlier(now, SESSIONLESS_REACH))
+        Self::new(
+            (partner, tenant),
+            id,
+            query,
+            now,
+            earlier(now, SESSIONLESS_REACH),
+        )
     }
 
     fn new(
@@ -171,12 +189,17 @@ impl Claim {
 
     /// The ids it names that are not settled.
     pub fn unsettled(&self) -> impl Iterator<Item = &ChannelId> {
-        self.channels.iter().chain(&self.revoked).filter(|id| !self.settled.contains_key(*id))
+        self.channels
+            .iter()
+            .chain(&self.revoked)
+            .filter(|id| !self.settled.contains_key(*id))
     }
 
     /// Whether a channel was created in the claim's session; no, if the hub does not say when.
     pub fn is_fresh(&self, reading: &Reading) -> bool {
-        reading.created_at.is_some_and(|created_at| created_at >= self.fresh_since)
+        reading
+            .created_at
+            .is_some_and(|created_at| created_at >= self.fresh_since)
     }
 
     /// Whether all the channels of its client, as just read, allow the client to be bound by this claim.
@@ -190,7 +213,11 @@ impl Claim {
 
     /// What `read` makes known of a channel of the claim's client, once the client is the tenant's.
     pub fn binding_of(&self, reading: &Reading) -> Binding {
-        Binding { tenant: self.tenant.clone(), client: self.client.clone(), fresh: self.is_fresh(reading) }
+        Binding {
+            tenant: self.tenant.clone(),
+            client: self.client.clone(),
+            fresh: self.is_fresh(reading),
+        }
     }
 
     /// The permission facts for the ids that are named, unsettled and among `readings`; dated as the claim.
@@ -202,8 +229,18 @@ impl Claim {
             .chain(revoked)
             .filter(|(id, _)| found.contains(id) && !self.settled.contains_key(*id))
             .map(|(id, permission)| {
-                let said = Said { permission: Some(permission), claimed: true, ..Said::default() };
-                Fact::new((&self.partner, id), Source::Provision, said, self.received_at, self.id.as_str())
+                let said = Said {
+                    permission: Some(permission),
+                    claimed: true,
+                    ..Said::default()
+                };
+                Fact::new(
+                    (&self.partner, id),
+                    Source::Provision,
+                    said,
+                    self.received_at,
+                    self.id.as_str(),
+                )
             })
             .collect()
     }
@@ -225,15 +262,23 @@ impl Claim {
 
     /// The ids that the hub confirmed.
     pub fn confirmed(&self) -> impl Iterator<Item = &ChannelId> {
-        self.settled.iter().filter(|(_, settled)| **settled == Settled::Confirmed).map(|(id, _)| id)
+        self.settled
+            .iter()
+            .filter(|(_, settled)| **settled == Settled::Confirmed)
+            .map(|(id, _)| id)
     }
 
     /// Closes it if every id is settled; to be called once the channels it confirmed show their tenant, so that an id
     /// is seen as claimed or as a channel at any time.
     pub fn close_if_settled(&mut self) {
         if self.unsettled().next().is_none() {
-            let nothing_held = !self.settled.is_empty() && self.settled.values().all(|s| *s == Settled::Refused);
-            self.close(if nothing_held { ClaimStatus::Refused } else { ClaimStatus::Confirmed });
+            let nothing_held =
+                !self.settled.is_empty() && self.settled.values().all(|s| *s == Settled::Refused);
+            self.close(if nothing_held {
+                ClaimStatus::Refused
+            } else {
+                ClaimStatus::Confirmed
+            });
         }
     }
 
@@ -264,21 +309,29 @@ impl Claim {
             _ => (ClaimView::Pending, KeyReason::Unclaimed),
         };
         let refused = |id: &&ChannelId| self.settled.get(*id) != Some(&Settled::Refused);
-        self.channels.iter().chain(&self.revoked).filter(refused).map(move |id| ClaimedView {
-            id: id.clone(),
-            partner_id: self.partner.clone(),
-            client_id: self.client.clone(),
-            tenant: self.tenant.clone(),
-            stage: (),
-            permission: PermissionView::Unknown,
-            claim,
-            key: KeyView { status: KeyStatus::Waiting, reason: Some(reason), secret_name: None },
-            phone_number: (),
-            display_name: (),
-            quality: (),
-            messaging_limit: (),
-            updated_at: self.received_at,
-        })
+        self.channels
+            .iter()
+            .chain(&self.revoked)
+            .filter(refused)
+            .map(move |id| ClaimedView {
+                id: id.clone(),
+                partner_id: self.partner.clone(),
+                client_id: self.client.clone(),
+                tenant: self.tenant.clone(),
+                stage: (),
+                permission: PermissionView::Unknown,
+                claim,
+                key: KeyView {
+                    status: KeyStatus::Waiting,
+                    reason: Some(reason),
+                    secret_name: None,
+                },
+                phone_number: (),
+                display_name: (),
+                quality: (),
+                messaging_limit: (),
+                updated_at: self.received_at,
+            })
     }
 }
 
@@ -319,12 +372,23 @@ mod tests {
     /// A claim without a session, received at hour 100.
     fn claim(query: &str) -> Claim {
         let (partner, tenant) = ("xPA".parse().unwrap(), "acme".parse().unwrap());
-        Claim::of_caller(&partner, &tenant, &RedirectQuery::parse(query).unwrap(), at(100 * HOUR)).unwrap()
+        Claim::of_caller(
+            &partner,
+            &tenant,
+            &RedirectQuery::parse(query).unwrap(),
+            at(100 * HOUR),
+        )
+        .unwrap()
     }
 
     fn reading(channel: &str, created_at: Option<i64>) -> Reading {
         let (channel, client) = (channel.parse().unwrap(), "aCL".parse().unwrap());
-        Reading { channel, client, created_at: created_at.map(at), said: Said::default() }
+        Reading {
+            channel,
+            client,
+            created_at: created_at.map(at),
+            said: Said::default(),
+        }
     }
 
     #[test]
@@ -332,8 +396,14 @@ mod tests {
         let claim = claim("client=aCL&channels=[aCH]");
         let (new, old) = (Some(90 * HOUR), Some(75 * HOUR));
         assert_eq!(claim.standing(&[]), Standing::NoChannel);
-        assert_eq!(claim.standing(&[reading("aCH", new), reading("bCH", new)]), Standing::Fresh);
-        assert_eq!(claim.standing(&[reading("aCH", new), reading("bCH", old)]), Standing::Doubtful);
+        assert_eq!(
+            claim.standing(&[reading("aCH", new), reading("bCH", new)]),
+            Standing::Fresh
+        );
+        assert_eq!(
+            claim.standing(&[reading("aCH", new), reading("bCH", old)]),
+            Standing::Doubtful
+        );
         assert_eq!(claim.standing(&[reading("aCH", None)]), Standing::Doubtful);
     }
 
@@ -342,12 +412,21 @@ mod tests {
         let mut claim = claim("client=aCL&channels=[aCH,bCH]&revoked=[cCH]");
         let readings = [reading("aCH", None), reading("zCH", None)];
         let facts = claim.permission_facts(&readings);
-        assert_eq!(facts.iter().map(|fact| fact.channel.as_str()).collect::<Vec<_>>(), ["aCH"]);
+        assert_eq!(
+            facts
+                .iter()
+                .map(|fact| fact.channel.as_str())
+                .collect::<Vec<_>>(),
+            ["aCH"]
+        );
         assert_eq!(facts[0].received_at, claim.received_at);
 
         claim.settle(&readings, at(101 * HOUR));
         assert!(claim.is_open());
-        assert!(claim.permission_facts(&readings).is_empty(), "a settled id makes no second fact");
+        assert!(
+            claim.permission_facts(&readings).is_empty(),
+            "a settled id makes no second fact"
+        );
 
         claim.close_if_settled();
         assert!(claim.is_open(), "two ids are not settled");
@@ -381,6 +460,9 @@ mod tests {
     #[test]
     fn a_cancelled_visit_claims_nothing() {
         let (partner, tenant) = ("xPA".parse().unwrap(), "acme".parse().unwrap());
-        assert_eq!(Claim::of_caller(&partner, &tenant, &RedirectQuery::parse("").unwrap(), at(0)), None);
+        assert_eq!(
+            Claim::of_caller(&partner, &tenant, &RedirectQuery::parse("").unwrap(), at(0)),
+            None
+        );
     }
 }

@@ -147,12 +147,22 @@ pub struct KeyState {
 impl KeyState {
     /// A state without a key.
     pub fn without_key(status: KeyStatus, reason: KeyReason) -> Self {
-        Self { status, reason: Some(reason), key_id: None, secret_name: None }
+        Self {
+            status,
+            reason: Some(reason),
+            key_id: None,
+            secret_name: None,
+        }
     }
 
     /// The key `key_id` is in the vault under `secret_name`.
     pub fn stored(key_id: String, secret_name: String) -> Self {
-        Self { status: KeyStatus::Stored, reason: None, key_id: Some(key_id), secret_name: Some(secret_name) }
+        Self {
+            status: KeyStatus::Stored,
+            reason: None,
+            key_id: Some(key_id),
+            secret_name: Some(secret_name),
+        }
     }
 }
 
@@ -203,12 +213,20 @@ impl Said {
 
     fn kind(&self) -> Kind {
         match self {
-            Self { binding: Some(_), .. } => Kind::Bound,
+            Self {
+                binding: Some(_), ..
+            } => Kind::Bound,
             Self { key: Some(key), .. } if key.status == KeyStatus::Stored => Kind::KeyStored,
             Self { key: Some(_), .. } => Kind::Key,
-            Self { permission: Some(_), .. } => Kind::Permission,
+            Self {
+                permission: Some(_),
+                ..
+            } => Kind::Permission,
             Self { claimed: true, .. } => Kind::Permission,
-            Self { stage: Some(_), .. } | Self { cancelled: Some(_), .. } => Kind::Stage,
+            Self { stage: Some(_), .. }
+            | Self {
+                cancelled: Some(_), ..
+            } => Kind::Stage,
             said if said.is_nothing() => Kind::Raw,
             _ => Kind::Descriptive,
         }
@@ -248,7 +266,16 @@ impl Fact {
     ) -> Self {
         let (kind, cause) = (said.kind(), cause.into());
         let id = FactId::of(source, kind, &said, &cause);
-        Self { id, partner: partner.clone(), channel: channel.clone(), source, kind, said, received_at, cause }
+        Self {
+            id,
+            partner: partner.clone(),
+            channel: channel.clone(),
+            source,
+            kind,
+            said,
+            received_at,
+            cause,
+        }
     }
 
     /// The fact a verified webhook event states, or `None` if it names no channel.
@@ -256,7 +283,11 @@ impl Fact {
     /// Its id is the hash of the event's own bytes: the envelope's `id` is not known to be unique.
     pub fn of_event(partner: &PartnerId, event: &HubEvent, received_at: Timestamp) -> Option<Self> {
         let channel = event.channel.clone()?;
-        let said = if event.is_understood() { Said::from(event) } else { Said::default() };
+        let said = if event.is_understood() {
+            Said::from(event)
+        } else {
+            Said::default()
+        };
         Some(Self {
             id: FactId(event.id.as_str().to_owned()),
             partner: partner.clone(),
@@ -271,7 +302,14 @@ impl Fact {
 
     /// When the fact may be forgotten, or `None` for never.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.kind.is_passing().then(|| self.received_at.saturating_add(PASSING_FACT_HOURS.hours()).ok()).flatten()
+        self.kind
+            .is_passing()
+            .then(|| {
+                self.received_at
+                    .saturating_add(PASSING_FACT_HOURS.hours())
+                    .ok()
+            })
+            .flatten()
     }
 }
 
@@ -310,24 +348,43 @@ mod tests {
 
     fn fact(said: Said, cause: &str) -> Fact {
         let (partner, channel) = ("xPA".parse().unwrap(), "xCH".parse().unwrap());
-        Fact::new((&partner, &channel), Source::Provision, said, Timestamp::UNIX_EPOCH, cause)
+        Fact::new(
+            (&partner, &channel),
+            Source::Provision,
+            said,
+            Timestamp::UNIX_EPOCH,
+            cause,
+        )
     }
 
     #[test]
     fn the_same_content_and_cause_is_the_same_fact_whenever_it_is_said() {
-        let granted = || Said { permission: Some(Permission::Granted), ..Said::default() };
+        let granted = || Said {
+            permission: Some(Permission::Granted),
+            ..Said::default()
+        };
         assert_eq!(fact(granted(), "1").id, fact(granted(), "1").id);
         assert_ne!(fact(granted(), "1").id, fact(granted(), "2").id);
-        let revoked = Said { permission: Some(Permission::Revoked), ..Said::default() };
+        let revoked = Said {
+            permission: Some(Permission::Revoked),
+            ..Said::default()
+        };
         assert_ne!(fact(granted(), "1").id, fact(revoked, "1").id);
     }
 
     #[test]
     fn only_what_the_hub_says_by_the_way_is_forgotten() {
-        let passing = Said { phone_number: Some("1".into()), ..Said::default() };
+        let passing = Said {
+            phone_number: Some("1".into()),
+            ..Said::default()
+        };
         let ninety_days = Timestamp::from_second(90 * 24 * 3600).unwrap();
         assert_eq!(fact(passing, "").expires_at(), Some(ninety_days));
-        let lasting = Said { stage: Some(Stage::Live), permission: Some(Permission::Granted), ..Said::default() };
+        let lasting = Said {
+            stage: Some(Stage::Live),
+            permission: Some(Permission::Granted),
+            ..Said::default()
+        };
         assert_eq!(fact(lasting, "").expires_at(), None);
     }
 }

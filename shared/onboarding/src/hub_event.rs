@@ -118,14 +118,20 @@ impl HubEvent {
             return vec![Self::read(whole)];
         }
         match serde_json::from_str::<Vec<&RawValue>>(whole.get()) {
-            Ok(all) if (1..=EVENTS_MAX).contains(&all.len()) => all.into_iter().map(Self::read).collect(),
+            Ok(all) if (1..=EVENTS_MAX).contains(&all.len()) => {
+                all.into_iter().map(Self::read).collect()
+            }
             _ => vec![Self::kept(body)],
         }
     }
 
     /// Whether the name is one that changes a channel, and a channel is named.
     pub fn is_understood(&self) -> bool {
-        self.channel.is_some() && self.name.as_deref().is_some_and(|name| meaning(name).is_some())
+        self.channel.is_some()
+            && self
+                .name
+                .as_deref()
+                .is_some_and(|name| meaning(name).is_some())
     }
 
     fn kept(raw: &[u8]) -> Self {
@@ -207,7 +213,9 @@ fn meaning(name: &str) -> Option<Meaning> {
 
 /// Whether `data` is the channel, so that `data.id` names it. Elsewhere it may name anything.
 fn data_is_the_channel(name: &str) -> bool {
-    name.starts_with("channel_") || name.starts_with("cancellation_") || name == "phone_number_quality_changed"
+    name.starts_with("channel_")
+        || name.starts_with("cancellation_")
+        || name == "phone_number_quality_changed"
 }
 
 fn channel(data: &Value, is_channel: bool) -> Option<ChannelId> {
@@ -216,7 +224,10 @@ fn channel(data: &Value, is_channel: bool) -> Option<ChannelId> {
 }
 
 fn first_id<Id: std::str::FromStr, const N: usize>(values: [Option<&Value>; N]) -> Option<Id> {
-    values.into_iter().flatten().find_map(|value| value.as_str()?.parse().ok())
+    values
+        .into_iter()
+        .flatten()
+        .find_map(|value| value.as_str()?.parse().ok())
 }
 
 fn described(data: &Value, field: &str) -> Option<String> {
@@ -226,7 +237,10 @@ fn described(data: &Value, field: &str) -> Option<String> {
 
 /// The documentation's sample writes a new quality as `payload.value`.
 fn sample_value(name: &str, data: &Value) -> Option<String> {
-    text(data.get("value").filter(|_| name == "phone_number_quality_changed"))
+    text(
+        data.get("value")
+            .filter(|_| name == "phone_number_quality_changed"),
+    )
 }
 
 fn object(value: Option<&Value>) -> Option<&Value> {
@@ -273,7 +287,10 @@ mod tests {
         let body = r#"{"id":"evt_1","event":"channel_live","data":{"id":"tlbN64CH","status":"ready","account_mode":"live","phone_number":"15553785635","phone_name":"Homolog"}}"#;
         let event = one(body);
         assert!(event.is_understood());
-        assert_eq!((event.channel, event.stage), (id("tlbN64CH"), Some(Stage::Live)));
+        assert_eq!(
+            (event.channel, event.stage),
+            (id("tlbN64CH"), Some(Stage::Live))
+        );
         assert_eq!(event.phone_number.as_deref(), Some("15553785635"));
         assert_eq!(event.display_name.as_deref(), Some("Homolog"));
         assert_eq!(event.raw, body.as_bytes());
@@ -281,9 +298,14 @@ mod tests {
 
     #[test]
     fn type_and_payload_are_read_like_event_and_data() {
-        let event = one(r#"{"type":"phone_number_quality_changed","payload":{"channel":"aCH","value":"RED"}}"#);
+        let event = one(
+            r#"{"type":"phone_number_quality_changed","payload":{"channel":"aCH","value":"RED"}}"#,
+        );
         assert!(event.is_understood());
-        assert_eq!((event.channel, event.quality.as_deref()), (id("aCH"), Some("RED")));
+        assert_eq!(
+            (event.channel, event.quality.as_deref()),
+            (id("aCH"), Some("RED"))
+        );
     }
 
     #[test]
@@ -296,9 +318,14 @@ mod tests {
             ("channel_live", Some(Stage::Live)),
             ("channel_submitted", None),
         ] {
-            let event = one(&format!(r#"{{"event":"{name}","data":{{"id":"aCH","status":"live"}}}}"#));
+            let event = one(&format!(
+                r#"{{"event":"{name}","data":{{"id":"aCH","status":"live"}}}}"#
+            ));
             assert_eq!((event.channel, event.stage), (id("aCH"), stage), "{name}");
-            assert_eq!(one(std::str::from_utf8(&event.raw).unwrap()).is_understood(), stage.is_some());
+            assert_eq!(
+                one(std::str::from_utf8(&event.raw).unwrap()).is_understood(),
+                stage.is_some()
+            );
         }
         assert!(Stage::Created < Stage::Ready && Stage::Running < Stage::Live);
     }
@@ -306,8 +333,14 @@ mod tests {
     #[test]
     fn permission_and_cancellation_come_from_the_name() {
         let event = |name| one(&format!(r#"{{"event":"{name}","data":{{"id":"aCH"}}}}"#));
-        assert_eq!(event("channel_permission_granted").permission, Some(Permission::Granted));
-        assert_eq!(event("channel_permission_revoked").permission, Some(Permission::Revoked));
+        assert_eq!(
+            event("channel_permission_granted").permission,
+            Some(Permission::Granted)
+        );
+        assert_eq!(
+            event("channel_permission_revoked").permission,
+            Some(Permission::Revoked)
+        );
         assert!(event("cancellation_processed").cancelled);
         assert!(!event("cancellation_request").cancelled);
         assert_eq!(event("cancellation_request").channel, id("aCH"));
@@ -316,7 +349,10 @@ mod tests {
     #[test]
     fn the_id_of_something_else_is_no_channel() {
         let event = one(r#"{"event":"client_created","data":{"id":"oaY9LLfUCL"}}"#);
-        assert_eq!((event.channel.clone(), event.is_understood()), (None, false));
+        assert_eq!(
+            (event.channel.clone(), event.is_understood()),
+            (None, false)
+        );
         let event = one(
             r#"{"event":"account_violation","data":{"id":"x","channel_id":"aCH","created_at":"2026-04-09T12:00:00Z"}}"#,
         );

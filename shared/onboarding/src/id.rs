@@ -146,9 +146,18 @@ mod tests {
 
     #[test]
     fn the_documented_ids_are_accepted() {
-        assert_eq!("aAbBcCPA".parse::<PartnerId>().unwrap().as_str(), "aAbBcCPA");
-        assert_eq!("oaY9LLfUCL".parse::<ClientId>().unwrap().to_string(), "oaY9LLfUCL");
-        assert_eq!("y9MiLoCH".parse::<ChannelId>().unwrap().as_ref(), "y9MiLoCH");
+        assert_eq!(
+            "aAbBcCPA".parse::<PartnerId>().unwrap().as_str(),
+            "aAbBcCPA"
+        );
+        assert_eq!(
+            "oaY9LLfUCL".parse::<ClientId>().unwrap().to_string(),
+            "oaY9LLfUCL"
+        );
+        assert_eq!(
+            "y9MiLoCH".parse::<ChannelId>().unwrap().as_ref(),
+            "y9MiLoCH"
+        );
     }
 
     #[test]
@@ -160,20 +169,32 @@ mod tests {
     #[test]
     fn an_id_has_at_most_64_characters() {
         assert!("a".repeat(64).parse::<ChannelId>().is_ok());
-        assert_eq!("a".repeat(65).parse::<ChannelId>(), Err(IdError::TooLong { max: 64 }));
+        assert_eq!(
+            "a".repeat(65).parse::<ChannelId>(),
+            Err(IdError::TooLong { max: 64 })
+        );
     }
 
     #[test]
     fn whatever_could_leave_a_path_or_a_key_is_refused() {
-        for text in ["../x", "a/b", "a#b", "a b", "a\n", "é", "%61", "{x}", "a,b", "a.b"] {
-            assert_eq!(text.parse::<ChannelId>(), Err(IdError::ForeignCharacter), "{text}");
+        for text in [
+            "../x", "a/b", "a#b", "a b", "a\n", "é", "%61", "{x}", "a,b", "a.b",
+        ] {
+            assert_eq!(
+                text.parse::<ChannelId>(),
+                Err(IdError::ForeignCharacter),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn a_tenant_is_counted_in_characters_not_bytes() {
         assert!("ü".repeat(128).parse::<Tenant>().is_ok());
-        assert_eq!("ü".repeat(129).parse::<Tenant>(), Err(IdError::TooLong { max: 128 }));
+        assert_eq!(
+            "ü".repeat(129).parse::<Tenant>(),
+            Err(IdError::TooLong { max: 128 })
+        );
     }
 
     #[test]

@@ -161,7 +161,11 @@ impl FromStr for AllowedOrigins {
 
     fn from_str(text: &str) -> Result<Self, OriginError> {
         let mut origins = Vec::new();
-        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        for item in text
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+        {
             let origin: Origin = item.parse()?;
             if !origins.contains(&origin) {
                 origins.push(origin);
@@ -263,15 +267,27 @@ mod tests {
     use super::*;
 
     fn allowed() -> AllowedOrigins {
-        "https://app.example.com, http://localhost:8080".parse().unwrap()
+        "https://app.example.com, http://localhost:8080"
+            .parse()
+            .unwrap()
     }
 
     #[test]
     fn case_and_default_port_are_normalised() {
-        for text in ["https://APP.example.com", "https://app.example.com:443", "HTTPS://app.example.com"] {
-            assert_eq!(text.parse::<Origin>().unwrap().as_str(), "https://app.example.com");
+        for text in [
+            "https://APP.example.com",
+            "https://app.example.com:443",
+            "HTTPS://app.example.com",
+        ] {
+            assert_eq!(
+                text.parse::<Origin>().unwrap().as_str(),
+                "https://app.example.com"
+            );
         }
-        assert_eq!("http://a.example:8080".parse::<Origin>().unwrap().as_str(), "http://a.example:8080");
+        assert_eq!(
+            "http://a.example:8080".parse::<Origin>().unwrap().as_str(),
+            "http://a.example:8080"
+        );
     }
 
     #[test]
@@ -301,7 +317,10 @@ mod tests {
     #[test]
     fn the_header_null_is_no_origin() {
         assert_eq!(Origin::of_header("null"), None);
-        assert_eq!(Origin::of_header("https://a.example"), "https://a.example".parse().ok());
+        assert_eq!(
+            Origin::of_header("https://a.example"),
+            "https://a.example".parse().ok()
+        );
     }
 
     #[test]
@@ -314,8 +333,14 @@ mod tests {
 
     #[test]
     fn a_list_names_at_least_one_origin_and_no_bad_one() {
-        assert_eq!(" , ".parse::<AllowedOrigins>(), Err(OriginError::NoneListed));
-        assert_eq!("https://a.example,https://b.example/".parse::<AllowedOrigins>(), Err(OriginError::Path));
+        assert_eq!(
+            " , ".parse::<AllowedOrigins>(),
+            Err(OriginError::NoneListed)
+        );
+        assert_eq!(
+            "https://a.example,https://b.example/".parse::<AllowedOrigins>(),
+            Err(OriginError::Path)
+        );
     }
 
     #[test]
@@ -336,17 +361,39 @@ mod tests {
             "https://app.example.com:8443/",
             "https://xapp.example.com/",
         ] {
-            assert_eq!(ReturnTo::parse(raw, &allowed()), Err(ReturnToError::OriginNotAllowed), "{raw}");
+            assert_eq!(
+                ReturnTo::parse(raw, &allowed()),
+                Err(ReturnToError::OriginNotAllowed),
+                "{raw}"
+            );
         }
     }
 
     #[test]
     fn other_schemes_and_relative_addresses_are_refused() {
-        for raw in ["blob:https://app.example.com/x", "javascript:alert(1)", "data:,x", "file:///x"] {
-            assert_eq!(ReturnTo::parse(raw, &allowed()), Err(ReturnToError::Scheme), "{raw}");
+        for raw in [
+            "blob:https://app.example.com/x",
+            "javascript:alert(1)",
+            "data:,x",
+            "file:///x",
+        ] {
+            assert_eq!(
+                ReturnTo::parse(raw, &allowed()),
+                Err(ReturnToError::Scheme),
+                "{raw}"
+            );
         }
-        for raw in ["/numbers", "//app.example.com/x", "app.example.com", "https://"] {
-            assert_eq!(ReturnTo::parse(raw, &allowed()), Err(ReturnToError::Malformed), "{raw}");
+        for raw in [
+            "/numbers",
+            "//app.example.com/x",
+            "app.example.com",
+            "https://",
+        ] {
+            assert_eq!(
+                ReturnTo::parse(raw, &allowed()),
+                Err(ReturnToError::Malformed),
+                "{raw}"
+            );
         }
         assert_eq!(ReturnTo::parse("", &allowed()), Err(ReturnToError::Empty));
     }
@@ -356,9 +403,15 @@ mod tests {
         let base = "https://app.example.com/?";
         let longest = format!("{base}{}", "x".repeat(1_024 - base.len()));
         assert!(ReturnTo::parse(&longest, &allowed()).is_ok());
-        assert_eq!(ReturnTo::parse(&format!("{longest}x"), &allowed()), Err(ReturnToError::TooLong));
+        assert_eq!(
+            ReturnTo::parse(&format!("{longest}x"), &allowed()),
+            Err(ReturnToError::TooLong)
+        );
         let swelling = format!("{base}{}", "🔑".repeat(900));
-        assert_eq!(ReturnTo::parse(&swelling, &allowed()), Err(ReturnToError::TooLong));
+        assert_eq!(
+            ReturnTo::parse(&swelling, &allowed()),
+            Err(ReturnToError::TooLong)
+        );
     }
 
     #[test]

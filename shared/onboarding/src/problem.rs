@@ -21,7 +21,12 @@ pub struct Problem {
 
 impl Problem {
     fn new(status: u16, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, title, detail: detail.into(), retry_after: None }
+        Self {
+            status,
+            title,
+            detail: detail.into(),
+            retry_after: None,
+        }
     }
 
     /// 400: the request must be changed.
@@ -51,19 +56,30 @@ impl Problem {
 
     /// 413: the body is larger than `limit` bytes.
     pub fn too_large(limit: usize) -> Self {
-        Self::new(413, "Content Too Large", format!("Send at most {limit} bytes."))
+        Self::new(
+            413,
+            "Content Too Large",
+            format!("Send at most {limit} bytes."),
+        )
     }
 
     /// 429: ask again in `retry_after` seconds.
     pub fn too_many(retry_after: u64, detail: impl Into<String>) -> Self {
-        Self { retry_after: Some(retry_after), ..Self::new(429, "Too Many Requests", detail) }
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(429, "Too Many Requests", detail)
+        }
     }
 
     /// 503: something behind us failed; nothing is wrong with the request.
     pub fn unavailable() -> Self {
         Self {
             retry_after: Some(1),
-            ..Self::new(503, "Service Unavailable", "We could not do this just now. Send the same request again.")
+            ..Self::new(
+                503,
+                "Service Unavailable",
+                "We could not do this just now. Send the same request again.",
+            )
         }
     }
 }

@@ -183,13 +183,20 @@ fn parameters(query: &str) -> form_urlencoded::Parse<'_> {
 
 /// An item of a list without what may surround it.
 fn bare(item: &str) -> &str {
-    let item = item.trim().trim_start_matches('[').trim_end_matches(']').trim();
+    let item = item
+        .trim()
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .trim();
     let quoted = |quote| item.strip_prefix(quote)?.strip_suffix(quote);
     quoted('\'').or_else(|| quoted('"')).unwrap_or(item)
 }
 
 fn joined<'a>(ids: impl IntoIterator<Item = &'a ChannelId>) -> String {
-    ids.into_iter().map(ChannelId::as_str).collect::<Vec<_>>().join(",")
+    ids.into_iter()
+        .map(ChannelId::as_str)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// The text before the first `mark`, and the rest with it.
@@ -198,7 +205,8 @@ fn cut(text: &str, mark: char) -> (&str, &str) {
 }
 
 fn is_ours(pair: &str) -> bool {
-    form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| matches!(&*name, "client" | "channels" | "revoked"))
+    form_urlencoded::parse(pair.as_bytes())
+        .any(|(name, _)| matches!(&*name, "client" | "channels" | "revoked"))
 }
 
 #[cfg(test)]
@@ -233,7 +241,11 @@ mod tests {
             serde_json::from_str(include_str!("../tests/vectors/redirect_queries.json")).unwrap();
         assert!(!vectors.is_empty());
         for v in vectors {
-            let expected = RedirectQuery { client: v.client, channels: v.channels, revoked: v.revoked };
+            let expected = RedirectQuery {
+                client: v.client,
+                channels: v.channels,
+                revoked: v.revoked,
+            };
             let expected = v.accept.then_some(expected);
             assert_eq!(RedirectQuery::parse(&v.query).ok(), expected, "{}", v.note);
         }
@@ -242,13 +254,20 @@ mod tests {
     #[test]
     fn each_refusal_has_its_reason() {
         let many: Vec<String> = (0..91).map(|n| format!("c{n}CH")).collect();
-        let split = format!("client=x&channels=[{}]&revoked=[{}]", many[..50].join(","), many[50..].join(","));
+        let split = format!(
+            "client=x&channels=[{}]&revoked=[{}]",
+            many[..50].join(","),
+            many[50..].join(",")
+        );
         let refused = [
             ("revoked=[a]", RedirectError::ClientMissing),
             ("client=", RedirectError::ClientMalformed),
             ("client=x&client=y", RedirectError::SeveralClients),
             ("client=x&revoked=[a b]", RedirectError::ChannelMalformed),
-            ("client=x&channels=[a]&revoked=[a]", RedirectError::GrantedAndRevoked),
+            (
+                "client=x&channels=[a]&revoked=[a]",
+                RedirectError::GrantedAndRevoked,
+            ),
             (&split, RedirectError::TooManyIds),
         ];
         for (query, reason) in refused {
@@ -259,13 +278,21 @@ mod tests {
     #[test]
     fn ninety_ids_are_accepted() {
         let ids: Vec<String> = (0..90).map(|n| format!("c{n}CH")).collect();
-        assert_eq!(parse(&format!("client=x&channels=[{}]", ids.join(","))).channels.len(), 90);
+        assert_eq!(
+            parse(&format!("client=x&channels=[{}]", ids.join(",")))
+                .channels
+                .len(),
+            90
+        );
     }
 
     #[test]
     fn an_unbalanced_bracket_is_ignored() {
         for list in ["[a,b", "a,b]", "%5Ba,b", "[a,b],"] {
-            assert_eq!(parse(&format!("client=x&channels={list}")).to_query(), "client=x&channels=[a,b]");
+            assert_eq!(
+                parse(&format!("client=x&channels={list}")).to_query(),
+                "client=x&channels=[a,b]"
+            );
         }
     }
 
@@ -279,7 +306,10 @@ mod tests {
 
     #[test]
     fn a_cancelled_visit_in_json_has_no_client() {
-        assert_eq!(serde_json::to_string(&parse("")).unwrap(), r#"{"client":null,"channels":[],"revoked":[]}"#);
+        assert_eq!(
+            serde_json::to_string(&parse("")).unwrap(),
+            r#"{"client":null,"channels":[],"revoked":[]}"#
+        );
     }
 
     #[test]
@@ -291,9 +321,18 @@ mod tests {
     #[test]
     fn the_digest_does_not_care_for_order_but_for_lists() {
         let digest = |query| parse(query).digest();
-        assert_eq!(digest("client=x&channels=[a,b]"), digest("channels=b,a&client=x"));
-        assert_ne!(digest("client=x&channels=[a]"), digest("client=x&revoked=[a]"));
-        assert_ne!(digest("client=x&channels=[a]"), digest("client=y&channels=[a]"));
+        assert_eq!(
+            digest("client=x&channels=[a,b]"),
+            digest("channels=b,a&client=x")
+        );
+        assert_ne!(
+            digest("client=x&channels=[a]"),
+            digest("client=x&revoked=[a]")
+        );
+        assert_ne!(
+            digest("client=x&channels=[a]"),
+            digest("client=y&channels=[a]")
+        );
         assert_ne!(digest("client=x"), digest(""));
         assert_eq!(digest("client=x").len(), 64);
     }
@@ -305,7 +344,10 @@ mod tests {
             ("https://a.example", "https://a.example/?{}"),
             ("https://a.example/p?", "https://a.example/p?{}"),
             ("https://a.example/p#f?g", "https://a.example/p?{}#f?g"),
-            ("https://a.example/p?y=%20a+b&&z#f", "https://a.example/p?y=%20a+b&&z&{}#f"),
+            (
+                "https://a.example/p?y=%20a+b&&z#f",
+                "https://a.example/p?y=%20a+b&&z&{}#f",
+            ),
             ("https://a.example/p?#", "https://a.example/p?{}#"),
         ] {
             assert_eq!(appended(address, result), expected.replace("{}", result));
@@ -315,9 +357,18 @@ mod tests {
     #[test]
     fn parameters_named_like_ours_are_replaced() {
         let address = "https://a.example/?client=old&a=1&ch%61nnels=[z]&revoked&clients=2&Client=3";
-        assert_eq!(appended(address, "client=x"), "https://a.example/?a=1&clients=2&Client=3&client=x");
-        assert_eq!(appended(address, ""), "https://a.example/?a=1&clients=2&Client=3");
-        assert_eq!(appended("https://a.example/p?client=old#f", ""), "https://a.example/p#f");
+        assert_eq!(
+            appended(address, "client=x"),
+            "https://a.example/?a=1&clients=2&Client=3&client=x"
+        );
+        assert_eq!(
+            appended(address, ""),
+            "https://a.example/?a=1&clients=2&Client=3"
+        );
+        assert_eq!(
+            appended("https://a.example/p?client=old#f", ""),
+            "https://a.example/p#f"
+        );
     }
 
     proptest! {

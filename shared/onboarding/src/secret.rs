@@ -35,7 +35,10 @@ impl Secret {
     fn of(value: Value, field: &'static str) -> Result<Self, SecretError> {
         match value {
             Value::String(text) if !text.trim().is_empty() => Ok(Self::new(text)),
-            _ => Err(SecretError::Malformed { field, expected: "a non-empty string" }),
+            _ => Err(SecretError::Malformed {
+                field,
+                expected: "a non-empty string",
+            }),
         }
     }
 }
@@ -101,7 +104,8 @@ impl SigningSecrets {
     /// # Errors
     /// Names the field and what belongs there; never a value.
     pub fn parse(json: &str) -> Result<Self, SecretError> {
-        let fields: SigningFields = serde_json::from_str(json).map_err(|_| SecretError::NotAnObject)?;
+        let fields: SigningFields =
+            serde_json::from_str(json).map_err(|_| SecretError::NotAnObject)?;
         Self::of(fields)
     }
 
@@ -115,27 +119,37 @@ impl SigningSecrets {
     /// The previous one is among them only until its `until`, and only if that is at most 24 hours
     /// ahead.
     pub fn accepted(&self, now: Timestamp) -> Vec<&Secret> {
-        let previous = self.previous.iter().filter(|previous| previous.is_valid(now));
-        std::iter::once(&self.current).chain(previous.map(|previous| &previous.value)).collect()
+        let previous = self
+            .previous
+            .iter()
+            .filter(|previous| previous.is_valid(now));
+        std::iter::once(&self.current)
+            .chain(previous.map(|previous| &previous.value))
+            .collect()
     }
 
     /// Whether there is a previous secret that is not accepted because its `until` lies too far
     /// ahead. Worth a warning: somebody believes a rotation is under way.
     pub fn previous_is_too_long(&self, now: Timestamp) -> bool {
-        self.previous.as_ref().is_some_and(|previous| previous.until.duration_since(now) > PREVIOUS_AT_MOST)
+        self.previous
+            .as_ref()
+            .is_some_and(|previous| previous.until.duration_since(now) > PREVIOUS_AT_MOST)
     }
 
     fn of(fields: SigningFields) -> Result<Self, SecretError> {
         let current = required(fields.platform_secret, "platform_secret")?;
-        let previous = fields.previous_platform_secret.map(Previous::of).transpose()?;
+        let previous = fields
+            .previous_platform_secret
+            .map(Previous::of)
+            .transpose()?;
         Ok(Self { current, previous })
     }
 }
 
 impl<'de> Deserialize<'de> for SigningSecrets {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fields =
-            SigningFields::deserialize(deserializer).map_err(|_| D::Error::custom(SecretError::NotAnObject))?;
+        let fields = SigningFields::deserialize(deserializer)
+            .map_err(|_| D::Error::custom(SecretError::NotAnObject))?;
         Self::of(fields).map_err(D::Error::custom)
     }
 }
@@ -219,24 +233,33 @@ impl HubAccess {
 
 impl<'de> Deserialize<'de> for HubAccess {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fields = HubFields::deserialize(deserializer).map_err(|_| D::Error::custom(SecretError::NotAnObject))?;
+        let fields = HubFields::deserialize(deserializer)
+            .map_err(|_| D::Error::custom(SecretError::NotAnObject))?;
         Self::of(fields).map_err(D::Error::custom)
     }
 }
 
-fn credentials(api_key: Option<Value>, token: Option<Value>) -> Result<HubCredentials, SecretError> {
+fn credentials(
+    api_key: Option<Value>,
+    token: Option<Value>,
+) -> Result<HubCredentials, SecretError> {
     if let Some(key) = api_key {
         return Secret::of(key, "partner_api_key").map(HubCredentials::ApiKey);
     }
     if let Some(token) = token {
         return Secret::of(token, "partner_token").map(HubCredentials::Token);
     }
-    Err(SecretError::Missing { field: "partner_api_key", expected: "a non-empty string, or add partner_token instead" })
+    Err(SecretError::Missing {
+        field: "partner_api_key",
+        expected: "a non-empty string, or add partner_token instead",
+    })
 }
 
 fn billing(value: Value) -> Result<Billing, SecretError> {
-    serde_json::from_value(value)
-        .map_err(|_| SecretError::Malformed { field: "billing", expected: r#""direct_paid" or "partner_paid""# })
+    serde_json::from_value(value).map_err(|_| SecretError::Malformed {
+        field: "billing",
+        expected: r#""direct_paid" or "partner_paid""#,
+    })
 }
 
 fn headers(value: Option<Value>) -> Result<BTreeMap<String, Secret>, SecretError> {
@@ -252,7 +275,10 @@ fn headers(value: Option<Value>) -> Result<BTreeMap<String, Secret>, SecretError
 
 fn required(value: Option<Value>, field: &'static str) -> Result<Secret, SecretError> {
     let expected = "a non-empty string";
-    Secret::of(value.ok_or(SecretError::Missing { field, expected })?, field)
+    Secret::of(
+        value.ok_or(SecretError::Missing { field, expected })?,
+        field,
+    )
 }
 
 /// `null` counts as absent. Values are taken as they are, so that our own words refuse them.
@@ -289,7 +315,11 @@ mod tests {
     }
 
     fn accepted(secrets: &SigningSecrets) -> Vec<&str> {
-        secrets.accepted(now()).into_iter().map(Secret::expose).collect()
+        secrets
+            .accepted(now())
+            .into_iter()
+            .map(Secret::expose)
+            .collect()
     }
 
     #[test]
@@ -342,9 +372,15 @@ mod tests {
     #[test]
     fn a_field_that_is_missing_is_named() {
         let refusal = SigningSecrets::parse("{}").unwrap_err().to_string();
-        assert!(refusal.starts_with("platform_secret is missing"), "{refusal}");
+        assert!(
+            refusal.starts_with("platform_secret is missing"),
+            "{refusal}"
+        );
         let refusal = HubAccess::parse("{}").unwrap_err().to_string();
-        assert!(refusal.starts_with("partner_api_key is missing"), "{refusal}");
+        assert!(
+            refusal.starts_with("partner_api_key is missing"),
+            "{refusal}"
+        );
     }
 
     #[test]
@@ -361,9 +397,15 @@ mod tests {
             let refusals = [
                 SigningSecrets::parse(json).unwrap_err().to_string(),
                 HubAccess::parse(json).unwrap_err().to_string(),
-                serde_json::from_str::<SigningSecrets>(json).unwrap_err().to_string(),
-                serde_json::from_str::<HubAccess>(json).unwrap_err().to_string(),
-                serde_json::from_str::<BTreeMap<String, Secret>>(r#"{"a":["needle"]}"#).unwrap_err().to_string(),
+                serde_json::from_str::<SigningSecrets>(json)
+                    .unwrap_err()
+                    .to_string(),
+                serde_json::from_str::<HubAccess>(json)
+                    .unwrap_err()
+                    .to_string(),
+                serde_json::from_str::<BTreeMap<String, Secret>>(r#"{"a":["needle"]}"#)
+                    .unwrap_err()
+                    .to_string(),
             ];
             assert!(!refusals.concat().contains("needle"), "{refusals:?}");
         }
@@ -371,7 +413,9 @@ mod tests {
 
     #[test]
     fn a_number_is_no_secret_and_is_not_repeated() {
-        let refusal = serde_json::from_str::<Secret>("731731").unwrap_err().to_string();
+        let refusal = serde_json::from_str::<Secret>("731731")
+            .unwrap_err()
+            .to_string();
         assert!(!refusal.contains("731731"), "{refusal}");
     }
 }

@@ -84,7 +84,10 @@ impl Session {
         let payload = Payload::of(self);
         let payload = serde_json::to_vec(&payload).expect("texts and numbers always serialise");
         let tag = mac(secret, &payload).finalize().into_bytes();
-        let (payload, tag) = (BASE64URL_NOPAD.encode(&payload), BASE64URL_NOPAD.encode(&tag));
+        let (payload, tag) = (
+            BASE64URL_NOPAD.encode(&payload),
+            BASE64URL_NOPAD.encode(&tag),
+        );
         State(format!("{payload}.{tag}"))
     }
 
@@ -92,12 +95,21 @@ impl Session {
     ///
     /// # Errors
     /// When it is malformed, sealed with none of the secrets, of another partner, or expired.
-    pub fn open(state: &str, partner: &PartnerId, secrets: &[&Secret], now: Timestamp) -> Result<Self, StateRefused> {
+    pub fn open(
+        state: &str,
+        partner: &PartnerId,
+        secrets: &[&Secret],
+        now: Timestamp,
+    ) -> Result<Self, StateRefused> {
         let (payload, tag) = split(state).ok_or(StateRefused::Malformed)?;
-        if !secrets.iter().any(|secret| mac(secret, &payload).verify_slice(&tag).is_ok()) {
+        if !secrets
+            .iter()
+            .any(|secret| mac(secret, &payload).verify_slice(&tag).is_ok())
+        {
             return Err(StateRefused::Forged);
         }
-        let payload: Payload = serde_json::from_slice(&payload).map_err(|_| StateRefused::Malformed)?;
+        let payload: Payload =
+            serde_json::from_slice(&payload).map_err(|_| StateRefused::Malformed)?;
         let session = Self::from(payload);
         if session.partner != *partner {
             return Err(StateRefused::Foreign);
@@ -110,7 +122,9 @@ impl Session {
 }
 
 fn mac(secret: &Secret, payload: &[u8]) -> impl Mac {
-    let key = hmac_sha256(secret.expose().as_bytes(), KEY_LABEL).finalize().into_bytes();
+    let key = hmac_sha256(secret.expose().as_bytes(), KEY_LABEL)
+        .finalize()
+        .into_bytes();
     hmac_sha256(&key, payload)
 }
 
@@ -137,15 +151,43 @@ struct Payload {
 
 impl Payload {
     fn of(session: &Session) -> Self {
-        let Session { partner, tenant, second, issued_at, origin, return_to } = session.clone();
-        Self { partner, tenant, second, issued_at, origin, return_to }
+        let Session {
+            partner,
+            tenant,
+            second,
+            issued_at,
+            origin,
+            return_to,
+        } = session.clone();
+        Self {
+            partner,
+            tenant,
+            second,
+            issued_at,
+            origin,
+            return_to,
+        }
     }
 }
 
 impl From<Payload> for Session {
     fn from(payload: Payload) -> Self {
-        let Payload { partner, tenant, second, issued_at, origin, return_to } = payload;
-        Self { partner, tenant, second, issued_at, origin, return_to }
+        let Payload {
+            partner,
+            tenant,
+            second,
+            issued_at,
+            origin,
+            return_to,
+        } = payload;
+        Self {
+            partner,
+            tenant,
+            second,
+            issued_at,
+            origin,
+            return_to,
+        }
     }
 }
 
@@ -183,7 +225,11 @@ mod tests {
 
     fn sealed_json(json: &[u8]) -> String {
         let tag = mac(&Secret::new("s"), json).finalize().into_bytes();
-        format!("{}.{}", BASE64URL_NOPAD.encode(json), BASE64URL_NOPAD.encode(&tag))
+        format!(
+            "{}.{}",
+            BASE64URL_NOPAD.encode(json),
+            BASE64URL_NOPAD.encode(&tag)
+        )
     }
 
     #[test]
@@ -197,14 +243,18 @@ mod tests {
     fn a_state_is_good_for_48_hours() {
         let state = session().seal(&Secret::new("s"));
         assert!(open(state.as_str(), ISSUED + 48 * 3_600 - 1).is_ok());
-        assert_eq!(open(state.as_str(), ISSUED + 48 * 3_600), Err(StateRefused::Expired));
+        assert_eq!(
+            open(state.as_str(), ISSUED + 48 * 3_600),
+            Err(StateRefused::Expired)
+        );
     }
 
     #[test]
     fn a_state_of_the_previous_secret_is_still_believed() {
         let state = session().seal(&Secret::new("old"));
         let (new, old) = (Secret::new("new"), Secret::new("old"));
-        let open = |secrets: &[&Secret]| Session::open(state.as_str(), &partner(), secrets, at(ISSUED));
+        let open =
+            |secrets: &[&Secret]| Session::open(state.as_str(), &partner(), secrets, at(ISSUED));
         assert!(open(&[&new, &old]).is_ok());
         assert_eq!(open(&[&new]), Err(StateRefused::Forged));
         assert_eq!(open(&[]), Err(StateRefused::Forged));
@@ -222,7 +272,11 @@ mod tests {
     fn a_webhook_signature_is_no_seal() {
         let payload = serde_json::to_vec(&Payload::of(&session())).unwrap();
         let tag = hmac_sha256(b"s", &payload).finalize().into_bytes();
-        let state = format!("{}.{}", BASE64URL_NOPAD.encode(&payload), BASE64URL_NOPAD.encode(&tag));
+        let state = format!(
+            "{}.{}",
+            BASE64URL_NOPAD.encode(&payload),
+            BASE64URL_NOPAD.encode(&tag)
+        );
         assert_eq!(open(&state, ISSUED), Err(StateRefused::Forged));
     }
 
@@ -230,24 +284,45 @@ mod tests {
     fn what_is_no_token_is_malformed() {
         let state = session().seal(&Secret::new("s")).as_str().to_owned();
         let long = "A".repeat(TOKEN_MAX + 1);
-        for text in ["", ".", "a", "a.b.c", "é.é", &format!("{state}="), &format!("{state}.x"), &long] {
+        for text in [
+            "",
+            ".",
+            "a",
+            "a.b.c",
+            "é.é",
+            &format!("{state}="),
+            &format!("{state}.x"),
+            &long,
+        ] {
             let refused = open(text, ISSUED).unwrap_err();
-            assert!(matches!(refused, StateRefused::Malformed | StateRefused::Forged), "{text}");
+            assert!(
+                matches!(refused, StateRefused::Malformed | StateRefused::Forged),
+                "{text}"
+            );
         }
         assert_eq!(open(&long, ISSUED), Err(StateRefused::Malformed));
     }
 
     #[test]
     fn sealed_nonsense_is_malformed() {
-        assert_eq!(open(&sealed_json(b"{}"), ISSUED), Err(StateRefused::Malformed));
+        assert_eq!(
+            open(&sealed_json(b"{}"), ISSUED),
+            Err(StateRefused::Malformed)
+        );
         let mut json = serde_json::to_value(Payload::of(&session())).unwrap();
         json["return_to"] = "javascript:alert(1)".into();
-        assert_eq!(open(&sealed_json(json.to_string().as_bytes()), ISSUED), Err(StateRefused::Malformed));
+        assert_eq!(
+            open(&sealed_json(json.to_string().as_bytes()), ISSUED),
+            Err(StateRefused::Malformed)
+        );
     }
 
     #[test]
     fn a_state_does_not_print() {
-        assert_eq!(format!("{:?}", session().seal(&Secret::new("s"))), "State([redacted])");
+        assert_eq!(
+            format!("{:?}", session().seal(&Secret::new("s"))),
+            "State([redacted])"
+        );
     }
 
     #[test]
@@ -257,7 +332,10 @@ mod tests {
         let address = format!("https://app.example.com/?{}", "x".repeat(999));
         session.return_to = Some(ReturnTo::parse(&address, &allowed).unwrap());
         session.tenant = "\u{1}".repeat(128).parse().unwrap();
-        assert_eq!(open(session.seal(&Secret::new("s")).as_str(), ISSUED), Ok(session));
+        assert_eq!(
+            open(session.seal(&Secret::new("s")).as_str(), ISSUED),
+            Ok(session)
+        );
     }
 
     proptest! {

@@ -50,7 +50,10 @@ impl FromStr for IoEncoding {
 /// Source: <https://docs.360dialog.com/partner>, Integrated Onboarding, IO signature.
 pub fn sign_io(secret: &Secret, partner: &PartnerId, second: i64, encoding: IoEncoding) -> String {
     let mac = keyed::<Hmac<Sha512>>(secret.expose().as_bytes());
-    let tag = mac.chain_update(format!("{partner}|{second}")).finalize().into_bytes();
+    let tag = mac
+        .chain_update(format!("{partner}|{second}"))
+        .finalize()
+        .into_bytes();
     match encoding {
         IoEncoding::Hex => HEXLOWER.encode(&tag),
         IoEncoding::Base64 => BASE64.encode(&tag),
@@ -61,7 +64,11 @@ pub fn sign_io(secret: &Secret, partner: &PartnerId, second: i64, encoding: IoEn
 ///
 /// For tests and local tools; only the hub signs webhooks.
 pub fn sign_webhook(secret: &Secret, body: &[u8]) -> String {
-    HEXLOWER.encode(&hmac_sha256(secret.expose().as_bytes(), body).finalize().into_bytes())
+    HEXLOWER.encode(
+        &hmac_sha256(secret.expose().as_bytes(), body)
+            .finalize()
+            .into_bytes(),
+    )
 }
 
 /// A webhook's body whose sender is not known yet. It cannot be read, only verified.
@@ -112,11 +119,16 @@ impl UnverifiedEvent {
     fn signer(&self, header: Option<&[u8]>, secrets: &[&Secret]) -> Result<usize, BadSignature> {
         let header = header.ok_or(BadSignature::Missing)?;
         let tag = decode(header).ok_or(BadSignature::Malformed)?;
-        secrets.iter().position(|secret| self.is_signed_with(secret, &tag)).ok_or(BadSignature::Mismatch)
+        secrets
+            .iter()
+            .position(|secret| self.is_signed_with(secret, &tag))
+            .ok_or(BadSignature::Mismatch)
     }
 
     fn is_signed_with(&self, secret: &Secret, tag: &[u8]) -> bool {
-        hmac_sha256(secret.expose().as_bytes(), &self.0).verify_slice(tag).is_ok()
+        hmac_sha256(secret.expose().as_bytes(), &self.0)
+            .verify_slice(tag)
+            .is_ok()
     }
 }
 
@@ -197,7 +209,8 @@ mod tests {
 
     #[test]
     fn every_link_vector_is_signed_alike() {
-        let vectors: Vec<IoVector> = serde_json::from_str(include_str!("../tests/vectors/io_signature.json")).unwrap();
+        let vectors: Vec<IoVector> =
+            serde_json::from_str(include_str!("../tests/vectors/io_signature.json")).unwrap();
         assert!(!vectors.is_empty());
         for v in vectors {
             let secret = Secret::new(v.platform_secret);
@@ -224,7 +237,9 @@ mod tests {
     fn the_secret_that_matched_is_told() {
         let (old, new) = (Secret::new("old"), Secret::new("new"));
         let header = sign_webhook(&old, b"{}");
-        let (event, index) = event(b"{}").verify(Some(header.as_bytes()), &[&new, &old]).unwrap();
+        let (event, index) = event(b"{}")
+            .verify(Some(header.as_bytes()), &[&new, &old])
+            .unwrap();
         assert_eq!((event.bytes(), index), (&b"{}"[..], 1));
     }
 
@@ -232,7 +247,9 @@ mod tests {
     fn a_refused_event_can_be_tried_with_other_secrets() {
         let (old, new) = (Secret::new("old"), Secret::new("new"));
         let header = sign_webhook(&new, b"{}");
-        let (event, reason) = event(b"{}").verify(Some(header.as_bytes()), &[&old]).unwrap_err();
+        let (event, reason) = event(b"{}")
+            .verify(Some(header.as_bytes()), &[&old])
+            .unwrap_err();
         assert_eq!(reason, BadSignature::Mismatch);
         assert!(event.verify(Some(header.as_bytes()), &[&new]).is_ok());
     }
@@ -240,7 +257,9 @@ mod tests {
     #[test]
     fn with_no_secret_nothing_is_accepted() {
         let header = sign_webhook(&Secret::new(""), b"{}");
-        let (_, reason) = event(b"{}").verify(Some(header.as_bytes()), &[]).unwrap_err();
+        let (_, reason) = event(b"{}")
+            .verify(Some(header.as_bytes()), &[])
+            .unwrap_err();
         assert_eq!(reason, BadSignature::Mismatch);
     }
 
@@ -248,12 +267,19 @@ mod tests {
     fn an_upper_case_prefix_is_accepted() {
         let secret = Secret::new("s");
         let header = format!("SHA256={}", sign_webhook(&secret, b"{}").to_uppercase());
-        assert!(event(b"{}").verify(Some(header.as_bytes()), &[&secret]).is_ok());
+        assert!(
+            event(b"{}")
+                .verify(Some(header.as_bytes()), &[&secret])
+                .is_ok()
+        );
     }
 
     #[test]
     fn an_event_does_not_print_its_body() {
-        assert_eq!(format!("{:?}", event(b"needle")), "UnverifiedEvent(6 bytes)");
+        assert_eq!(
+            format!("{:?}", event(b"needle")),
+            "UnverifiedEvent(6 bytes)"
+        );
     }
 
     #[test]

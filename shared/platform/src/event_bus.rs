@@ -28,9 +28,12 @@ pub struct BusEvent {
 impl BusEvent {
     /// An event of the type `detail_type` that says `detail`, which must be written as an object.
     pub fn new(detail_type: &'static str, detail: &impl Serialize) -> Result<Self, BusError> {
-        let detail =
-            serde_json::value::to_raw_value(detail).map_err(|_| BusError("an event cannot be written".into()))?;
-        Ok(Self { detail_type, detail: detail.into() })
+        let detail = serde_json::value::to_raw_value(detail)
+            .map_err(|_| BusError("an event cannot be written".into()))?;
+        Ok(Self {
+            detail_type,
+            detail: detail.into(),
+        })
     }
 
     /// Whether the bus takes so much.

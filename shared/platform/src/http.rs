@@ -44,11 +44,16 @@ impl From<SecretUnavailable> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self(problem) = self;
-        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after = problem.retry_after.map(HeaderValue::from);
         let mut response = (status, axum::Json(problem)).into_response();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
@@ -63,7 +68,9 @@ pub fn unknown_partner() -> Refusal {
 
 /// The served partner that the path names, else 404.
 pub fn partner(parts: &Parts, served: &PartnerIds) -> Result<PartnerId, Refusal> {
-    served_in(parts.uri.path(), served).cloned().ok_or_else(unknown_partner)
+    served_in(parts.uri.path(), served)
+        .cloned()
+        .ok_or_else(unknown_partner)
 }
 
 /// Every route starts with the partner id; it is looked up as it stands, whatever the rest of the path holds.
@@ -93,13 +100,21 @@ pub async fn tenant(parts: &mut Parts, tenant_claim: &str) -> Result<Tenant, Ref
         return Err(Problem::unauthorized("Send your token as Authorization: Bearer.").into());
     };
     let query: Query<Vec<(String, String)>> = parts.extract().await.map_err(|_| {
-        Problem::bad_request("The query cannot be read. Encode it as application/x-www-form-urlencoded.")
+        Problem::bad_request(
+            "The query cannot be read. Encode it as application/x-www-form-urlencoded.",
+        )
     })?;
-    let named: Vec<&str> =
-        query.iter().filter(|(name, _)| name == "tenant").map(|(_, tenant)| tenant.as_str()).collect();
+    let named: Vec<&str> = query
+        .iter()
+        .filter(|(name, _)| name == "tenant")
+        .map(|(_, tenant)| tenant.as_str())
+        .collect();
     match caller {
         Caller::Jwt(claims) => {
-            let tenant = claims.get(tenant_claim).and_then(Value::as_str).and_then(|tenant| tenant.parse().ok());
+            let tenant = claims
+                .get(tenant_claim)
+                .and_then(Value::as_str)
+                .and_then(|tenant| tenant.parse().ok());
             let tenant = tenant.ok_or_else(|| {
                 let detail =
                     format!("Your token must name the tenant in the claim {tenant_claim}, 1 to 128 characters.");
@@ -111,8 +126,13 @@ pub async fn tenant(parts: &mut Parts, tenant_claim: &str) -> Result<Tenant, Ref
             Ok(tenant)
         }
         Caller::Iam => {
-            let tenant = if let [tenant] = named.as_slice() { tenant.parse().ok() } else { None };
-            let detail = "Say once for which of your tenants you ask: ?tenant=, 1 to 128 characters.";
+            let tenant = if let [tenant] = named.as_slice() {
+                tenant.parse().ok()
+            } else {
+                None
+            };
+            let detail =
+                "Say once for which of your tenants you ask: ?tenant=, 1 to 128 characters.";
             Ok(tenant.ok_or_else(|| Problem::bad_request(detail))?)
         }
     }
@@ -123,7 +143,9 @@ pub fn finish(routes: Router, function: &'static str, served: PartnerIds) -> Rou
     let served = Arc::new(served);
     routes
         .method_not_allowed_fallback(|| async { no_such_method() })
-        .layer(from_fn(move |request, next| log(function, served.clone(), request, next)))
+        .layer(from_fn(move |request, next| {
+            log(function, served.clone(), request, next)
+        }))
 }
 
 fn no_such_method() -> Refusal {
@@ -132,8 +154,17 @@ fn no_such_method() -> Refusal {
 
 /// Logs one line: the route's template and the served partner, never the path, which may hold a state or anything else
 /// that was sent, and never the query.
-async fn log(function: &'static str, served: Arc<PartnerIds>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
+async fn log(
+    function: &'static str,
+    served: Arc<PartnerIds>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(|path| path.as_str().to_owned())
+        .unwrap_or_default();
     let partner = served_in(request.uri().path(), &served).map(PartnerId::as_str);
     let method = request.method().clone();
     // The router would answer HEAD by GET, which here records things.
@@ -141,7 +172,10 @@ async fn log(function: &'static str, served: Arc<PartnerIds>, request: Request, 
         Method::HEAD => no_such_method().into_response(),
         _ => next.run(request).await,
     };
-    response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     tracing::info!(function, %method, route, partner, status = response.status().as_u16(), "request");
     response
 }
@@ -157,16 +191,31 @@ mod tests {
         if let Some(Value::Object(claims)) = caller {
             parts.extensions.insert(Caller::Jwt(claims));
         }
-        tenant(&mut parts, "sub").await.map_err(|Refusal(problem)| problem.status)
+        tenant(&mut parts, "sub")
+            .await
+            .map_err(|Refusal(problem)| problem.status)
     }
 
     #[tokio::test]
     async fn the_claim_names_the_tenant() {
         let acme = serde_json::json!({"sub": "acme"});
-        assert_eq!(tenant_of("/x/sign", Some(acme.clone())).await.unwrap().as_str(), "acme");
-        assert_eq!(tenant_of("/x/sign?tenant=other", Some(acme)).await, Err(400));
+        assert_eq!(
+            tenant_of("/x/sign", Some(acme.clone()))
+                .await
+                .unwrap()
+                .as_str(),
+            "acme"
+        );
+        assert_eq!(
+            tenant_of("/x/sign?tenant=other", Some(acme)).await,
+            Err(400)
+        );
         assert_eq!(tenant_of("/x/sign", None).await, Err(401));
-        for bad in [serde_json::json!({}), serde_json::json!({"sub": ""}), serde_json::json!({"sub": 7})] {
+        for bad in [
+            serde_json::json!({}),
+            serde_json::json!({"sub": ""}),
+            serde_json::json!({"sub": 7}),
+        ] {
             assert_eq!(tenant_of("/x/sign", Some(bad)).await, Err(403));
         }
     }
@@ -176,11 +225,20 @@ mod tests {
         let tenant_of = async |uri: &str| {
             let (mut parts, ()) = http::Request::get(uri).body(()).unwrap().into_parts();
             parts.extensions.insert(Caller::Iam);
-            tenant(&mut parts, "sub").await.map_err(|Refusal(problem)| problem.status)
+            tenant(&mut parts, "sub")
+                .await
+                .map_err(|Refusal(problem)| problem.status)
         };
-        assert_eq!(tenant_of("/x/sign?tenant=a%20b").await.unwrap().as_str(), "a b");
-        for bad in ["/x/sign", "/x/sign?tenant=", "/x/sign?tenant=a&tenant=a", &format!("/?tenant={}", "x".repeat(129))]
-        {
+        assert_eq!(
+            tenant_of("/x/sign?tenant=a%20b").await.unwrap().as_str(),
+            "a b"
+        );
+        for bad in [
+            "/x/sign",
+            "/x/sign?tenant=",
+            "/x/sign?tenant=a&tenant=a",
+            &format!("/?tenant={}", "x".repeat(129)),
+        ] {
             assert_eq!(tenant_of(bad).await, Err(400), "{bad}");
         }
     }

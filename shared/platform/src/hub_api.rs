@@ -40,7 +40,9 @@ pub struct KeysPath(String);
 
 impl KeysPath {
     fn of(&self, partner: &PartnerId, channel: &ChannelId) -> String {
-        self.0.replace("{partner_id}", partner.as_str()).replace("{channel_id}", channel.as_str())
+        self.0
+            .replace("{partner_id}", partner.as_str())
+            .replace("{channel_id}", channel.as_str())
     }
 }
 
@@ -58,8 +60,12 @@ impl FromStr for KeysPath {
             return Err("it must start with / and hold {channel_id}");
         }
         let rest = text.replace("{partner_id}", "").replace("{channel_id}", "");
-        if rest.contains(|c: char| matches!(c, '{' | '}' | '?' | '#') || c.is_whitespace() || c.is_control()) {
-            return Err("it must be a path without a query, whose only placeholders are {partner_id} and {channel_id}");
+        if rest.contains(|c: char| {
+            matches!(c, '{' | '}' | '?' | '#') || c.is_whitespace() || c.is_control()
+        }) {
+            return Err(
+                "it must be a path without a query, whose only placeholders are {partner_id} and {channel_id}",
+            );
         }
         Ok(Self(text.to_owned()))
     }
@@ -128,8 +134,17 @@ pub struct HubApi {
 impl HubApi {
     /// The API at `base` (`https://hub.360dialog.io/api/v2`).
     pub fn new(base: BaseUrl, keys_path: KeysPath, tls: &Tls) -> Result<Self, NoTls> {
-        let http = tls.client().connect_timeout(CONNECT_TIME).timeout(CALL_TIME).build().map_err(|_| NoTls)?;
-        Ok(Self { http, base, keys_path })
+        let http = tls
+            .client()
+            .connect_timeout(CONNECT_TIME)
+            .timeout(CALL_TIME)
+            .build()
+            .map_err(|_| NoTls)?;
+        Ok(Self {
+            http,
+            base,
+            keys_path,
+        })
     }
 
     /// All channels of a client, as they were when the read was sent.
@@ -140,12 +155,17 @@ impl HubApi {
         client: &ClientId,
     ) -> Result<Vec<Reading>, NotRead> {
         let mut readings = Vec::new();
-        self.list(partner, credentials, &json!({"client_id": client}), |reading| {
-            if reading.client == *client {
-                readings.push(reading);
-            }
-            ControlFlow::Continue(())
-        })
+        self.list(
+            partner,
+            credentials,
+            &json!({"client_id": client}),
+            |reading| {
+                if reading.client == *client {
+                    readings.push(reading);
+                }
+                ControlFlow::Continue(())
+            },
+        )
         .await?;
         Ok(readings)
     }
@@ -176,9 +196,19 @@ impl HubApi {
         credentials: &HubCredentials,
         channel: &ChannelId,
     ) -> Result<Vec<String>, NotRead> {
-        let body = self.get(credentials, &self.keys_path.of(partner, channel), &[]).await?;
-        let keys = body.get("api_keys").unwrap_or(&body).as_array().ok_or(NotRead::Unclear("no list of keys"))?;
-        let says_more = |name| body.get(name).and_then(Value::as_u64).is_some_and(|said| said > keys.len() as u64);
+        let body = self
+            .get(credentials, &self.keys_path.of(partner, channel), &[])
+            .await?;
+        let keys = body
+            .get("api_keys")
+            .unwrap_or(&body)
+            .as_array()
+            .ok_or(NotRead::Unclear("no list of keys"))?;
+        let says_more = |name| {
+            body.get(name)
+                .and_then(Value::as_u64)
+                .is_some_and(|said| said > keys.len() as u64)
+        };
         if says_more("total") || says_more("count") {
             return Err(NotRead::Unclear("not all keys are listed"));
         }
@@ -187,8 +217,17 @@ impl HubApi {
     }
 
     /// Asks for a new key, once. The hub revokes every other key of the channel.
-    pub async fn create_key(&self, partner: &PartnerId, credentials: &HubCredentials, channel: &ChannelId) -> Minted {
-        let request = self.request(Method::POST, credentials, &self.keys_path.of(partner, channel));
+    pub async fn create_key(
+        &self,
+        partner: &PartnerId,
+        credentials: &HubCredentials,
+        channel: &ChannelId,
+    ) -> Minted {
+        let request = self.request(
+            Method::POST,
+            credentials,
+            &self.keys_path.of(partner, channel),
+        );
         let Ok(answer) = send(request.json(&json!({}))).await else {
             return Minted::Unknown("no answer");
         };
@@ -198,13 +237,17 @@ impl HubApi {
             StatusCode::UNAUTHORIZED => return Minted::BadCredentials,
             StatusCode::FORBIDDEN => return Minted::NotPermitted,
             StatusCode::NOT_FOUND => return Minted::UnknownChannel,
-            StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED | StatusCode::TOO_EARLY => return Minted::NotReady,
+            StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED | StatusCode::TOO_EARLY => {
+                return Minted::NotReady;
+            }
             StatusCode::TOO_MANY_REQUESTS => return Minted::Later(retry_after(answer.headers())),
             _ if status.is_client_error() => return Minted::Refused(status.as_u16()),
             _ => return Minted::Unknown("an unclear status"),
         }
         let body: Option<Value> = answer.json().await.ok();
-        body.as_ref().and_then(new_key).map_or(Minted::Unknown("no readable key"), Minted::Created)
+        body.as_ref()
+            .and_then(new_key)
+            .map_or(Minted::Unknown("no readable key"), Minted::Created)
     }
 
     /// Hands over one channel after the other, once each, until `see` has seen enough or the list is at its end.
@@ -232,7 +275,11 @@ impl HubApi {
             // A page with nothing new on it is the end, unless the hub itself says that there is more.
             if seen.len() == known {
                 let is_cut = total.is_some_and(|total| seen.len() < total);
-                return if is_cut { Err(NotRead::Unclear("the list of channels is cut")) } else { Ok(()) };
+                return if is_cut {
+                    Err(NotRead::Unclear("the list of channels is cut"))
+                } else {
+                    Ok(())
+                };
             }
             if total.is_some_and(|total| offset >= total) {
                 return Ok(());
@@ -248,29 +295,59 @@ impl HubApi {
         filters: &Value,
         offset: usize,
     ) -> Result<Page, NotRead> {
-        let query = [("limit", PAGE.to_string()), ("offset", offset.to_string()), ("filters", filters.to_string())];
-        let body = self.get(credentials, &format!("/partners/{partner}/channels"), &query).await?;
+        let query = [
+            ("limit", PAGE.to_string()),
+            ("offset", offset.to_string()),
+            ("filters", filters.to_string()),
+        ];
+        let body = self
+            .get(
+                credentials,
+                &format!("/partners/{partner}/channels"),
+                &query,
+            )
+            .await?;
         let rows = body.get("partner_channels").and_then(Value::as_array);
         let rows = rows.ok_or(NotRead::Unclear("no list of channels"))?.clone();
-        let total = body.get("total").and_then(Value::as_u64).and_then(|total| usize::try_from(total).ok());
+        let total = body
+            .get("total")
+            .and_then(Value::as_u64)
+            .and_then(|total| usize::try_from(total).ok());
         Ok(Page { rows, total })
     }
 
-    async fn get(&self, credentials: &HubCredentials, path: &str, query: &[(&str, String)]) -> Result<Value, NotRead> {
+    async fn get(
+        &self,
+        credentials: &HubCredentials,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Value, NotRead> {
         let request = self.request(Method::GET, credentials, path).query(query);
-        let answer = send(request).await.map_err(|_| NotRead::Unclear("no answer"))?;
+        let answer = send(request)
+            .await
+            .map_err(|_| NotRead::Unclear("no answer"))?;
         match answer.status() {
             StatusCode::UNAUTHORIZED => Err(NotRead::BadCredentials),
             StatusCode::FORBIDDEN => Err(NotRead::NotPermitted),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Err(NotRead::NoSuchThing),
             StatusCode::TOO_MANY_REQUESTS => Err(NotRead::Later(retry_after(answer.headers()))),
             status if !status.is_success() => Err(NotRead::Unclear("an unclear status")),
-            _ => answer.json().await.map_err(|_| NotRead::Unclear("not JSON")),
+            _ => answer
+                .json()
+                .await
+                .map_err(|_| NotRead::Unclear("not JSON")),
         }
     }
 
-    fn request(&self, method: Method, credentials: &HubCredentials, path: &str) -> reqwest::RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base.as_str()));
+    fn request(
+        &self,
+        method: Method,
+        credentials: &HubCredentials,
+        path: &str,
+    ) -> reqwest::RequestBuilder {
+        let request = self
+            .http
+            .request(method, format!("{}{path}", self.base.as_str()));
         match credentials {
             HubCredentials::Token(token) => request.bearer_auth(token.expose()),
             HubCredentials::ApiKey(key) => request.header("X-API-Key", sensitive(key)),
@@ -316,7 +393,10 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// What a channel object says; one without usable ids says nothing.
 fn reading(channel: &Value) -> Option<Reading> {
-    let client = text(channel, &["client_id"]).or_else(|| text(channel, &["client", "id"]))?.parse().ok()?;
+    let client = text(channel, &["client_id"])
+        .or_else(|| text(channel, &["client", "id"]))?
+        .parse()
+        .ok()?;
     let running = text(channel, &["integration", "state"]).is_some_and(|state| state == "running");
     let live = text(channel, &["hub_status"]).is_some_and(|status| status == "live");
     Some(Reading {
@@ -324,7 +404,11 @@ fn reading(channel: &Value) -> Option<Reading> {
         created_at: text(channel, &["created_at"]).and_then(|at| moment(&at)),
         said: Said {
             client: Some(ClientId::clone(&client)),
-            stage: if live { Some(Stage::Live) } else { running.then_some(Stage::Running) },
+            stage: if live {
+                Some(Stage::Live)
+            } else {
+                running.then_some(Stage::Running)
+            },
             phone_number: text(channel, &["setup_info", "phone_number"]),
             display_name: text(channel, &["setup_info", "phone_name"]),
             quality: text(channel, &["current_quality_rating"]),
@@ -337,8 +421,15 @@ fn reading(channel: &Value) -> Option<Reading> {
 
 /// A time with its zone, or without one and then in UTC.
 fn moment(text: &str) -> Option<Timestamp> {
-    let civil = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
-    text.parse().ok().or_else(|| civil().map(|zoned| zoned.timestamp()))
+    let civil = || {
+        text.parse::<jiff::civil::DateTime>()
+            .ok()?
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()
+    };
+    text.parse()
+        .ok()
+        .or_else(|| civil().map(|zoned| zoned.timestamp()))
 }
 
 fn text(value: &Value, path: &[&str]) -> Option<String> {

@@ -24,7 +24,11 @@ pub(crate) fn by(client: reqwest::Client) -> SharedHttpClient {
 /// A client for an endpoint on this machine.
 pub(crate) fn without_tls() -> SharedHttpClient {
     #[expect(clippy::expect_used, reason = "nothing that could fail is asked of it")]
-    by(reqwest::Client::builder().tls_certs_only([]).no_proxy().build().expect("a client"))
+    by(reqwest::Client::builder()
+        .tls_certs_only([])
+        .no_proxy()
+        .build()
+        .expect("a client"))
 }
 
 /// Three tries. A connection that brought a 5xx is used again: only the SDK's own connector hands it something to close
@@ -40,11 +44,15 @@ impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let client = self.0.clone();
         HttpConnectorFuture::new(async move {
-            let request = request.try_into_http1x().map_err(user)?.map(reqwest::Body::wrap);
+            let request = request
+                .try_into_http1x()
+                .map_err(user)?
+                .map(reqwest::Body::wrap);
             let request = reqwest::Request::try_from(request).map_err(user)?;
             let response = client.execute(request).await.map_err(failed)?;
             let response = Response::from(response).map(SdkBody::from_body_1_x);
-            HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
+            HttpResponse::try_from(response)
+                .map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
 }
@@ -82,7 +90,11 @@ mod tests {
 
     async fn scanned(listener: &TcpListener) -> bool {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        Table::at_endpoint(&endpoint, "t").scan().await.unwrap().is_empty()
+        Table::at_endpoint(&endpoint, "t")
+            .scan()
+            .await
+            .unwrap()
+            .is_empty()
     }
 
     async fn one_request(stream: &mut TcpStream) {
@@ -106,7 +118,8 @@ mod tests {
     async fn a_service_that_is_away_is_asked_again_and_nobody_is_alarmed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (sender, lines) = channel();
-        let _until_the_end = tracing::subscriber::set_default(Registry::default().with(Lines(sender)));
+        let _until_the_end =
+            tracing::subscriber::set_default(Registry::default().with(Lines(sender)));
         let server = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             for answer in [AWAY, AWAY, NO_ITEMS] {
@@ -115,7 +128,10 @@ mod tests {
             }
         };
         assert!(tokio::join!(scanned(&listener), server).0);
-        let alarming: Vec<Level> = lines.try_iter().filter(|level| *level <= Level::WARN).collect();
+        let alarming: Vec<Level> = lines
+            .try_iter()
+            .filter(|level| *level <= Level::WARN)
+            .collect();
         assert!(alarming.is_empty(), "{alarming:?}");
     }
 

@@ -76,14 +76,20 @@ pub struct PartnerSecrets<T> {
 
 impl<T> Clone for PartnerSecrets<T> {
     fn clone(&self) -> Self {
-        Self { source: self.source.clone(), slots: self.slots.clone() }
+        Self {
+            source: self.source.clone(),
+            slots: self.slots.clone(),
+        }
     }
 }
 
 impl<T: PartnerSecret> PartnerSecrets<T> {
     /// The secrets kept at `source`.
     pub fn new(source: Arc<dyn SecretSource>) -> Self {
-        Self { source, slots: Arc::default() }
+        Self {
+            source,
+            slots: Arc::default(),
+        }
     }
 
     /// A partner's secret, read at most once every five minutes however many ask.
@@ -102,7 +108,9 @@ impl<T: PartnerSecret> PartnerSecrets<T> {
     pub async fn reread(&self, partner: &PartnerId) -> Result<Arc<T>, SecretUnavailable> {
         let slot = self.slot(partner).await;
         let mut slot = slot.lock().await;
-        let Some(known) = slot.as_mut() else { return self.read(partner, &mut slot).await };
+        let Some(known) = slot.as_mut() else {
+            return self.read(partner, &mut slot).await;
+        };
         let known_secret = known.secret.clone();
         if known.tried_at.elapsed() < REREAD_AFTER {
             return Ok(known_secret);
@@ -136,14 +144,27 @@ impl<T: PartnerSecret> PartnerSecrets<T> {
     }
 
     async fn slot(&self, partner: &PartnerId) -> Slot<T> {
-        self.slots.lock().await.entry(partner.clone()).or_default().clone()
+        self.slots
+            .lock()
+            .await
+            .entry(partner.clone())
+            .or_default()
+            .clone()
     }
 
-    async fn read(&self, partner: &PartnerId, slot: &mut Option<Known<T>>) -> Result<Arc<T>, SecretUnavailable> {
+    async fn read(
+        &self,
+        partner: &PartnerId,
+        slot: &mut Option<Known<T>>,
+    ) -> Result<Arc<T>, SecretUnavailable> {
         let json = self.source.read(partner).await?;
         let secret = Arc::new(T::parse(json.expose())?);
         let now = Instant::now();
-        *slot = Some(Known { secret: secret.clone(), read_at: now, tried_at: now });
+        *slot = Some(Known {
+            secret: secret.clone(),
+            read_at: now,
+            tried_at: now,
+        });
         Ok(secret)
     }
 }
@@ -165,13 +186,19 @@ mod tests {
             if reads >= 4 {
                 return Err(SecretUnavailable::Missing);
             }
-            Ok(Secret::new(format!("{{\"platform_secret\":\"number {reads}\"}}")))
+            Ok(Secret::new(format!(
+                "{{\"platform_secret\":\"number {reads}\"}}"
+            )))
         }
     }
 
     fn counting() -> (Arc<Counting>, PartnerSecrets<SigningSecrets>, PartnerId) {
         let source = Arc::new(Counting(AtomicU32::new(0)));
-        (source.clone(), PartnerSecrets::new(source), "xPA".parse().unwrap())
+        (
+            source.clone(),
+            PartnerSecrets::new(source),
+            "xPA".parse().unwrap(),
+        )
     }
 
     #[tokio::test(start_paused = true)]
@@ -187,10 +214,18 @@ mod tests {
         let (source, secrets, partner) = counting();
         secrets.of(&partner).await.unwrap();
         secrets.reread(&partner).await.unwrap();
-        assert_eq!(source.0.load(Ordering::SeqCst), 1, "ten seconds are not over");
+        assert_eq!(
+            source.0.load(Ordering::SeqCst),
+            1,
+            "ten seconds are not over"
+        );
         tokio::time::advance(REREAD_AFTER).await;
         secrets.of(&partner).await.unwrap();
-        assert_eq!(source.0.load(Ordering::SeqCst), 1, "nobody asked for a fresh one");
+        assert_eq!(
+            source.0.load(Ordering::SeqCst),
+            1,
+            "nobody asked for a fresh one"
+        );
         secrets.reread(&partner).await.unwrap();
         assert_eq!(source.0.load(Ordering::SeqCst), 2);
         tokio::time::advance(KEPT).await;
@@ -205,7 +240,10 @@ mod tests {
         source.0.store(4, Ordering::SeqCst);
         tokio::time::advance(REREAD_AFTER).await;
         for _ in 0..3 {
-            assert_eq!(secrets.reread(&partner).await.unwrap().current().expose(), "number 0");
+            assert_eq!(
+                secrets.reread(&partner).await.unwrap().current().expose(),
+                "number 0"
+            );
         }
         assert_eq!(source.0.load(Ordering::SeqCst), 5, "one try in ten seconds");
         tokio::time::advance(KEPT).await;

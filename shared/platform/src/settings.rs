@@ -36,12 +36,18 @@ pub enum SettingError {
 impl SettingError {
     /// `name` cannot be understood because of `why`.
     pub fn malformed(name: &str, why: impl ToString) -> Self {
-        Self::Malformed { name: name.to_owned(), why: why.to_string() }
+        Self::Malformed {
+            name: name.to_owned(),
+            why: why.to_string(),
+        }
     }
 
     /// `name` is required: `expected` says what it should hold.
     pub fn missing(name: &str, expected: impl ToString) -> Self {
-        Self::Missing { name: name.to_owned(), expected: expected.to_string() }
+        Self::Missing {
+            name: name.to_owned(),
+            expected: expected.to_string(),
+        }
     }
 }
 
@@ -72,7 +78,9 @@ impl Environment {
 
     /// The text of a variable.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.ask(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+        self.ask(name)
+            .map(|value| value.trim())
+            .filter(|value| !value.is_empty())
     }
 
     /// Whether a variable is there and empty: where there is a default, that means none.
@@ -90,18 +98,32 @@ impl Environment {
     /// The names that were asked for up to now, of it or of a clone, whether they were there or not: what the template has
     /// to give.
     pub fn asked(&self) -> BTreeSet<String> {
-        self.asked.lock().map(|asked| asked.clone()).unwrap_or_default()
+        self.asked
+            .lock()
+            .map(|asked| asked.clone())
+            .unwrap_or_default()
     }
 
     /// A variable that must be there.
-    pub fn required<T: FromStr<Err: ToString>>(&self, name: &str, expected: &str) -> Result<T, SettingError> {
-        self.optional(name)?.ok_or_else(|| SettingError::missing(name, expected))
+    pub fn required<T: FromStr<Err: ToString>>(
+        &self,
+        name: &str,
+        expected: &str,
+    ) -> Result<T, SettingError> {
+        self.optional(name)?
+            .ok_or_else(|| SettingError::missing(name, expected))
     }
 
     /// A variable that may be there.
-    pub fn optional<T: FromStr<Err: ToString>>(&self, name: &str) -> Result<Option<T>, SettingError> {
+    pub fn optional<T: FromStr<Err: ToString>>(
+        &self,
+        name: &str,
+    ) -> Result<Option<T>, SettingError> {
         self.text(name)
-            .map(|text| text.parse().map_err(|why: T::Err| SettingError::malformed(name, why.to_string())))
+            .map(|text| {
+                text.parse()
+                    .map_err(|why: T::Err| SettingError::malformed(name, why.to_string()))
+            })
             .transpose()
     }
 
@@ -110,7 +132,9 @@ impl Environment {
         let prefix = self.text(name).unwrap_or(default);
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c);
         if prefix.len() > LONGEST_PREFIX || !prefix.chars().all(is_allowed) {
-            let why = format!("it must be at most {LONGEST_PREFIX} characters of A-Z a-z 0-9 / _ + = . @ -");
+            let why = format!(
+                "it must be at most {LONGEST_PREFIX} characters of A-Z a-z 0-9 / _ + = . @ -"
+            );
             return Err(SettingError::malformed(name, why));
         }
         Ok(prefix.to_owned())
@@ -118,13 +142,19 @@ impl Environment {
 
     /// `PARTNER_IDS`, the hubs this deployment serves.
     pub fn partner_ids(&self) -> Result<PartnerIds, SettingError> {
-        self.required("PARTNER_IDS", "Name your 360dialog partner ids, comma separated, such as aAbBcCPA.")
+        self.required(
+            "PARTNER_IDS",
+            "Name your 360dialog partner ids, comma separated, such as aAbBcCPA.",
+        )
     }
 }
 
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        Self { variables: variables.into_iter().collect(), ..Self::default() }
+        Self {
+            variables: variables.into_iter().collect(),
+            ..Self::default()
+        }
     }
 }
 
@@ -153,10 +183,18 @@ impl FromStr for PartnerIds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        let ids: BTreeSet<PartnerId> =
-            items.map(|id| id.parse().map_err(|why| format!("{why}"))).collect::<Result<_, _>>()?;
-        if ids.is_empty() { Err("it names no partner id: list at least one".to_owned()) } else { Ok(Self(ids)) }
+        let items = text
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty());
+        let ids: BTreeSet<PartnerId> = items
+            .map(|id| id.parse().map_err(|why| format!("{why}")))
+            .collect::<Result<_, _>>()?;
+        if ids.is_empty() {
+            Err("it names no partner id: list at least one".to_owned())
+        } else {
+            Ok(Self(ids))
+        }
     }
 }
 
@@ -197,7 +235,9 @@ impl FromStr for BaseUrl {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let sample = text.replace("{partner_id}", "aAbBcCPA");
-        let rest = sample.strip_prefix("https://").or_else(|| sample.strip_prefix("http://"));
+        let rest = sample
+            .strip_prefix("https://")
+            .or_else(|| sample.strip_prefix("http://"));
         let rest = rest.ok_or("it must start with https:// or http://")?;
         // What the parser drops or mends without a word is refused before it is asked.
         if rest.contains(['{', '}']) {
@@ -206,11 +246,20 @@ impl FromStr for BaseUrl {
         if rest.contains(['?', '#']) {
             return Err("it must have neither a query nor a fragment");
         }
-        if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
+        if rest
+            .split('/')
+            .next()
+            .is_some_and(|authority| authority.contains('@'))
+        {
             return Err("it must not hold a user name");
         }
-        let is_odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\\' | '"' | '<' | '>');
-        if rest.is_empty() || rest.starts_with('/') || rest.contains(is_odd) || Url::parse(&sample).is_err() {
+        let is_odd =
+            |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\\' | '"' | '<' | '>');
+        if rest.is_empty()
+            || rest.starts_with('/')
+            || rest.contains(is_odd)
+            || Url::parse(&sample).is_err()
+        {
             return Err("it must be an absolute address such as https://hub.example/api");
         }
         Ok(Self(text.trim_end_matches('/').to_owned()))
@@ -222,18 +271,27 @@ mod tests {
     use super::*;
 
     fn env(variables: &[(&str, &str)]) -> Environment {
-        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
     fn a_missing_setting_is_named_and_explained() {
         let error = env(&[]).partner_ids().unwrap_err().to_string();
-        assert!(error.starts_with("PARTNER_IDS is missing. Name your"), "{error}");
+        assert!(
+            error.starts_with("PARTNER_IDS is missing. Name your"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_malformed_setting_is_named_and_its_value_is_not_repeated() {
-        let error = env(&[("PARTNER_IDS", "aAbBcCPA,top secret")]).partner_ids().unwrap_err().to_string();
+        let error = env(&[("PARTNER_IDS", "aAbBcCPA,top secret")])
+            .partner_ids()
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("PARTNER_IDS is malformed"), "{error}");
         assert!(!error.contains("top secret"), "{error}");
     }
@@ -244,37 +302,73 @@ mod tests {
         assert!(ids.find("aPA").is_some() && ids.find("bPA").is_some());
         assert_eq!(ids.find("cPA"), None);
         assert_eq!(env(&[("PARTNER_IDS", "aPA,, bPA,")]).partner_ids(), Ok(ids));
-        let error = env(&[("PARTNER_IDS", " , ")]).partner_ids().unwrap_err().to_string();
-        assert_eq!(error, "PARTNER_IDS is malformed: it names no partner id: list at least one");
+        let error = env(&[("PARTNER_IDS", " , ")])
+            .partner_ids()
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "PARTNER_IDS is malformed: it names no partner id: list at least one"
+        );
     }
 
     #[test]
     fn an_empty_setting_counts_as_absent() {
-        assert_eq!(env(&[("AUTO_PROVISION", " ")]).optional::<Switch>("AUTO_PROVISION").unwrap(), None);
+        assert_eq!(
+            env(&[("AUTO_PROVISION", " ")])
+                .optional::<Switch>("AUTO_PROVISION")
+                .unwrap(),
+            None
+        );
     }
 
     #[test]
     fn what_was_asked_for_is_known_afterwards() {
         let env = env(&[("AUTO_PROVISION", "on"), ("LISTEN", "x")]);
         let clone = env.clone();
-        let (_given, _missing) = (clone.text("AUTO_PROVISION"), clone.required::<Switch>("PARTNER_IDS", ""));
-        assert_eq!(env.asked(), ["AUTO_PROVISION", "PARTNER_IDS"].map(str::to_owned).into());
+        let (_given, _missing) = (
+            clone.text("AUTO_PROVISION"),
+            clone.required::<Switch>("PARTNER_IDS", ""),
+        );
+        assert_eq!(
+            env.asked(),
+            ["AUTO_PROVISION", "PARTNER_IDS"].map(str::to_owned).into()
+        );
     }
 
     #[test]
     fn a_prefix_of_secrets_is_one_that_secrets_manager_takes() {
         let prefix = |value| env(&[("X_PREFIX", value)]).secret_prefix("X_PREFIX", "a/b/");
         assert_eq!(prefix("").unwrap(), "a/b/");
-        assert_eq!(prefix("team-1/360dialog.channels/").unwrap(), "team-1/360dialog.channels/");
+        assert_eq!(
+            prefix("team-1/360dialog.channels/").unwrap(),
+            "team-1/360dialog.channels/"
+        );
         for bad in ["a b/", "a#/", "ä/", "x".repeat(257).as_str()] {
-            assert!(prefix(bad).unwrap_err().to_string().starts_with("X_PREFIX is malformed"), "{bad}");
+            assert!(
+                prefix(bad)
+                    .unwrap_err()
+                    .to_string()
+                    .starts_with("X_PREFIX is malformed"),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn an_address_is_absolute_and_has_no_query() {
-        assert_eq!("https://hub.example/api/".parse::<BaseUrl>().unwrap().as_str(), "https://hub.example/api");
-        for good in ["http://[::1]:8082/x@y", "https://hub.example/{partner_id}/x", "https://{partner_id}.example"] {
+        assert_eq!(
+            "https://hub.example/api/"
+                .parse::<BaseUrl>()
+                .unwrap()
+                .as_str(),
+            "https://hub.example/api"
+        );
+        for good in [
+            "http://[::1]:8082/x@y",
+            "https://hub.example/{partner_id}/x",
+            "https://{partner_id}.example",
+        ] {
             assert_eq!(good.parse::<BaseUrl>().unwrap().as_str(), good);
         }
         for bad in [

@@ -32,12 +32,19 @@ impl Record {
     /// The kind of item it is about, such as `FACT`; empty if it is none of ours.
     pub fn kind(&self) -> &str {
         let pk = self.keys.get(PK).and_then(|pk| pk.as_s().ok());
-        pk.and_then(|pk| pk.split_once('#')).map_or("", |(kind, _)| kind)
+        pk.and_then(|pk| pk.split_once('#'))
+            .map_or("", |(kind, _)| kind)
     }
 
     /// Its keys in words, for a log line: ids only.
     pub fn name(&self) -> String {
-        let text = |name: &str| self.keys.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
+        let text = |name: &str| {
+            self.keys
+                .get(name)
+                .and_then(|value| value.as_s().ok())
+                .cloned()
+                .unwrap_or_default()
+        };
         format!("{} {}", text(PK), text(table::SK))
     }
 }

@@ -12,8 +12,9 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableInputBuilder;
 use aws_sdk_dynamodb::operation::create_table::{CreateTableError, CreateTableInput};
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType, TimeToLiveSpecification,
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement,
+    KeyType, Projection, ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
+    TimeToLiveSpecification,
 };
 use onboarding::claim::ClaimId;
 use onboarding::id::{ChannelId, ClientId, PartnerId, Tenant};
@@ -172,7 +173,10 @@ pub struct Table {
 impl Table {
     /// The table `name` as `client` reaches it.
     pub fn new(client: Client, name: impl Into<Arc<str>>) -> Self {
-        Self { client, name: name.into() }
+        Self {
+            client,
+            name: name.into(),
+        }
     }
 
     /// The table `name` of a DynamoDB at `endpoint` that checks no credentials: the embedded one, DynamoDB Local.
@@ -185,11 +189,22 @@ impl Table {
         Ok(CreateTableInput::builder()
             .billing_mode(BillingMode::PayPerRequest)
             .set_attribute_definitions(Some(
-                [PK, SK, TENANT_PK, TENANT_SK, DUE_PK, DUE_AT].map(attribute).into_iter().collect(),
+                [PK, SK, TENANT_PK, TENANT_SK, DUE_PK, DUE_AT]
+                    .map(attribute)
+                    .into_iter()
+                    .collect(),
             ))
             .set_key_schema(Some(keys(PK, SK)))
-            .global_secondary_indexes(index(BY_TENANT, keys(TENANT_PK, TENANT_SK), ProjectionType::All))
-            .global_secondary_indexes(index(BY_DUE, keys(DUE_PK, DUE_AT), ProjectionType::KeysOnly))
+            .global_secondary_indexes(index(
+                BY_TENANT,
+                keys(TENANT_PK, TENANT_SK),
+                ProjectionType::All,
+            ))
+            .global_secondary_indexes(index(
+                BY_DUE,
+                keys(DUE_PK, DUE_AT),
+                ProjectionType::KeysOnly,
+            ))
             .stream_specification(
                 StreamSpecification::builder()
                     .stream_enabled(true)
@@ -201,22 +216,48 @@ impl Table {
 
     /// Creates the table unless it exists, as `template.yaml` does on AWS, with its time to live.
     pub async fn create(&self) -> Result<(), StoreError> {
-        match Self::shape()?.table_name(&*self.name).send_with(&self.client).await {
-            Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => {
+        match Self::shape()?
+            .table_name(&*self.name)
+            .send_with(&self.client)
+            .await
+        {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(CreateTableError::is_resource_in_use_exception) =>
+            {
                 return Ok(());
             }
             created => created?,
         };
-        let expiry = TimeToLiveSpecification::builder().attribute_name(EXPIRES_AT).enabled(true).build();
+        let expiry = TimeToLiveSpecification::builder()
+            .attribute_name(EXPIRES_AT)
+            .enabled(true)
+            .build();
         let expiry = expiry.map_err(|_| StoreError::Malformed("time to live"))?;
-        self.client.update_time_to_live().table_name(&*self.name).time_to_live_specification(expiry).send().await?;
+        self.client
+            .update_time_to_live()
+            .table_name(&*self.name)
+            .time_to_live_specification(expiry)
+            .send()
+            .await?;
         Ok(())
     }
 
     /// Every item, page after page; for operators and tests, never for a function.
     pub async fn scan(&self) -> Result<Vec<Item>, StoreError> {
-        let pages = self.client.scan().table_name(&*self.name).consistent_read(true).into_paginator().items().send();
-        pages.collect::<Result<Vec<_>, _>>().await.map_err(StoreError::from)
+        let pages = self
+            .client
+            .scan()
+            .table_name(&*self.name)
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        pages
+            .collect::<Result<Vec<_>, _>>()
+            .await
+            .map_err(StoreError::from)
     }
 }
 
@@ -239,20 +280,36 @@ pub fn local_config(endpoint: &str) -> aws_sdk_dynamodb::Config {
 }
 
 fn attribute(name: &str) -> AttributeDefinition {
-    let kind = if name == DUE_AT { ScalarAttributeType::N } else { ScalarAttributeType::S };
+    let kind = if name == DUE_AT {
+        ScalarAttributeType::N
+    } else {
+        ScalarAttributeType::S
+    };
     #[expect(clippy::expect_used, reason = "name and type are given")]
-    AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().expect("complete")
+    AttributeDefinition::builder()
+        .attribute_name(name)
+        .attribute_type(kind)
+        .build()
+        .expect("complete")
 }
 
 fn keys(hash: &str, range: &str) -> Vec<KeySchemaElement> {
     let key = |name: &str, kind| {
         #[expect(clippy::expect_used, reason = "name and type are given")]
-        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("complete")
+        KeySchemaElement::builder()
+            .attribute_name(name)
+            .key_type(kind)
+            .build()
+            .expect("complete")
     };
     vec![key(hash, KeyType::Hash), key(range, KeyType::Range)]
 }
 
-fn index(name: &str, keys: Vec<KeySchemaElement>, projection: ProjectionType) -> GlobalSecondaryIndex {
+fn index(
+    name: &str,
+    keys: Vec<KeySchemaElement>,
+    projection: ProjectionType,
+) -> GlobalSecondaryIndex {
     let projection = Projection::builder().projection_type(projection).build();
     #[expect(clippy::expect_used, reason = "name and keys are given")]
     GlobalSecondaryIndex::builder()
@@ -272,7 +329,10 @@ mod tests {
     #[test]
     fn a_key_says_what_it_is_about() {
         let (partner, number) = ("aPA".parse().unwrap(), "bCH".parse().unwrap());
-        assert_eq!(parse(&channel(&partner, &number)), Some(("CHANNEL", partner.clone(), "bCH")));
+        assert_eq!(
+            parse(&channel(&partner, &number)),
+            Some(("CHANNEL", partner.clone(), "bCH"))
+        );
         assert_eq!(parse(&wake(&partner)), Some(("WAKE", partner, "")));
         assert_eq!(parse("nonsense"), None);
     }
@@ -280,10 +340,18 @@ mod tests {
     #[test]
     fn what_dynamodb_refuses_for_good_is_not_tried_again() {
         let error = |code: &str| {
-            let error = CreateTableError::generic(ErrorMetadata::builder().code(code).message("needle").build());
+            let error = CreateTableError::generic(
+                ErrorMetadata::builder()
+                    .code(code)
+                    .message("needle")
+                    .build(),
+            );
             StoreError::from(SdkError::service_error(error, ()))
         };
-        assert!(matches!(error("ValidationException"), StoreError::Malformed(_)));
+        assert!(matches!(
+            error("ValidationException"),
+            StoreError::Malformed(_)
+        ));
         let again = error("ThrottlingException");
         assert_eq!(again.to_string(), "DynamoDB: ThrottlingException");
     }
@@ -291,7 +359,10 @@ mod tests {
     #[test]
     fn a_tenant_with_a_number_sign_shares_no_partition() {
         let (a, b): (PartnerId, PartnerId) = ("a".parse().unwrap(), "b".parse().unwrap());
-        assert_ne!(of_tenant(&a, &"b#c".parse().unwrap()), of_tenant(&b, &"c".parse().unwrap()));
+        assert_ne!(
+            of_tenant(&a, &"b#c".parse().unwrap()),
+            of_tenant(&b, &"c".parse().unwrap())
+        );
         assert_eq!(of_tenant(&a, &"b#c".parse().unwrap()), "a#b#c");
     }
 }

@@ -12,7 +12,9 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 
 /// In the names of Amazon's roots and of no other.
 const AMAZON: &[u8] = b"Amazon Root CA ";
@@ -35,14 +37,25 @@ impl Tls {
         Self::trusting(at_hand(std::env::var_os), machine)
     }
 
-    fn trusting(first: RootCertStore, then: impl FnOnce() -> RootCertStore + Send + 'static) -> Result<Self, NoTls> {
+    fn trusting(
+        first: RootCertStore,
+        then: impl FnOnce() -> RootCertStore + Send + 'static,
+    ) -> Result<Self, NoTls> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let first = verifier(first, &provider);
         let of_then = provider.clone();
         let then: Then = LazyLock::new(Box::new(move || verifier(then(), &of_then)));
-        let roots = Roots { first, then, provider: provider.clone() };
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.map_err(|_| NoTls)?.dangerous().with_custom_certificate_verifier(Arc::new(roots));
+        let roots = Roots {
+            first,
+            then,
+            provider: provider.clone(),
+        };
+        let config =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config
+            .map_err(|_| NoTls)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(roots));
         Ok(Self(config.with_no_client_auth()))
     }
 
@@ -57,8 +70,15 @@ impl Tls {
 
 /// What is trusted before anything is read, as the environment has it.
 fn at_hand(environment: impl Fn(&'static str) -> Option<OsString>) -> RootCertStore {
-    let is_told = INSTEAD.into_iter().filter_map(environment).any(|path| !path.is_empty());
-    if is_told { RootCertStore::empty() } else { amazon() }
+    let is_told = INSTEAD
+        .into_iter()
+        .filter_map(environment)
+        .any(|path| !path.is_empty());
+    if is_told {
+        RootCertStore::empty()
+    } else {
+        amazon()
+    }
 }
 
 /// The four roots of [Amazon Trust Services][1], which sign for every AWS service.
@@ -66,7 +86,11 @@ fn at_hand(environment: impl Fn(&'static str) -> Option<OsString>) -> RootCertSt
 /// [1]: https://www.amazontrust.com/repository/
 fn amazon() -> RootCertStore {
     let is_amazon = |subject: &[u8]| subject.windows(AMAZON.len()).any(|part| part == AMAZON);
-    webpki_roots::TLS_SERVER_ROOTS.iter().filter(|root| is_amazon(&root.subject)).cloned().collect()
+    webpki_roots::TLS_SERVER_ROOTS
+        .iter()
+        .filter(|root| is_amazon(&root.subject))
+        .cloned()
+        .collect()
 }
 
 fn machine() -> RootCertStore {
@@ -77,7 +101,9 @@ fn machine() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(read.certs);
     if roots.is_empty() {
-        tracing::error!("no root certificate could be read: of all servers at most Amazon's are trusted");
+        tracing::error!(
+            "no root certificate could be read: of all servers at most Amazon's are trusted"
+        );
     }
     roots
 }
@@ -88,7 +114,9 @@ type Verifier = Option<Arc<WebPkiServerVerifier>>;
 type Then = LazyLock<Verifier, Box<dyn FnOnce() -> Verifier + Send>>;
 
 fn verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Verifier {
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().ok()
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .ok()
 }
 
 /// Two sets of root certificates: the second is read when the first leads to no trust. What a certificate must fulfil is
@@ -109,8 +137,9 @@ impl ServerCertVerifier for Roots {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let by =
-            |verifier: &WebPkiServerVerifier| verifier.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        let by = |verifier: &WebPkiServerVerifier| {
+            verifier.verify_server_cert(certificate, intermediates, name, ocsp, now)
+        };
         // Whatever the first set has against it: with other roots there may be another way to one.
         let refused = match self.first.as_deref().map(by) {
             Some(Ok(verified)) => return Ok(verified),
@@ -126,7 +155,12 @@ impl ServerCertVerifier for Roots {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -135,11 +169,18 @@ impl ServerCertVerifier for Roots {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 

@@ -26,22 +26,37 @@ impl Server {
         let root_certificate = root.self_signed(&root_key).unwrap();
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new([name.to_owned()]).unwrap();
-        let certificate = certificate.signed_by(&key, &Issuer::new(root, root_key)).unwrap();
+        let certificate = certificate
+            .signed_by(&key, &Issuer::new(root, root_key))
+            .unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-        let config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        let config = config
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth();
+        let config = config
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
 
         let listener = TcpListener::bind("localhost:0").await.unwrap();
-        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let url = format!(
+            "https://localhost:{}",
+            listener.local_addr().unwrap().port()
+        );
         let tls = TlsAcceptor::from(Arc::new(config));
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 // A client that does not trust it leaves.
-                let Ok(mut stream) = tls.accept(stream).await else { continue };
+                let Ok(mut stream) = tls.accept(stream).await else {
+                    continue;
+                };
                 assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
-                stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+                    .await
+                    .unwrap();
                 stream.shutdown().await.unwrap();
             }
         });
@@ -92,7 +107,11 @@ async fn an_issuer_that_neither_knows_is_refused() {
     let server = Server::start("localhost", "a root").await;
     let other = Server::start("localhost", "another root").await;
     let more = other.root.clone();
-    for tls in [Tls::trusting(nothing(), nothing), Tls::trusting(other.root, || more), Tls::new()] {
+    for tls in [
+        Tls::trusting(nothing(), nothing),
+        Tls::trusting(other.root, || more),
+        Tls::new(),
+    ] {
         let refused = server.ask(&tls.unwrap()).await.unwrap_err();
         assert!(refused.contains("UnknownIssuer"), "{refused}");
     }
@@ -103,7 +122,11 @@ async fn another_name_is_refused_whoever_signed_it() {
     let server = Server::start("other.example", "a root").await;
     let roots = || server.root.clone();
     let (once, twice) = (roots(), roots());
-    for tls in [Tls::trusting(roots(), nothing), Tls::trusting(nothing(), || once), Tls::trusting(roots(), || twice)] {
+    for tls in [
+        Tls::trusting(roots(), nothing),
+        Tls::trusting(nothing(), || once),
+        Tls::trusting(roots(), || twice),
+    ] {
         let refused = server.ask(&tls.unwrap()).await.unwrap_err();
         assert!(refused.contains("NotValidForName"), "{refused}");
     }
@@ -111,7 +134,20 @@ async fn another_name_is_refused_whoever_signed_it() {
 
 #[test]
 fn amazons_four_roots_are_at_hand_unless_others_are_to_be_trusted_instead() {
-    let at_hand_with = |variable, value: &str| at_hand(|name| (name == variable).then(|| value.into())).len();
-    assert_eq!((at_hand_with("HOME", "/x"), at_hand_with("SSL_CERT_FILE", "")), (4, 4));
-    assert_eq!((at_hand_with("SSL_CERT_FILE", "/x"), at_hand_with("SSL_CERT_DIR", "/x")), (0, 0));
+    let at_hand_with =
+        |variable, value: &str| at_hand(|name| (name == variable).then(|| value.into())).len();
+    assert_eq!(
+        (
+            at_hand_with("HOME", "/x"),
+            at_hand_with("SSL_CERT_FILE", "")
+        ),
+        (4, 4)
+    );
+    assert_eq!(
+        (
+            at_hand_with("SSL_CERT_FILE", "/x"),
+            at_hand_with("SSL_CERT_DIR", "/x")
+        ),
+        (0, 0)
+    );
 }

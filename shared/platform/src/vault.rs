@@ -50,9 +50,13 @@ impl ChannelKey {
 
     /// The `key_id` in a secret's text; `None` for the first version, `{}`, and for a key without an id.
     pub fn key_id_in(text: &str) -> Result<Option<String>, VaultError> {
-        let value: serde_json::Value = serde_json::from_str(text).map_err(|_| VaultError::Malformed)?;
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|_| VaultError::Malformed)?;
         let value = value.as_object().ok_or(VaultError::Malformed)?;
-        Ok(value.get("key_id").and_then(|id| id.as_str()).map(str::to_owned))
+        Ok(value
+            .get("key_id")
+            .and_then(|id| id.as_str())
+            .map(str::to_owned))
     }
 }
 
@@ -82,7 +86,12 @@ pub trait KeyVault: Send + Sync {
     async fn current(&self, name: &str, token: &str) -> Result<Version, VaultError>;
 
     /// Keeps `key` as version `token`, labelled `ATTEMPT` and nothing else; the same again changes nothing.
-    async fn put_attempt(&self, name: &str, token: &str, key: &ChannelKey) -> Result<(), VaultError>;
+    async fn put_attempt(
+        &self,
+        name: &str,
+        token: &str,
+        key: &ChannelKey,
+    ) -> Result<(), VaultError>;
 
     /// Moves `AWSCURRENT` from version `from` to version `token`.
     async fn make_current(&self, name: &str, token: &str, from: &str) -> Result<Moved, VaultError>;
@@ -100,7 +109,10 @@ mod tests {
     #[test]
     fn the_first_version_holds_no_key() {
         assert_eq!(ChannelKey::key_id_in("{}").unwrap(), None);
-        assert_eq!(ChannelKey::key_id_in(r#"{"api_key":"x","key_id":"7"}"#).unwrap(), Some("7".into()));
+        assert_eq!(
+            ChannelKey::key_id_in(r#"{"api_key":"x","key_id":"7"}"#).unwrap(),
+            Some("7".into())
+        );
         assert!(ChannelKey::key_id_in("secret text").is_err());
     }
 }

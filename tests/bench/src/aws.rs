@@ -56,9 +56,15 @@ impl Aws {
             dynamodb: serve(Some(&tls), items.clone()).await?,
             secrets_manager: serve(Some(&tls), items.clone()).await?,
         };
-        let plain =
-            Endpoints { dynamodb: serve(None, items.clone()).await?, secrets_manager: serve(None, items).await? };
-        Ok(Self { over_tls, plain, root })
+        let plain = Endpoints {
+            dynamodb: serve(None, items.clone()).await?,
+            secrets_manager: serve(None, items).await?,
+        };
+        Ok(Self {
+            over_tls,
+            plain,
+            root,
+        })
     }
 }
 
@@ -114,8 +120,8 @@ fn identity() -> Result<(TlsAcceptor, String), Box<dyn std::error::Error + Send 
     let root_key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
     let root_certificate = root.self_signed(&root_key)?;
     let key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
-    let certificate =
-        CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, &Issuer::new(root, root_key))?;
+    let certificate = CertificateParams::new(["localhost".to_owned()])?
+        .signed_by(&key, &Issuer::new(root, root_key))?;
     let key = PrivateKeyDer::try_from(key.serialize_der())?;
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -124,9 +130,19 @@ fn identity() -> Result<(TlsAcceptor, String), Box<dyn std::error::Error + Send 
     Ok((TlsAcceptor::from(Arc::new(config)), root_certificate.pem()))
 }
 
-async fn answer(State(items): State<Arc<Items>>, headers: HeaderMap, asked: String) -> impl IntoResponse {
-    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    ([(CONTENT_TYPE, "application/x-amz-json-1.0")], fixed(target, &asked, &items).to_string())
+async fn answer(
+    State(items): State<Arc<Items>>,
+    headers: HeaderMap,
+    asked: String,
+) -> impl IntoResponse {
+    let target = headers
+        .get("x-amz-target")
+        .and_then(|target| target.to_str().ok())
+        .unwrap_or_default();
+    (
+        [(CONTENT_TYPE, "application/x-amz-json-1.0")],
+        fixed(target, &asked, &items).to_string(),
+    )
 }
 
 fn fixed(target: &str, asked: &str, items: &Items) -> Value {

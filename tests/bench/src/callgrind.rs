@@ -20,7 +20,10 @@ const REQUESTS: u64 = 500;
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// What each executes for one request more.
-pub(crate) async fn per_request(subjects: &[Subject], directory: &Path) -> Result<Vec<u64>, Box<dyn Error>> {
+pub(crate) async fn per_request(
+    subjects: &[Subject],
+    directory: &Path,
+) -> Result<Vec<u64>, Box<dyn Error>> {
     let mut all = Vec::new();
     for subject in subjects {
         let one = count(subject, 1, directory).await?;
@@ -34,18 +37,28 @@ pub(crate) async fn per_request(subjects: &[Subject], directory: &Path) -> Resul
 async fn count(subject: &Subject, requests: u64, directory: &Path) -> Result<u64, Box<dyn Error>> {
     let counts = directory.join("callgrind.out");
     let _of_before = fs::remove_file(&counts);
-    let runner = format!("{VALGRIND} --quiet --tool=callgrind --callgrind-out-file={}", counts.display());
+    let runner = format!(
+        "{VALGRIND} --quiet --tool=callgrind --callgrind-out-file={}",
+        counts.display()
+    );
     let function = Function::new(subject.under(&runner, directory)?, Processes::default());
     let mut answer = ask(&function, subject).await?;
     for _ in 1..requests {
         answer = ask(&function, subject).await?;
     }
     // Asked to stop, it writes the counts; killed it would not.
-    Command::new("kill").args(["-TERM", &answer.process.pid.to_string()]).status().await?;
+    Command::new("kill")
+        .args(["-TERM", &answer.process.pid.to_string()])
+        .status()
+        .await?;
     while !answer.process.has_ended() {
         tokio::time::sleep(GLANCE).await;
     }
-    let counts = fs::read_to_string(&counts).map_err(|why| format!("{}: {why}\n{}", subject.label, log(subject)))?;
-    let total = counts.lines().rev().find_map(|line| line.strip_prefix("totals:").or(line.strip_prefix("summary:")));
+    let counts = fs::read_to_string(&counts)
+        .map_err(|why| format!("{}: {why}\n{}", subject.label, log(subject)))?;
+    let total = counts.lines().rev().find_map(|line| {
+        line.strip_prefix("totals:")
+            .or(line.strip_prefix("summary:"))
+    });
     Ok(total.ok_or("callgrind counted nothing")?.trim().parse()?)
 }

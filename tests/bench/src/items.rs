@@ -36,7 +36,11 @@ impl Items {
         table.create().await?;
         let (partner, id): (PartnerId, ChannelId) = (PARTNER.parse()?, "oneCH".parse()?);
         let at: Timestamp = "2026-04-09T13:09:08Z".parse()?;
-        let binding = Binding { tenant: TENANT.parse()?, client: "aCL".parse()?, fresh: true };
+        let binding = Binding {
+            tenant: TENANT.parse()?,
+            client: "aCL".parse()?,
+            fresh: true,
+        };
         let known = Said {
             client: Some("aCL".parse()?),
             stage: Some(Stage::Running),
@@ -46,20 +50,39 @@ impl Items {
             display_name: Some("Bench".to_owned()),
             ..Said::default()
         };
-        let news = Said { quality: Some("High".to_owned()), ..Said::default() };
+        let news = Said {
+            quality: Some("High".to_owned()),
+            ..Said::default()
+        };
         let known = Fact::new((&partner, &id), Source::Reconcile, known, at, "bench");
         let news = Fact::new((&partner, &id), Source::Webhook, news, at, "bench");
 
         let mut channel = Channel::unknown(partner, id);
         channel.join(&known);
-        Channels::new(table.clone()).save(&StoredChannel { channel, version: 0 }).await?;
+        Channels::new(table.clone())
+            .save(&StoredChannel {
+                channel,
+                version: 0,
+            })
+            .await?;
         Facts::new(table).append(&news).await?;
         let items = scan(embedded.endpoint()).await?;
         let of_kind = |kind: &str| {
-            let is = |item: &&Value| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with(kind));
-            items.iter().find(is).cloned().ok_or_else(|| format!("no {kind} was written"))
+            let is = |item: &&Value| {
+                item["pk"]["S"]
+                    .as_str()
+                    .is_some_and(|pk| pk.starts_with(kind))
+            };
+            items
+                .iter()
+                .find(is)
+                .cloned()
+                .ok_or_else(|| format!("no {kind} was written"))
         };
-        Ok(Self { channel: of_kind("CHANNEL#")?, fact: of_kind("FACT#")? })
+        Ok(Self {
+            channel: of_kind("CHANNEL#")?,
+            fact: of_kind("FACT#")?,
+        })
     }
 
     /// The event of a stream whose one record is the fact.
@@ -85,13 +108,26 @@ impl Items {
 
 /// Everything in the table, as DynamoDB's own JSON.
 async fn scan(endpoint: &str) -> Result<Vec<Value>, Box<dyn Error>> {
-    let request = reqwest::Client::builder().no_proxy().build()?.post(endpoint);
+    let request = reqwest::Client::builder()
+        .no_proxy()
+        .build()?
+        .post(endpoint);
     let request = request.header("x-amz-target", "DynamoDB_20120810.Scan");
-    let request = request.header("content-type", "application/x-amz-json-1.0").header("x-amz-date", "20260409T130908Z");
+    let request = request
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("x-amz-date", "20260409T130908Z");
     let request = request.header(
         "authorization",
         "AWS4-HMAC-SHA256 Credential=none/20260409/eu-central-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
     );
-    let answer: Value = request.body(json!({"TableName": TABLE}).to_string()).send().await?.json().await?;
-    answer["Items"].as_array().cloned().ok_or_else(|| format!("the embedded DynamoDB answered {answer}").into())
+    let answer: Value = request
+        .body(json!({"TableName": TABLE}).to_string())
+        .send()
+        .await?
+        .json()
+        .await?;
+    answer["Items"]
+        .as_array()
+        .cloned()
+        .ok_or_else(|| format!("the embedded DynamoDB answered {answer}").into())
 }

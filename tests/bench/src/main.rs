@@ -29,14 +29,35 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let items = Items::make(directory.path()).await?;
     let stream_event = items.stream_event();
     let aws = Aws::start(items, directory.path()).await?;
-    let subjects =
-        |programs: &str, chosen| subject::subjects(Path::new(programs), chosen, &aws, &stream_event, directory.path());
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    let subjects = |programs: &str, chosen| {
+        subject::subjects(
+            Path::new(programs),
+            chosen,
+            &aws,
+            &stream_event,
+            directory.path(),
+        )
+    };
+    match arguments
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         ["measure", programs, chosen @ ..] => {
-            measure(&subjects(programs, Chosen::Beside(chosen))?, directory.path()).await
+            measure(
+                &subjects(programs, Chosen::Beside(chosen))?,
+                directory.path(),
+            )
+            .await
         }
         ["answer", programs, runner @ ..] => {
-            answer(&subjects(programs, Chosen::Functions)?, &runner.join(" "), directory.path()).await
+            answer(
+                &subjects(programs, Chosen::Functions)?,
+                &runner.join(" "),
+                directory.path(),
+            )
+            .await
         }
         _ => Err("bench measure PROGRAMS [FUNCTION …], or bench answer PROGRAMS RUNNER …".into()),
     }
@@ -51,7 +72,11 @@ async fn measure(subjects: &[Subject], directory: &Path) -> Result<(), Box<dyn E
 }
 
 /// One event each; a wrong answer, or none, ends the program with an error.
-async fn answer(subjects: &[Subject], runner: &str, directory: &Path) -> Result<(), Box<dyn Error>> {
+async fn answer(
+    subjects: &[Subject],
+    runner: &str,
+    directory: &Path,
+) -> Result<(), Box<dyn Error>> {
     for subject in subjects {
         let function = Function::new(subject.under(runner, directory)?, Processes::default());
         measure::ask(&function, subject).await?;
@@ -108,7 +133,10 @@ fn as_millions(bytes: u64) -> f64 {
     as_f64(bytes) / 1e6
 }
 
-#[expect(clippy::cast_precision_loss, reason = "figures to be read, of at most ten digits")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "figures to be read, of at most ten digits"
+)]
 fn as_f64(number: u64) -> f64 {
     number as f64
 }

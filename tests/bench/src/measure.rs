@@ -86,7 +86,11 @@ pub(crate) async fn warm(subjects: &[Subject]) -> Result<Vec<Warm>, Box<dyn Erro
     let mut all = Vec::new();
     for (function, peak_memory, times) in functions {
         function.kill().await;
-        all.push(Warm { peak_memory, median: quantile(times.clone(), 50), p99: quantile(times, 99) });
+        all.push(Warm {
+            peak_memory,
+            median: quantile(times.clone(), 50),
+            p99: quantile(times, 99),
+        });
     }
     Ok(all)
 }
@@ -108,7 +112,10 @@ pub(crate) fn log(subject: &Subject) -> String {
 
 fn quantile(mut times: Vec<Duration>, per_cent: usize) -> Duration {
     times.sort_unstable();
-    times.get(times.len() * per_cent / 100).copied().unwrap_or_default()
+    times
+        .get(times.len() * per_cent / 100)
+        .copied()
+        .unwrap_or_default()
 }
 
 /// The time that the threads of a process were on a processor.
@@ -116,7 +123,11 @@ fn cpu_time(pid: u32) -> Result<Duration, Box<dyn Error>> {
     let mut nanoseconds = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let statistics = fs::read_to_string(thread?.path().join("schedstat"))?;
-        nanoseconds += statistics.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        nanoseconds += statistics
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .parse::<u64>()?;
     }
     Ok(Duration::from_nanos(nanoseconds))
 }
@@ -124,7 +135,10 @@ fn cpu_time(pid: u32) -> Result<Duration, Box<dyn Error>> {
 /// The most memory that a process ever held (`VmHWM`), bytes.
 fn peak_memory(pid: u32) -> Result<u64, Box<dyn Error>> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .ok_or("no VmHWM")?;
     let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kilobytes * 1024)
 }

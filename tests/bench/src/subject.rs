@@ -48,9 +48,15 @@ impl Subject {
     /// The same program run by another one; `runner` is its path and arguments.
     pub(crate) fn under(&self, runner: &str, directory: &Path) -> std::io::Result<Spec> {
         let program = directory.join("runner");
-        fs::write(&program, format!("#!/bin/sh\nexec {runner} {}\n", self.spec.program.display()))?;
+        fs::write(
+            &program,
+            format!("#!/bin/sh\nexec {runner} {}\n", self.spec.program.display()),
+        )?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o700))?;
-        Ok(Spec { program, ..self.spec.clone() })
+        Ok(Spec {
+            program,
+            ..self.spec.clone()
+        })
     }
 }
 
@@ -69,14 +75,22 @@ pub(crate) enum Chosen<'a> {
 impl Chosen<'_> {
     fn has(self, name: &str) -> bool {
         match self {
-            Self::Beside(names) => HELLOS.contains(&name) || names.is_empty() || names.contains(&name),
+            Self::Beside(names) => {
+                HELLOS.contains(&name) || names.is_empty() || names.contains(&name)
+            }
             Self::Functions => !HELLOS.contains(&name),
         }
     }
 }
 
 /// What a row is made of: its label, the program, where that finds AWS, the event, and what a good answer holds.
-type Row<'a> = (&'static str, &'static str, &'a Endpoints, Value, &'static str);
+type Row<'a> = (
+    &'static str,
+    &'static str,
+    &'a Endpoints,
+    Value,
+    &'static str,
+);
 
 /// The hello-worlds first, then every function against AWS over TLS, then `sign` without TLS.
 pub(crate) fn subjects(
@@ -87,34 +101,77 @@ pub(crate) fn subjects(
     directory: &Path,
 ) -> Result<Vec<Subject>, Box<dyn Error>> {
     let tls = &aws.over_tls;
-    let sign = request("GET", "/sign", "return_to=https%3A%2F%2Fapp.example%2Fdone", None, &[]);
+    let sign = request(
+        "GET",
+        "/sign",
+        "return_to=https%3A%2F%2Fapp.example%2Fdone",
+        None,
+        &[],
+    );
     let rows: [Row<'_>; 9] = [
         ("hello", "hello", tls, sign.clone(), "hello"),
         ("hello, SDK", "hello-sdk", tls, sign.clone(), "hello"),
         ("sign", "sign", tls, sign.clone(), "io_signature"),
-        ("redirect", "redirect", tls, redirect()?, "\"statusCode\":303"),
+        (
+            "redirect",
+            "redirect",
+            tls,
+            redirect()?,
+            "\"statusCode\":303",
+        ),
         ("webhook", "webhook", tls, webhook(), "\"statusCode\":200"),
-        ("channels", "channels", tls, request("GET", "/channels", "", None, &[]), "oneCH"),
-        ("provision", "provision", tls, stream_event.clone(), "{\"batchItemFailures\":[]}"),
+        (
+            "channels",
+            "channels",
+            tls,
+            request("GET", "/channels", "", None, &[]),
+            "oneCH",
+        ),
+        (
+            "provision",
+            "provision",
+            tls,
+            stream_event.clone(),
+            "{\"batchItemFailures\":[]}",
+        ),
         ("reconcile", "reconcile", tls, json!({}), "null"),
         ("sign, no TLS", "sign", &aws.plain, sign, "io_signature"),
     ];
     rows.into_iter()
         .filter(|(_, name, ..)| chosen.has(name))
         .map(|row| {
-            subject(row, programs, aws, directory).map_err(|why| format!("{}: {why}", programs.display()).into())
+            subject(row, programs, aws, directory)
+                .map_err(|why| format!("{}: {why}", programs.display()).into())
         })
         .collect()
 }
 
-fn subject(row: Row<'_>, programs: &Path, aws: &Aws, directory: &Path) -> Result<Subject, std::io::Error> {
+fn subject(
+    row: Row<'_>,
+    programs: &Path,
+    aws: &Aws,
+    directory: &Path,
+) -> Result<Subject, std::io::Error> {
     let (label, name, endpoints, event, good) = row;
     let program = programs.join(name).join("bootstrap").canonicalize()?;
     let zip_bytes = program.with_file_name("bootstrap.zip").metadata()?.len();
     let environment = environment(endpoints, aws);
     let log = directory.join(format!("{label}.log"));
-    let spec = Spec { name: name.to_owned(), program, environment, time_out: PATIENCE, most: 1, log };
-    Ok(Subject { label, spec, event, zip_bytes, good })
+    let spec = Spec {
+        name: name.to_owned(),
+        program,
+        environment,
+        time_out: PATIENCE,
+        most: 1,
+        log,
+    };
+    Ok(Subject {
+        label,
+        spec,
+        event,
+        zip_bytes,
+        good,
+    })
 }
 
 fn environment(endpoints: &Endpoints, aws: &Aws) -> BTreeMap<String, String> {
@@ -126,7 +183,10 @@ fn environment(endpoints: &Endpoints, aws: &Aws) -> BTreeMap<String, String> {
         ("RUST_LOG", "info"),
         ("AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", "true"),
         ("AWS_ENDPOINT_URL_DYNAMODB", &endpoints.dynamodb),
-        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &endpoints.secrets_manager),
+        (
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+            &endpoints.secrets_manager,
+        ),
         ("SSL_CERT_FILE", &aws.root.display().to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -145,7 +205,13 @@ fn redirect() -> Result<Value, Box<dyn Error>> {
     };
     let state = session.seal(&Secret::new(PLATFORM_SECRET));
     let path = format!("/redirect/{}", state.as_str());
-    Ok(request("GET", &path, "client=aCL&channels=%5BoneCH%5D", None, &[]))
+    Ok(request(
+        "GET",
+        &path,
+        "client=aCL&channels=%5BoneCH%5D",
+        None,
+        &[],
+    ))
 }
 
 /// A signed event of the hub about one number.
@@ -156,11 +222,23 @@ fn webhook() -> Value {
     });
     let body = body.to_string();
     let signature = sign_webhook(&Secret::new(PLATFORM_SECRET), body.as_bytes());
-    request("POST", "/webhook", "", Some(&body), &[("x-360dialog-signature", &signature)])
+    request(
+        "POST",
+        "/webhook",
+        "",
+        Some(&body),
+        &[("x-360dialog-signature", &signature)],
+    )
 }
 
 /// A request as an HTTP API hands it over, payload 2.0, with the claims of a checked token.
-fn request(method: &str, path: &str, query: &str, body: Option<&str>, headers: &[(&str, &str)]) -> Value {
+fn request(
+    method: &str,
+    path: &str,
+    query: &str,
+    body: Option<&str>,
+    headers: &[(&str, &str)],
+) -> Value {
     let mut all = json!({
         "accept": "application/json,text/html",
         "accept-encoding": "gzip, deflate, br, zstd",

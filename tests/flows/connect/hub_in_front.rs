@@ -39,10 +39,20 @@ pub(super) struct HubInFront {
 impl HubInFront {
     pub(super) async fn of(bundle: &Bundle) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
-        let url = format!("http://{}/api/v2", listener.local_addr().expect("its address"));
+        let url = format!(
+            "http://{}/api/v2",
+            listener.local_addr().expect("its address")
+        );
         let (odd, asked, finds_nothing) = (Arc::default(), Arc::default(), Arc::default());
         let (hub, http) = (bundle.hub.clone(), bundle.http.clone());
-        let front = Self { url, hub, http, odd, asked, finds_nothing };
+        let front = Self {
+            url,
+            hub,
+            http,
+            odd,
+            asked,
+            finds_nothing,
+        };
         let router = Router::new().fallback(answer).with_state(front.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         front
@@ -50,7 +60,10 @@ impl HubInFront {
 
     /// From now on requests with `method` and a path that ends in `end` are answered in this way.
     pub(super) fn now_says(&self, method: Method, end: &str, odd: Odd) {
-        self.odd.lock().expect("no test panics with it").push((method, end.to_owned(), odd));
+        self.odd
+            .lock()
+            .expect("no test panics with it")
+            .push((method, end.to_owned(), odd));
     }
 
     /// From now on no filter finds anything.
@@ -67,7 +80,10 @@ impl HubInFront {
     /// How often `method` was asked for with a path that ends in `end`.
     pub(super) fn asked(&self, method: &Method, end: &str) -> usize {
         let asked = self.asked.lock().expect("no test panics with it");
-        asked.iter().filter(|(was, path)| was == method && path.ends_with(end)).count()
+        asked
+            .iter()
+            .filter(|(was, path)| was == method && path.ends_with(end))
+            .count()
     }
 
     fn odd(&self, method: &Method, path: &str) -> Option<Odd> {
@@ -83,8 +99,17 @@ impl HubInFront {
         Some(now)
     }
 
-    async fn pass_on(&self, method: Method, path_and_query: &str, headers: HeaderMap, body: Bytes) -> Response {
-        let mut request = self.http.request(method, format!("{}{path_and_query}", self.hub)).body(body);
+    async fn pass_on(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Response {
+        let mut request = self
+            .http
+            .request(method, format!("{}{path_and_query}", self.hub))
+            .body(body);
         for name in ["authorization", "x-api-key", "content-type"] {
             if let Some(value) = headers.get(name) {
                 request = request.header(name, value);
@@ -99,19 +124,31 @@ async fn answer(State(front): State<HubInFront>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, LARGEST_BODY).await.expect("a body");
     let (method, path) = (parts.method, parts.uri.path().to_owned());
-    front.asked.lock().expect("no test panics with it").push((method.clone(), path.clone()));
-    let whole = parts.uri.path_and_query().map_or(path.as_str(), |it| it.as_str());
+    front
+        .asked
+        .lock()
+        .expect("no test panics with it")
+        .push((method.clone(), path.clone()));
+    let whole = parts
+        .uri
+        .path_and_query()
+        .map_or(path.as_str(), |it| it.as_str());
     if front.finds_nothing.load(Ordering::SeqCst) && whole.contains("filters=") {
         return axum::Json(json!({"total": 0, "partner_channels": []})).into_response();
     }
     match front.odd(&method, &path) {
         None => front.pass_on(method, whole, parts.headers, body).await,
-        Some(Odd::Says(status, body)) => {
-            (StatusCode::from_u16(status).expect("a status"), axum::Json(body)).into_response()
-        }
-        Some(Odd::Wait(wait, _)) => {
-            (StatusCode::TOO_MANY_REQUESTS, [("retry-after", wait)], "slow down").into_response()
-        }
+        Some(Odd::Says(status, body)) => (
+            StatusCode::from_u16(status).expect("a status"),
+            axum::Json(body),
+        )
+            .into_response(),
+        Some(Odd::Wait(wait, _)) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            [("retry-after", wait)],
+            "slow down",
+        )
+            .into_response(),
         Some(Odd::LosesTheAnswer) => {
             front.pass_on(method, whole, parts.headers, body).await;
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

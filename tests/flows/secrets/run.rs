@@ -41,10 +41,21 @@ impl Run {
     pub(crate) fn of(bundle: Bundle, open: &[&'static str]) -> Self {
         std::fs::create_dir(bundle.directory.path().join(ANSWERS)).expect("a directory");
         let (tokens, needles) = (BTreeMap::new(), BTreeMap::new());
-        let mut run = Self { bundle, tokens, needles, open: open.iter().copied().collect(), own: BTreeSet::new() };
+        let mut run = Self {
+            bundle,
+            tokens,
+            needles,
+            open: open.iter().copied().collect(),
+            own: BTreeSet::new(),
+        };
         let Secrets { file, jwt } = run.bundle.secrets.clone();
         run.add("the JWT secret", &jwt);
-        for (partner, entry) in file.as_object().expect("partners").iter().filter(|(_, entry)| entry.is_object()) {
+        for (partner, entry) in file
+            .as_object()
+            .expect("partners")
+            .iter()
+            .filter(|(_, entry)| entry.is_object())
+        {
             for field in ["platform_secret", "partner_token", "partner_api_key"] {
                 if let Some(secret) = entry[field].as_str() {
                     run.add(&format!("{field} of {partner}"), secret);
@@ -79,16 +90,26 @@ impl Run {
         self.tokens.insert(tenant.to_owned(), token.to_owned());
         let signature = token.rsplit('.').next().expect("a signature");
         self.add(&format!("the token of {tenant}"), token);
-        self.add(&format!("the signature of the token of {tenant}"), signature);
+        self.add(
+            &format!("the signature of the token of {tenant}"),
+            signature,
+        );
     }
 
     /// A request to the bundle, without a caller.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.bundle.http.request(method, format!("{}{path}", self.bundle.url))
+        self.bundle
+            .http
+            .request(method, format!("{}{path}", self.bundle.url))
     }
 
     /// A request to the bundle on behalf of `tenant`.
-    pub(crate) fn request_of(&mut self, tenant: &str, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request_of(
+        &mut self,
+        tenant: &str,
+        method: Method,
+        path: &str,
+    ) -> RequestBuilder {
         let token = self.token(tenant);
         self.request(method, path).bearer_auth(token)
     }
@@ -111,8 +132,15 @@ impl Run {
         }
         whole.extend([b"\n".as_slice(), &body].concat());
         std::fs::write(self.bundle.directory.path().join(&file), whole).expect("a file");
-        let location = headers.get("location").map(|location| location.to_str().expect("a text").to_owned());
-        Answer { status, text: String::from_utf8_lossy(&body).into_owned(), location, file }
+        let location = headers
+            .get("location")
+            .map(|location| location.to_str().expect("a text").to_owned());
+        Answer {
+            status,
+            text: String::from_utf8_lossy(&body).into_owned(),
+            location,
+            file,
+        }
     }
 
     /// A signed link for `tenant`; its state is searched for, and may be in no other answer.
@@ -125,7 +153,11 @@ impl Run {
         let seal = state.split_once('.').expect("two parts").1;
         let signature = signed["signature"].as_str().expect("a signature");
         let second = &signed["timestamp"];
-        for (name, value) in [("state", state.as_str()), ("seal", seal), ("signature", signature)] {
+        for (name, value) in [
+            ("state", state.as_str()),
+            ("seal", seal),
+            ("signature", signature),
+        ] {
             let name = format!("the {name} of {partner} {second}");
             self.add(&name, value);
             self.allow(&answer, &name);
@@ -137,7 +169,10 @@ impl Run {
     pub(crate) async fn ask_hub(&mut self, request: RequestBuilder, signed: &Value) -> Answer {
         let answer = self.ask(request).await;
         for name in ["state", "seal", "signature"] {
-            let (partner, second) = (signed["partner_id"].as_str().expect("a partner"), &signed["timestamp"]);
+            let (partner, second) = (
+                signed["partner_id"].as_str().expect("a partner"),
+                &signed["timestamp"],
+            );
             self.allow(&answer, &format!("the {name} of {partner} {second}"));
         }
         answer
@@ -148,14 +183,26 @@ impl Run {
         let (path, token) = (format!("/{partner}/channels/{channel}"), self.token(tenant));
         let request = self.request(Method::GET, &path).bearer_auth(token);
         until(|| async {
-            let answer = request.try_clone().expect("no body").send().await.expect("an answer");
+            let answer = request
+                .try_clone()
+                .expect("no body")
+                .send()
+                .await
+                .expect("an answer");
             let seen = answer.text().await.expect("a body");
-            if seen.contains(r#""status":"stored""#) { Ok(()) } else { Err(seen) }
+            if seen.contains(r#""status":"stored""#) {
+                Ok(())
+            } else {
+                Err(seen)
+            }
         })
         .await;
         self.ask(request).await;
         let key = self.bundle.vault_key(partner, channel).expect("a key");
-        self.add(&format!("the key of {channel}"), key["api_key"].as_str().expect("a key"));
+        self.add(
+            &format!("the key of {channel}"),
+            key["api_key"].as_str().expect("a key"),
+        );
     }
 
     /// Fails if a needle is where it may not be.
@@ -177,7 +224,10 @@ impl Run {
 
     /// All needles that are anywhere in the run's directory.
     pub(crate) fn found(&self) -> BTreeMap<String, Found> {
-        let needles = self.needles.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let needles = self
+            .needles
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
         Search::new(needles).in_directory(self.bundle.directory.path())
     }
 

@@ -28,7 +28,11 @@ pub(crate) struct Search {
 impl Search {
     /// A search for `needles`: their names and what they are.
     pub(crate) fn new<'a>(needles: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut search = Self { patterns: Vec::new(), by_start: HashMap::new(), table: vec![false; 1 << TABLE_BITS] };
+        let mut search = Self {
+            patterns: Vec::new(),
+            by_start: HashMap::new(),
+            table: vec![false; 1 << TABLE_BITS],
+        };
         for (name, value) in needles {
             for pattern in forms(value) {
                 search.add(name, pattern);
@@ -38,10 +42,16 @@ impl Search {
     }
 
     fn add(&mut self, name: &str, pattern: Vec<u8>) {
-        assert!(pattern.len() >= SHORTEST, "{name} is too short to be searched for");
+        assert!(
+            pattern.len() >= SHORTEST,
+            "{name} is too short to be searched for"
+        );
         let start = *pattern.first_chunk().expect("it is long enough");
         self.table[place(start)] = true;
-        self.by_start.entry(start).or_default().push(self.patterns.len());
+        self.by_start
+            .entry(start)
+            .or_default()
+            .push(self.patterns.len());
         self.patterns.push((name.to_owned(), pattern));
     }
 
@@ -66,8 +76,14 @@ impl Search {
     pub(crate) fn in_directory(&self, directory: &Path) -> BTreeMap<String, Found> {
         let mut found = BTreeMap::new();
         for path in files(directory) {
-            let name = path.strip_prefix(directory).expect("below it").display().to_string();
-            let Some(content) = unless_gone(std::fs::read(&path)) else { continue };
+            let name = path
+                .strip_prefix(directory)
+                .expect("below it")
+                .display()
+                .to_string();
+            let Some(content) = unless_gone(std::fs::read(&path)) else {
+                continue;
+            };
             let mut here = self.in_bytes(&content);
             here.extend(self.in_bytes(name.as_bytes()));
             if !here.is_empty() {
@@ -83,7 +99,11 @@ pub(crate) fn files(directory: &Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();
-        if path.is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
+        if path.is_dir() {
+            files.extend(self::files(&path))
+        } else {
+            files.push(path)
+        }
     }
     files
 }
@@ -146,7 +166,11 @@ fn json_escaped(value: &str) -> String {
 }
 
 fn numbered(bytes: &[u8], between: &str) -> String {
-    bytes.iter().map(u8::to_string).collect::<Vec<_>>().join(between)
+    bytes
+        .iter()
+        .map(u8::to_string)
+        .collect::<Vec<_>>()
+        .join(between)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -158,7 +182,9 @@ enum Case {
 fn percent_encoded(value: &str, space: &str, case: Case) -> String {
     value.bytes().fold(String::new(), |mut text, byte| {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                text.push(char::from(byte))
+            }
             b' ' => text.push_str(space),
             _ if case == Case::Upper => write!(text, "%{byte:02X}").expect("a text"),
             _ => write!(text, "%{byte:02x}").expect("a text"),
@@ -173,23 +199,51 @@ pub(crate) fn written_down(value: &str) -> Vec<(String, Vec<u8>)> {
     let json = serde_json::json!({"a": value}).to_string();
     let mut all = vec![
         ("raw".to_owned(), value.as_bytes().to_vec()),
-        ("lower hex".to_owned(), value.bytes().fold(String::new(), |text, b| text + &format!("{b:02x}")).into_bytes()),
-        ("upper hex".to_owned(), value.bytes().fold(String::new(), |text, b| text + &format!("{b:02X}")).into_bytes()),
-        ("JSON in JSON".to_owned(), serde_json::json!({"b": &json}).to_string().into_bytes()),
+        (
+            "lower hex".to_owned(),
+            value
+                .bytes()
+                .fold(String::new(), |text, b| text + &format!("{b:02x}"))
+                .into_bytes(),
+        ),
+        (
+            "upper hex".to_owned(),
+            value
+                .bytes()
+                .fold(String::new(), |text, b| text + &format!("{b:02X}"))
+                .into_bytes(),
+        ),
+        (
+            "JSON in JSON".to_owned(),
+            serde_json::json!({"b": &json}).to_string().into_bytes(),
+        ),
         ("JSON".to_owned(), json.into_bytes()),
-        ("Debug of bytes".to_owned(), format!("{:?}", value.as_bytes()).into_bytes()),
-        ("Debug of a byte string".to_owned(), format!("b\"{}\"", value.as_bytes().escape_ascii()).into_bytes()),
+        (
+            "Debug of bytes".to_owned(),
+            format!("{:?}", value.as_bytes()).into_bytes(),
+        ),
+        (
+            "Debug of a byte string".to_owned(),
+            format!("b\"{}\"", value.as_bytes().escape_ascii()).into_bytes(),
+        ),
     ];
-    let address = reqwest::Url::parse_with_params("http://localhost/", [("a", value)]).expect("an address");
+    let address =
+        reqwest::Url::parse_with_params("http://localhost/", [("a", value)]).expect("an address");
     all.push(("query".to_owned(), address.as_str().as_bytes().to_vec()));
-    for (name, encoding) in
-        [("base64", BASE64), ("unpadded", BASE64_NOPAD), ("url", BASE64URL), ("url unpadded", BASE64URL_NOPAD)]
-    {
+    for (name, encoding) in [
+        ("base64", BASE64),
+        ("unpadded", BASE64_NOPAD),
+        ("url", BASE64URL),
+        ("url unpadded", BASE64URL_NOPAD),
+    ] {
         for before in ["", "a", "ab", "abc", "user:pass "] {
             for behind in ["", ".", "..", "..."] {
                 let text = format!("{before}{value}{behind}");
                 let json = serde_json::json!([&text]).to_string();
-                all.push((format!("{name} of JSON {json}"), encoding.encode(json.as_bytes()).into_bytes()));
+                all.push((
+                    format!("{name} of JSON {json}"),
+                    encoding.encode(json.as_bytes()).into_bytes(),
+                ));
                 all.push((
                     format!("{name} of {before:?} and {behind:?}"),
                     encoding.encode(text.as_bytes()).into_bytes(),

@@ -66,7 +66,10 @@ struct Place {
 
 impl Place {
     async fn open(fact: &str) -> Self {
-        match std::env::var(ENDPOINT).ok().filter(|endpoint| !endpoint.is_empty()) {
+        match std::env::var(ENDPOINT)
+            .ok()
+            .filter(|endpoint| !endpoint.is_empty())
+        {
             Some(endpoint) => Self::at(&endpoint, fact),
             None if is_on_aws() => Self::at(&Servers::of_this_run().await.dynamodb, fact),
             None => Self::embedded().await,
@@ -76,9 +79,14 @@ impl Place {
     async fn embedded() -> Self {
         eprintln!("on the embedded DynamoDB");
         let directory = tempfile::tempdir().expect("a directory");
-        let embedded = Embedded::open(&directory.path().join("onboarding.db")).await.expect("the database");
+        let embedded = Embedded::open(&directory.path().join("onboarding.db"))
+            .await
+            .expect("the database");
         let table = Table::at_endpoint(embedded.endpoint(), "onboarding");
-        Self { table, _embedded: Some((embedded, directory)) }
+        Self {
+            table,
+            _embedded: Some((embedded, directory)),
+        }
     }
 
     /// No other test and no other run uses a table of this name.
@@ -87,7 +95,10 @@ impl Place {
         let run = Timestamp::now().as_nanosecond();
         let mut name = format!("{run}-{}-{fact}", std::process::id());
         name.truncate(LONGEST_NAME);
-        Self { table: Table::at_endpoint(endpoint, &name), _embedded: None }
+        Self {
+            table: Table::at_endpoint(endpoint, &name),
+            _embedded: None,
+        }
     }
 }
 
@@ -114,14 +125,21 @@ fn after(seconds: i64) -> Timestamp {
 
 /// What `said` says of `channel`, `seconds` after [`NOW`], because of `cause`.
 fn fact_of(id: &str, said: Said, seconds: i64, cause: &str) -> Fact {
-    Fact::new((&partner(), &channel(id)), Source::Provision, said, after(seconds), cause)
+    Fact::new(
+        (&partner(), &channel(id)),
+        Source::Provision,
+        said,
+        after(seconds),
+        cause,
+    )
 }
 
 /// The one event that a signed webhook with this body brings.
 fn event(body: &[u8]) -> HubEvent {
     let secret = Secret::new("the secret of the contract");
     let signature = sign_webhook(&secret, body);
-    let verified = UnverifiedEvent::new(body.to_vec()).verify(Some(signature.as_bytes()), &[&secret]);
+    let verified =
+        UnverifiedEvent::new(body.to_vec()).verify(Some(signature.as_bytes()), &[&secret]);
     let (verified, _) = verified.expect("a good signature");
     HubEvent::parse(verified).remove(0)
 }
@@ -148,9 +166,17 @@ async fn items_of(table: &Table, prefix: &str) -> Vec<Item> {
 }
 
 fn text_of<'a>(item: &'a Item, name: &str) -> &'a str {
-    item.get(name).and_then(|value| value.as_s().ok()).expect("a text")
+    item.get(name)
+        .and_then(|value| value.as_s().ok())
+        .expect("a text")
 }
 
 fn number_of(item: &Item, name: &str) -> Option<i64> {
-    item.get(name).map(|value| value.as_n().expect("a number").parse().expect("a whole number"))
+    item.get(name).map(|value| {
+        value
+            .as_n()
+            .expect("a number")
+            .parse()
+            .expect("a whole number")
+    })
 }

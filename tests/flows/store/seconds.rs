@@ -24,17 +24,26 @@ contract! {
 const WINDOW: i64 = 300;
 
 async fn take(seconds: &Seconds, now: i64, window: i64) -> Taken {
-    seconds.take(&partner(), now, window).await.expect("the table")
+    seconds
+        .take(&partner(), now, window)
+        .await
+        .expect("the table")
 }
 
 async fn the_first_second_lies_a_window_back(table: Table) {
-    assert_eq!(take(&Seconds::new(table), NOW, WINDOW).await, Taken::Second(NOW - WINDOW));
+    assert_eq!(
+        take(&Seconds::new(table), NOW, WINDOW).await,
+        Taken::Second(NOW - WINDOW)
+    );
 }
 
 async fn each_further_second_is_the_next_one(table: Table) {
     let seconds = Seconds::new(table);
     for step in 0..5 {
-        assert_eq!(take(&seconds, NOW, WINDOW).await, Taken::Second(NOW - WINDOW + step));
+        assert_eq!(
+            take(&seconds, NOW, WINDOW).await,
+            Taken::Second(NOW - WINDOW + step)
+        );
     }
 }
 
@@ -44,7 +53,11 @@ async fn up_to_the_clock_every_second_is_given_and_none_above_it(table: Table) {
         assert_eq!(take(&seconds, NOW, 4).await, Taken::Second(second));
     }
     assert_eq!(take(&seconds, NOW, 4).await, Taken::NoneFor(1));
-    assert_eq!(take(&seconds, NOW, 4).await, Taken::NoneFor(1), "a refusal uses nothing up");
+    assert_eq!(
+        take(&seconds, NOW, 4).await,
+        Taken::NoneFor(1),
+        "a refusal uses nothing up"
+    );
     assert_eq!(take(&seconds, NOW + 1, 4).await, Taken::Second(NOW + 1));
 }
 
@@ -52,7 +65,11 @@ async fn when_none_is_free_the_wait_until_the_next_is_told(table: Table) {
     let seconds = Seconds::new(table);
     assert_eq!(take(&seconds, NOW, 0).await, Taken::Second(NOW));
     assert_eq!(take(&seconds, NOW, 0).await, Taken::NoneFor(1));
-    assert_eq!(take(&seconds, NOW - 9, 0).await, Taken::NoneFor(10), "by a clock that is nine seconds behind");
+    assert_eq!(
+        take(&seconds, NOW - 9, 0).await,
+        Taken::NoneFor(10),
+        "by a clock that is nine seconds behind"
+    );
 }
 
 async fn a_clock_that_was_set_back_gives_no_second_twice(table: Table) {
@@ -65,10 +82,19 @@ async fn a_clock_that_was_set_back_gives_no_second_twice(table: Table) {
 
 async fn after_a_pause_the_seconds_start_a_window_back_again(table: Table) {
     let seconds = Seconds::new(table);
-    assert_eq!(take(&seconds, NOW, WINDOW).await, Taken::Second(NOW - WINDOW));
+    assert_eq!(
+        take(&seconds, NOW, WINDOW).await,
+        Taken::Second(NOW - WINDOW)
+    );
     let later = NOW + 86_400;
-    assert_eq!(take(&seconds, later, WINDOW).await, Taken::Second(later - WINDOW));
-    assert_eq!(take(&seconds, later, WINDOW).await, Taken::Second(later - WINDOW + 1));
+    assert_eq!(
+        take(&seconds, later, WINDOW).await,
+        Taken::Second(later - WINDOW)
+    );
+    assert_eq!(
+        take(&seconds, later, WINDOW).await,
+        Taken::Second(later - WINDOW + 1)
+    );
 }
 
 async fn without_a_window_only_the_second_of_the_clock_is_given(table: Table) {
@@ -82,7 +108,13 @@ async fn without_a_window_only_the_second_of_the_clock_is_given(table: Table) {
 async fn two_partners_have_seconds_of_their_own(table: Table) {
     let seconds = Seconds::new(table);
     assert_eq!(take(&seconds, NOW, 0).await, Taken::Second(NOW));
-    assert_eq!(seconds.take(&other_partner(), NOW, 0).await.expect("the table"), Taken::Second(NOW));
+    assert_eq!(
+        seconds
+            .take(&other_partner(), NOW, 0)
+            .await
+            .expect("the table"),
+        Taken::Second(NOW)
+    );
 }
 
 async fn two_who_race_for_the_first_second_get_different_ones(table: Table) {
@@ -103,8 +135,11 @@ async fn many_who_race_get_each_second_once(table: Table) {
         all.spawn(async move { take(&seconds, NOW, 29).await });
     }
     let taken = all.join_all().await;
-    let given: Vec<i64> =
-        taken.iter().filter(|taken| **taken != Taken::NoneFor(1)).map(|taken| second(*taken)).collect();
+    let given: Vec<i64> = taken
+        .iter()
+        .filter(|taken| **taken != Taken::NoneFor(1))
+        .map(|taken| second(*taken))
+        .collect();
     let different: BTreeSet<i64> = given.iter().copied().collect();
     assert_eq!((given.len(), different), (30, (NOW - 29..=NOW).collect()));
 }

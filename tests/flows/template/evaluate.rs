@@ -19,31 +19,49 @@ pub(crate) struct Deployment {
 
 impl Deployment {
     pub(crate) fn of(template: &Value, choice: &[(&str, &str)]) -> Self {
-        let stack = Stack { template, parameters: parameters(&template["Parameters"], choice) };
+        let stack = Stack {
+            template,
+            parameters: parameters(&template["Parameters"], choice),
+        };
         let part = |name: &str| {
             let there = entries(&template[name]).filter(|(_, it)| stack.has(&it["Condition"]));
             let there = there.filter_map(|(name, it)| Some((name.to_owned(), stack.evaluate(it)?)));
             there.collect()
         };
-        Self { resources: part("Resources"), outputs: part("Outputs"), refused: stack.refused() }
+        Self {
+            resources: part("Resources"),
+            outputs: part("Outputs"),
+            refused: stack.refused(),
+        }
     }
 
     /// The resources of a type, by name.
-    pub(crate) fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
-        let resources = self.resources.iter().filter(move |(_, resource)| resource["Type"] == kind);
+    pub(crate) fn of_type<'a>(
+        &'a self,
+        kind: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let resources = self
+            .resources
+            .iter()
+            .filter(move |(_, resource)| resource["Type"] == kind);
         resources.map(|(name, resource)| (name.as_str(), &resource["Properties"]))
     }
 
     /// The properties of a resource; `Null` if it is not there.
     pub(crate) fn properties(&self, name: &str) -> &Value {
-        self.resources.get(name).map_or(&Value::Null, |resource| &resource["Properties"])
+        self.resources
+            .get(name)
+            .map_or(&Value::Null, |resource| &resource["Properties"])
     }
 }
 
 /// The value of each parameter: the chosen one, else the default; one that has neither is left out.
 fn parameters(declared: &Value, choice: &[(&str, &str)]) -> BTreeMap<String, Value> {
     let value = |name: &str, declared: &Value| {
-        let chosen = choice.iter().find(|(chosen, _)| *chosen == name).map(|(_, value)| (*value).to_owned());
+        let chosen = choice
+            .iter()
+            .find(|(chosen, _)| *chosen == name)
+            .map(|(_, value)| (*value).to_owned());
         let text = chosen.or_else(|| match &declared["Default"] {
             Value::Null => None,
             Value::String(text) => Some(text.clone()),
@@ -54,7 +72,9 @@ fn parameters(declared: &Value, choice: &[(&str, &str)]) -> BTreeMap<String, Val
         }
         Some(json!(text))
     };
-    entries(declared).filter_map(|(name, declared)| Some((name.to_owned(), value(name, declared)?))).collect()
+    entries(declared)
+        .filter_map(|(name, declared)| Some((name.to_owned(), value(name, declared)?)))
+        .collect()
 }
 
 struct Stack<'a> {
@@ -66,11 +86,18 @@ impl Stack<'_> {
     /// `value` worked out; `None` for `AWS::NoValue`.
     fn evaluate(&self, value: &Value) -> Option<Value> {
         match value {
-            Value::Array(items) => Some(items.iter().filter_map(|item| self.evaluate(item)).collect()),
+            Value::Array(items) => Some(
+                items
+                    .iter()
+                    .filter_map(|item| self.evaluate(item))
+                    .collect(),
+            ),
             Value::Object(fields) => match function(fields) {
                 Some((name, argument)) => self.call(name, argument),
                 None => {
-                    let fields = fields.iter().filter_map(|(name, it)| Some((name.clone(), self.evaluate(it)?)));
+                    let fields = fields
+                        .iter()
+                        .filter_map(|(name, it)| Some((name.clone(), self.evaluate(it)?)));
                     Some(Value::Object(fields.collect()))
                 }
             },
@@ -82,15 +109,28 @@ impl Stack<'_> {
         let arguments = list(argument);
         Some(match (name, arguments) {
             ("Ref", _) => return self.reference(text(argument)),
-            ("Fn::GetAtt", [resource, attribute]) => json!(format!("<{}.{}>", text(resource), text(attribute))),
-            ("Fn::If", [condition, yes, no]) => return self.evaluate(if self.has(condition) { yes } else { no }),
+            ("Fn::GetAtt", [resource, attribute]) => {
+                json!(format!("<{}.{}>", text(resource), text(attribute)))
+            }
+            ("Fn::If", [condition, yes, no]) => {
+                return self.evaluate(if self.has(condition) { yes } else { no });
+            }
             ("Fn::Join", [between, items]) => {
                 let items = self.evaluate(items)?;
-                json!(list(&items).iter().map(text).collect::<Vec<_>>().join(text(between)))
+                json!(
+                    list(&items)
+                        .iter()
+                        .map(text)
+                        .collect::<Vec<_>>()
+                        .join(text(between))
+                )
             }
             ("Fn::Split", [between, whole]) => {
                 let whole = self.evaluate(whole)?;
-                text(&whole).split(text(between)).map(|part| json!(part)).collect()
+                text(&whole)
+                    .split(text(between))
+                    .map(|part| json!(part))
+                    .collect()
             }
             ("Fn::Sub", []) => self.substitute(text(argument), &Map::new()),
             ("Fn::Sub", [pattern, Value::Object(names)]) => self.substitute(text(pattern), names),
@@ -137,18 +177,25 @@ impl Stack<'_> {
 
     /// Whether a condition holds; none always does.
     fn has(&self, condition: &Value) -> bool {
-        let Some(name) = condition.as_str() else { return true };
-        let condition = self.template["Conditions"].get(name).unwrap_or_else(|| panic!("no condition {name}"));
+        let Some(name) = condition.as_str() else {
+            return true;
+        };
+        let condition = self.template["Conditions"]
+            .get(name)
+            .unwrap_or_else(|| panic!("no condition {name}"));
         self.evaluate(condition) == Some(json!(true))
     }
 
     /// What the rules say against the parameters.
     fn refused(&self) -> Vec<String> {
         let is_true = |it: &Value| it.is_null() || self.evaluate(it) == Some(json!(true));
-        let rules = entries(&self.template["Rules"]).filter(|(_, rule)| is_true(&rule["RuleCondition"]));
+        let rules =
+            entries(&self.template["Rules"]).filter(|(_, rule)| is_true(&rule["RuleCondition"]));
         let assertions = rules.flat_map(|(_, rule)| list(&rule["Assertions"]));
         let broken = assertions.filter(|assertion| !is_true(&assertion["Assert"]));
-        broken.map(|assertion| text(&assertion["AssertDescription"]).to_owned()).collect()
+        broken
+            .map(|assertion| text(&assertion["AssertDescription"]).to_owned())
+            .collect()
     }
 }
 
@@ -159,5 +206,7 @@ fn function(fields: &Map<String, Value>) -> Option<(&str, &Value)> {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no text"))
 }

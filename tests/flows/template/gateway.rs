@@ -22,11 +22,19 @@ enum Who {
 const ROUTES: [(&str, &str, Who); 7] = [
     ("GET /{partner_id}/sign", "sign", Who::Caller),
     ("GET /{partner_id}/redirect", "redirect", Who::Anyone),
-    ("GET /{partner_id}/redirect/{state}", "redirect", Who::Anyone),
+    (
+        "GET /{partner_id}/redirect/{state}",
+        "redirect",
+        Who::Anyone,
+    ),
     ("POST /{partner_id}/redirect", "redirect", Who::Caller),
     ("POST /{partner_id}/webhook", "webhook", Who::Anyone),
     ("GET /{partner_id}/channels", "channels", Who::Caller),
-    ("GET /{partner_id}/channels/{channel_id}", "channels", Who::Caller),
+    (
+        "GET /{partner_id}/channels/{channel_id}",
+        "channels",
+        Who::Caller,
+    ),
 ];
 
 /// What the access log may say of a request: nothing an outsider chose.
@@ -49,20 +57,27 @@ fn every_route_of_callers_has_an_authorizer_however_callers_are_known() {
     holds(
         authorizers,
         &[
-            ("GET /{partner_id}/sign", |it| drop(method(it, "/{partner_id}/sign", "get").remove("security"))),
-            ("GET /{partner_id}/sign", |it| method(it, "/{partner_id}/sign", "get")["security"] = json!([])),
+            ("GET /{partner_id}/sign", |it| {
+                drop(method(it, "/{partner_id}/sign", "get").remove("security"))
+            }),
+            ("GET /{partner_id}/sign", |it| {
+                method(it, "/{partner_id}/sign", "get")["security"] = json!([])
+            }),
             ("GET /{partner_id}/channels", |it| {
                 method(it, "/{partner_id}/channels", "get")["security"]["Fn::If"][2] = json!([]);
             }),
             ("POST /{partner_id}/redirect", |it| {
-                method(it, "/{partner_id}/redirect", "post")["security"]["Fn::If"][1] = json!([{"tokn": []}]);
+                method(it, "/{partner_id}/redirect", "post")["security"]["Fn::If"][1] =
+                    json!([{"tokn": []}]);
             }),
             ("POST /{partner_id}/webhook", |it| {
-                method(it, "/{partner_id}/webhook", "post").insert("security".into(), json!([{"token": []}]));
+                method(it, "/{partner_id}/webhook", "post")
+                    .insert("security".into(), json!([{"token": []}]));
             }),
             ("identitySource", |it| {
                 let scheme = &mut body(it)["components"]["securitySchemes"]["Fn::If"][1]["token"];
-                scheme["x-amazon-apigateway-authorizer"]["identitySource"] = json!("$request.querystring.token");
+                scheme["x-amazon-apigateway-authorizer"]["identitySource"] =
+                    json!("$request.querystring.token");
             }),
             ("ANY /{partner_id}/more", |it| {
                 let route = body(it)["paths"]["/{partner_id}/channels"]["get"].clone();
@@ -77,13 +92,19 @@ fn every_route_leads_to_its_function_which_this_api_alone_may_call() {
     holds(
         integrations,
         &[
-            ("GET /{partner_id}/channels", |it| method(it, "/{partner_id}/channels", "get").clear()),
+            ("GET /{partner_id}/channels", |it| {
+                method(it, "/{partner_id}/channels", "get").clear()
+            }),
             ("GET /{partner_id}/sign", |it| {
                 method(it, "/{partner_id}/sign", "get")["x-amazon-apigateway-integration"]["payloadFormatVersion"] =
                     json!("1.0");
             }),
-            ("SignFunction", |it| drop(resources(it).remove("SignPermission"))),
-            ("WebhookFunction", |it| drop(resources(it)["WebhookPermission"]["Properties"]["SourceArn"].take())),
+            ("SignFunction", |it| {
+                drop(resources(it).remove("SignPermission"))
+            }),
+            ("WebhookFunction", |it| {
+                drop(resources(it)["WebhookPermission"]["Properties"]["SourceArn"].take())
+            }),
             ("limits", |it| {
                 let stage = &mut resources(it)["HttpApiApiGatewayDefaultStage"]["Properties"];
                 stage["RouteSettings"]["GET /{partner}/sign"] = json!({"ThrottlingRateLimit": 1});
@@ -107,18 +128,29 @@ fn the_access_log_says_nothing_that_an_outsider_chose() {
 async fn pages_may_read_what_the_bundle_lets_them_read() {
     let said = cors_of_the_bundle().await;
     let template = Template::here();
-    let cors = |it: &Deployment| it.properties("HttpApi")["Body"]["x-amazon-apigateway-cors"].clone();
+    let cors =
+        |it: &Deployment| it.properties("HttpApi")["Body"]["x-amazon-apigateway-cors"].clone();
     let [deployed, ..] = super::choices().map(|choice| template.deployed(&choice));
     assert_eq!(lower(&cors(&deployed)), lower(&said));
-    for (name, value) in [("maxAge", json!(60)), ("allowOrigins", json!(["*"])), ("allowCredentials", json!(true))] {
+    for (name, value) in [
+        ("maxAge", json!(60)),
+        ("allowOrigins", json!(["*"])),
+        ("allowCredentials", json!(true)),
+    ] {
         let doctored = template.doctored(|it| body(it)["x-amazon-apigateway-cors"][name] = value);
-        assert_ne!(lower(&cors(&doctored.deployed(&super::everything()))), lower(&said), "{name}");
+        assert_ne!(
+            lower(&cors(&doctored.deployed(&super::everything()))),
+            lower(&said),
+            "{name}"
+        );
     }
 }
 
 fn authorizers(deployed: &Deployment) -> Vec<String> {
     let schemes = &deployed.properties("HttpApi")["Body"]["components"]["securitySchemes"];
-    let mut faults: Vec<String> = entries(schemes).filter_map(|(_, scheme)| fault_of_scheme(scheme)).collect();
+    let mut faults: Vec<String> = entries(schemes)
+        .filter_map(|(_, scheme)| fault_of_scheme(scheme))
+        .collect();
     for (route, method) in routes(deployed) {
         let Some((.., who)) = ROUTES.iter().find(|(known, ..)| *known == route) else {
             faults.push(format!("{route} is none of ours"));
@@ -126,7 +158,10 @@ fn authorizers(deployed: &Deployment) -> Vec<String> {
         };
         let security = list(&method["security"]);
         let is_checked = match security {
-            [one] => entries(one).count() == 1 && entries(one).all(|(name, _)| schemes.get(name).is_some()),
+            [one] => {
+                entries(one).count() == 1
+                    && entries(one).all(|(name, _)| schemes.get(name).is_some())
+            }
             _ => false,
         };
         let is_right = match who {
@@ -162,9 +197,11 @@ fn integrations(deployed: &Deployment) -> Vec<String> {
     let mut faults = Vec::new();
     for (route, function, _) in ROUTES {
         let function = logical_id(function);
-        let integration = &routes.get(route).copied().unwrap_or(&Value::Null)["x-amazon-apigateway-integration"];
-        let uri =
-            format!("arn:aws:apigateway:eu-central-1:lambda:path/2015-03-31/functions/<{function}.Arn>/invocations");
+        let integration =
+            &routes.get(route).copied().unwrap_or(&Value::Null)["x-amazon-apigateway-integration"];
+        let uri = format!(
+            "arn:aws:apigateway:eu-central-1:lambda:path/2015-03-31/functions/<{function}.Arn>/invocations"
+        );
         let wanted = json!({"type": "aws_proxy", "httpMethod": "POST", "payloadFormatVersion": "2.0", "uri": uri});
         if *integration != wanted {
             faults.push(format!("{route}: {integration}"));
@@ -175,24 +212,39 @@ fn integrations(deployed: &Deployment) -> Vec<String> {
             "Principal": "apigateway.amazonaws.com",
             "SourceArn": "arn:aws:execute-api:eu-central-1:111122223333:<HttpApi>/*",
         });
-        if !deployed.of_type("AWS::Lambda::Permission").any(|(_, it)| *it == permission) {
+        if !deployed
+            .of_type("AWS::Lambda::Permission")
+            .any(|(_, it)| *it == permission)
+        {
             faults.push(format!("the API may not call {function}"));
         }
     }
     let stage = deployed.properties("HttpApiApiGatewayDefaultStage");
     let limited = entries(&stage["RouteSettings"]).map(|(route, _)| route);
-    faults.extend(limited.filter(|route| !routes.contains_key(*route)).map(|it| format!("limits of no route: {it}")));
-    let everybody_else = deployed.of_type("AWS::Lambda::Permission").filter(|(_, it)| it["SourceArn"].is_null());
+    faults.extend(
+        limited
+            .filter(|route| !routes.contains_key(*route))
+            .map(|it| format!("limits of no route: {it}")),
+    );
+    let everybody_else = deployed
+        .of_type("AWS::Lambda::Permission")
+        .filter(|(_, it)| it["SourceArn"].is_null());
     faults.extend(everybody_else.map(|(name, _)| format!("{name} lets others in")));
     faults
 }
 
 fn access_log(deployed: &Deployment) -> Vec<String> {
-    let format = &deployed.properties("HttpApiApiGatewayDefaultStage")["AccessLogSettings"]["Format"];
+    let format =
+        &deployed.properties("HttpApiApiGatewayDefaultStage")["AccessLogSettings"]["Format"];
     let format = format.as_str().unwrap_or_default();
-    let Ok(line) = serde_json::from_str::<Value>(format) else { return vec![format!("no JSON: {format}")] };
+    let Ok(line) = serde_json::from_str::<Value>(format) else {
+        return vec![format!("no JSON: {format}")];
+    };
     let values: BTreeSet<String> = entries(&line).flat_map(|(_, value)| texts(value)).collect();
-    let allowed: BTreeSet<String> = LOGGED.iter().map(|name| format!("$context.{name}")).collect();
+    let allowed: BTreeSet<String> = LOGGED
+        .iter()
+        .map(|name| format!("$context.{name}"))
+        .collect();
     values.symmetric_difference(&allowed).cloned().collect()
 }
 
@@ -202,7 +254,11 @@ fn routes(deployed: &Deployment) -> BTreeMap<String, &Value> {
     let operations = paths.flat_map(|(path, item)| {
         let methods = entries(item).filter(|(name, _)| *name != "parameters");
         methods.map(move |(method, operation)| {
-            let method = if method == "x-amazon-apigateway-any-method" { "ANY".into() } else { method.to_uppercase() };
+            let method = if method == "x-amazon-apigateway-any-method" {
+                "ANY".into()
+            } else {
+                method.to_uppercase()
+            };
             (format!("{method} {path}"), operation)
         })
     });
@@ -220,9 +276,24 @@ async fn cors_of_the_bundle() -> Value {
             listed.push(origin);
         }
     }
-    let preflight = cors(&bundle, Method::OPTIONS, listed.first().expect("a listed origin")).await;
-    let answer = cors(&bundle, Method::GET, listed.first().expect("a listed origin")).await;
-    let items = |answer, name| header(answer, name).split(',').map(|it| json!(it)).collect::<Value>();
+    let preflight = cors(
+        &bundle,
+        Method::OPTIONS,
+        listed.first().expect("a listed origin"),
+    )
+    .await;
+    let answer = cors(
+        &bundle,
+        Method::GET,
+        listed.first().expect("a listed origin"),
+    )
+    .await;
+    let items = |answer, name| {
+        header(answer, name)
+            .split(',')
+            .map(|it| json!(it))
+            .collect::<Value>()
+    };
     json!({
         "allowOrigins": listed,
         "allowMethods": items(&preflight, "access-control-allow-methods"),
@@ -234,7 +305,9 @@ async fn cors_of_the_bundle() -> Value {
 }
 
 async fn cors(bundle: &Bundle, method: Method, origin: &str) -> reqwest::Response {
-    let request = Client::new().request(method, format!("{}/{PARTNER}/sign", bundle.url)).header("origin", origin);
+    let request = Client::new()
+        .request(method, format!("{}/{PARTNER}/sign", bundle.url))
+        .header("origin", origin);
     request.send().await.expect("an answer")
 }
 
@@ -251,6 +324,12 @@ fn body(template: &mut Value) -> &mut Value {
     &mut resources(template)["HttpApi"]["Properties"]["Body"]
 }
 
-fn method<'a>(template: &'a mut Value, path: &str, method: &str) -> &'a mut serde_json::Map<String, Value> {
-    body(template)["paths"][path][method].as_object_mut().expect("a method")
+fn method<'a>(
+    template: &'a mut Value,
+    path: &str,
+    method: &str,
+) -> &'a mut serde_json::Map<String, Value> {
+    body(template)["paths"][path][method]
+        .as_object_mut()
+        .expect("a method")
 }

@@ -14,14 +14,21 @@ fn no_resource_needs_itself() {
         template["Resources"]["SignFunction"]["Properties"]["Environment"]["Variables"]["PUBLIC_URL"] =
             json!({"Fn::Sub": "https://${HttpApi}.example"});
     });
-    assert!(cycle(&through_env.0).is_some(), "the API needs the function");
-    let by_word = template.doctored(|template| template["Resources"]["Table"]["DependsOn"] = json!(["Fold"]));
+    assert!(
+        cycle(&through_env.0).is_some(),
+        "the API needs the function"
+    );
+    let by_word =
+        template.doctored(|template| template["Resources"]["Table"]["DependsOn"] = json!(["Fold"]));
     assert!(cycle(&by_word.0).is_some(), "the mapping needs the table");
     let by_attribute = template.doctored(|template| {
         template["Resources"]["SignFunctionRole"]["Properties"]["Description"] =
             json!({"Fn::GetAtt": ["SignFunction", "Arn"]});
     });
-    assert!(cycle(&by_attribute.0).is_some(), "the function needs its role");
+    assert!(
+        cycle(&by_attribute.0).is_some(),
+        "the function needs its role"
+    );
 }
 
 /// A resource that needs itself, if there is one.
@@ -35,8 +42,14 @@ fn cycle(template: &Value) -> Option<String> {
             (name, named)
         })
         .collect();
-    assert!(needs["HttpApi"].contains("SignFunction"), "references are found: {needs:?}");
-    needs.keys().find(|name| reaches(&needs, name)).map(|name| (*name).to_owned())
+    assert!(
+        needs["HttpApi"].contains("SignFunction"),
+        "references are found: {needs:?}"
+    );
+    needs
+        .keys()
+        .find(|name| reaches(&needs, name))
+        .map(|name| (*name).to_owned())
 }
 
 fn reaches(needs: &BTreeMap<&str, BTreeSet<String>>, start: &str) -> bool {
@@ -58,10 +71,19 @@ fn collect(value: &Value, named: &mut BTreeSet<String>) {
     for (name, inner) in entries(value) {
         match (name, inner) {
             ("Ref", Value::String(resource)) => drop(named.insert(resource.clone())),
-            ("Fn::GetAtt", Value::Array(path)) => named.extend(path.first().map(texts).unwrap_or_default()),
+            ("Fn::GetAtt", Value::Array(path)) => {
+                named.extend(path.first().map(texts).unwrap_or_default())
+            }
             ("Fn::Sub", Value::String(pattern)) => named.extend(in_pattern(pattern)),
             ("Fn::Sub", Value::Array(parts)) => {
-                named.extend(parts.first().map(texts).unwrap_or_default().iter().flat_map(|it| in_pattern(it)));
+                named.extend(
+                    parts
+                        .first()
+                        .map(texts)
+                        .unwrap_or_default()
+                        .iter()
+                        .flat_map(|it| in_pattern(it)),
+                );
                 parts.iter().for_each(|part| collect(part, named));
             }
             _ => collect(inner, named),
@@ -71,6 +93,12 @@ fn collect(value: &Value, named: &mut BTreeSet<String>) {
 }
 
 fn in_pattern(pattern: &str) -> Vec<String> {
-    let names = pattern.split("${").skip(1).filter_map(|piece| piece.split_once('}'));
-    names.filter_map(|(name, _)| name.split('.').next()).map(str::to_owned).collect()
+    let names = pattern
+        .split("${")
+        .skip(1)
+        .filter_map(|piece| piece.split_once('}'));
+    names
+        .filter_map(|(name, _)| name.split('.').next())
+        .map(str::to_owned)
+        .collect()
 }

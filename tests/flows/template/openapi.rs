@@ -11,11 +11,19 @@ fn the_api_is_valid_openapi_however_callers_are_known() {
     let doctors: [Doctor; 3] = [
         ("oauth2", |it| {
             let schemes = &mut body(it)["components"]["securitySchemes"]["Fn::If"][1];
-            schemes["token"].as_object_mut().expect("a scheme").remove("flows");
+            schemes["token"]
+                .as_object_mut()
+                .expect("a scheme")
+                .remove("flows");
         }),
-        ("state", |it| body(it)["paths"]["/{partner_id}/redirect/{state}"]["parameters"] = json!([])),
+        ("state", |it| {
+            body(it)["paths"]["/{partner_id}/redirect/{state}"]["parameters"] = json!([])
+        }),
         ("responses", |it| {
-            body(it)["paths"]["/{partner_id}/sign"]["get"].as_object_mut().expect("a method").remove("responses");
+            body(it)["paths"]["/{partner_id}/sign"]["get"]
+                .as_object_mut()
+                .expect("a method")
+                .remove("responses");
         }),
     ];
     for (word, doctor) in doctors {
@@ -26,7 +34,8 @@ fn the_api_is_valid_openapi_however_callers_are_known() {
 
 fn faults(template: &Template) -> String {
     let [tokens, iam, ..] = choices();
-    let bodies = [tokens, iam].map(|choice| template.deployed(&choice).properties("HttpApi")["Body"].clone());
+    let bodies = [tokens, iam]
+        .map(|choice| template.deployed(&choice).properties("HttpApi")["Body"].clone());
     python("openapi.py", &[], &json!(bodies))
 }
 

@@ -52,26 +52,51 @@ impl Scene {
     /// Knocks at a door; whoever says the same again says it with the same `number`.
     async fn knock(&self, door: Door, number: usize) -> Response {
         match door {
-            Door::Sign => self.bundle.get("acme", &format!("/{PARTNER}/sign")).send().await.expect("an answer"),
+            Door::Sign => self
+                .bundle
+                .get("acme", &format!("/{PARTNER}/sign"))
+                .send()
+                .await
+                .expect("an answer"),
             Door::Webhook => self.bundle.webhook(PARTNER, &event(number)).await,
-            Door::Redirect => self.bundle.come_back_with(&self.visit, "client=aCL&channels=[oneCH]").await,
-            Door::Channels => self.bundle.get("acme", &format!("/{PARTNER}/channels")).send().await.expect("an answer"),
+            Door::Redirect => {
+                self.bundle
+                    .come_back_with(&self.visit, "client=aCL&channels=[oneCH]")
+                    .await
+            }
+            Door::Channels => self
+                .bundle
+                .get("acme", &format!("/{PARTNER}/channels"))
+                .send()
+                .await
+                .expect("an answer"),
         }
     }
 
     /// Whether what was said at a door is in the table, once.
     async fn is_kept(&self, door: Door, number: usize, answer: &Value) -> bool {
         let items = self.bundle.items().await;
-        let start_of = |item: &Item, start: &str| item["pk"].as_s().is_ok_and(|pk| pk.starts_with(start));
+        let start_of =
+            |item: &Item, start: &str| item["pk"].as_s().is_ok_and(|pk| pk.starts_with(start));
         match door {
             Door::Sign => {
-                let issued = items.iter().find(|item| start_of(item, "SECOND#")).and_then(|item| item.get("issued"));
-                let issued: i64 = issued.expect("a second").as_n().expect("a number").parse().expect("a number");
+                let issued = items
+                    .iter()
+                    .find(|item| start_of(item, "SECOND#"))
+                    .and_then(|item| item.get("issued"));
+                let issued: i64 = issued
+                    .expect("a second")
+                    .as_n()
+                    .expect("a number")
+                    .parse()
+                    .expect("a number");
                 issued >= answer["timestamp"].as_i64().expect("a second")
             }
             Door::Webhook => {
                 let body = event(number);
-                let kept = items.iter().filter_map(|item| item.get("body")?.as_b().ok());
+                let kept = items
+                    .iter()
+                    .filter_map(|item| item.get("body")?.as_b().ok());
                 kept.filter(|kept| kept.as_ref() == body.as_bytes()).count() == 1
             }
             Door::Redirect => items.iter().filter(|item| start_of(item, "CLAIM#")).count() == 1,
@@ -82,11 +107,14 @@ impl Scene {
     /// What the doors have written: the last second, events, and claims, which others go on with.
     async fn written(&self) -> BTreeSet<String> {
         let items = self.bundle.items().await;
-        let words = items.iter().filter_map(|item| match item["pk"].as_s().expect("a key").as_str() {
-            pk if pk.starts_with("SECOND#") => Some(format!("{pk} {:?}", item["issued"])),
-            pk if pk.starts_with("CLAIM#") => Some(pk.to_owned()),
-            pk => item.get("body").map(|body| format!("{pk} {body:?}")),
-        });
+        let words =
+            items
+                .iter()
+                .filter_map(|item| match item["pk"].as_s().expect("a key").as_str() {
+                    pk if pk.starts_with("SECOND#") => Some(format!("{pk} {:?}", item["issued"])),
+                    pk if pk.starts_with("CLAIM#") => Some(pk.to_owned()),
+                    pk => item.get("body").map(|body| format!("{pk} {body:?}")),
+                });
         words.collect()
     }
 
@@ -94,7 +122,11 @@ impl Scene {
     async fn outcome(&self, door: Door, number: usize) -> Result<Value, u16> {
         let answer = self.knock(door, number).await;
         let status = answer.status().as_u16();
-        if status == 200 { Ok(answer.json().await.expect("JSON")) } else { Err(status) }
+        if status == 200 {
+            Ok(answer.json().await.expect("JSON"))
+        } else {
+            Err(status)
+        }
     }
 }
 
@@ -115,22 +147,39 @@ async fn a_door_that_is_killed_before_or_after_any_call_promises_nothing_it_does
                 number += 1;
                 // From its start on: what it does there is done again by the next process.
                 scene.bundle.aws().function(door.function()).kill().await;
-                let fault = scene.bundle.aws().calls.hurt(Fault::of(door.function(), harm).only_the(n));
+                let fault = scene
+                    .bundle
+                    .aws()
+                    .calls
+                    .hurt(Fault::of(door.function(), harm).only_the(n));
                 let outcome = scene.outcome(door, number).await;
                 scene.bundle.aws().calls.heal();
                 let hits = scene.bundle.aws().calls.hits(fault);
-                assert_eq!(outcome.is_ok(), hits == 0, "{door:?} {harm:?} {n}: {outcome:?}");
+                assert_eq!(
+                    outcome.is_ok(),
+                    hits == 0,
+                    "{door:?} {harm:?} {n}: {outcome:?}"
+                );
                 kills += hits;
                 let answer = match outcome {
                     Ok(answer) => answer,
                     Err(status) => {
                         assert_eq!(status, 500, "{door:?} {harm:?} {n}");
-                        scene.outcome(door, number).await.unwrap_or_else(|status| panic!("{door:?} again: {status}"))
+                        scene
+                            .outcome(door, number)
+                            .await
+                            .unwrap_or_else(|status| panic!("{door:?} again: {status}"))
                     }
                 };
-                assert!(scene.is_kept(door, number, &answer).await, "{door:?} {harm:?} {n}: {answer}");
+                assert!(
+                    scene.is_kept(door, number, &answer).await,
+                    "{door:?} {harm:?} {n}: {answer}"
+                );
                 if door == Door::Sign {
-                    assert!(seconds.insert(answer["timestamp"].as_i64().expect("a second")), "given twice: {answer}");
+                    assert!(
+                        seconds.insert(answer["timestamp"].as_i64().expect("a second")),
+                        "given twice: {answer}"
+                    );
                 }
                 if hits == 0 {
                     break;
@@ -138,7 +187,10 @@ async fn a_door_that_is_killed_before_or_after_any_call_promises_nothing_it_does
             }
         }
     }
-    assert!(kills >= 2 * (4 + 4 + 4 + 2), "each door was killed at its start and in its work: {kills}");
+    assert!(
+        kills >= 2 * (4 + 4 + 4 + 2),
+        "each door was killed at its start and in its work: {kills}"
+    );
 }
 
 /// I1
@@ -147,7 +199,10 @@ async fn trouble_with_the_table_is_503_and_over_when_it_is_over() {
     let scene = Scene::new().await;
     let calls = &scene.bundle.aws().calls;
     for door in DOORS {
-        scene.outcome(door, 0).await.unwrap_or_else(|status| panic!("{door:?}: {status}"));
+        scene
+            .outcome(door, 0)
+            .await
+            .unwrap_or_else(|status| panic!("{door:?}: {status}"));
     }
     for (harm, number) in [(Harm::Throttle, 1), (Harm::Fail, 2), (Harm::Silence, 3)] {
         for door in DOORS {
@@ -160,12 +215,22 @@ async fn trouble_with_the_table_is_503_and_over_when_it_is_over() {
         tokio::join!(one, two, three, four);
         assert_eq!(scene.written().await, before, "{harm:?}");
         for door in DOORS {
-            let tries = calls.of(door.function()).iter().filter(|call| call.starts_with("DynamoDb")).count();
-            assert!((2..=3).contains(&tries), "{harm:?}: {door:?} tried {tries} times");
+            let tries = calls
+                .of(door.function())
+                .iter()
+                .filter(|call| call.starts_with("DynamoDb"))
+                .count();
+            assert!(
+                (2..=3).contains(&tries),
+                "{harm:?}: {door:?} tried {tries} times"
+            );
         }
         calls.heal();
         for door in DOORS {
-            let answer = scene.outcome(door, number).await.unwrap_or_else(|status| panic!("{door:?} again: {status}"));
+            let answer = scene
+                .outcome(door, number)
+                .await
+                .unwrap_or_else(|status| panic!("{door:?} again: {status}"));
             assert!(scene.is_kept(door, number, &answer).await, "{door:?}");
         }
     }
@@ -177,20 +242,40 @@ async fn trouble_that_passes_is_not_noticed() {
     let scene = Scene::new().await;
     let calls = &scene.bundle.aws().calls;
     for door in [Door::Webhook, Door::Redirect, Door::Channels] {
-        scene.outcome(door, 0).await.unwrap_or_else(|status| panic!("{door:?}: {status}"));
+        scene
+            .outcome(door, 0)
+            .await
+            .unwrap_or_else(|status| panic!("{door:?}: {status}"));
     }
     let mut seconds = BTreeSet::from([scene.visit["timestamp"].as_i64().expect("a second")]);
-    for (harm, number) in [(Harm::Throttle, 1), (Harm::Fail, 2), (Harm::Silence, 3), (Harm::LoseAnswer, 4)] {
-        let fault = |door: Door| calls.hurt(Fault::of(door.function(), harm).at(Service::DynamoDb).the_first(1));
+    for (harm, number) in [
+        (Harm::Throttle, 1),
+        (Harm::Fail, 2),
+        (Harm::Silence, 3),
+        (Harm::LoseAnswer, 4),
+    ] {
+        let fault = |door: Door| {
+            calls.hurt(
+                Fault::of(door.function(), harm)
+                    .at(Service::DynamoDb)
+                    .the_first(1),
+            )
+        };
         let faults = DOORS.map(fault);
         let [one, two, three, four] = DOORS.map(|door| scene.outcome(door, number));
         let (one, two, three, four) = tokio::join!(one, two, three, four);
         for ((door, fault), outcome) in DOORS.into_iter().zip(faults).zip([one, two, three, four]) {
             let answer = outcome.unwrap_or_else(|status| panic!("{door:?} {harm:?}: {status}"));
             assert_eq!(calls.hits(fault), 1, "{door:?} {harm:?}");
-            assert!(scene.is_kept(door, number, &answer).await, "{door:?} {harm:?}: {answer}");
+            assert!(
+                scene.is_kept(door, number, &answer).await,
+                "{door:?} {harm:?}: {answer}"
+            );
             if door == Door::Sign {
-                assert!(seconds.insert(answer["timestamp"].as_i64().expect("a second")), "given twice: {answer}");
+                assert!(
+                    seconds.insert(answer["timestamp"].as_i64().expect("a second")),
+                    "given twice: {answer}"
+                );
             }
         }
     }
@@ -213,7 +298,10 @@ async fn without_the_partner_secret_nobody_is_let_in_until_it_can_be_read_again(
         assert_eq!(scene.written().await, before, "{harm:?}");
         calls.heal();
         for door in with_secrets {
-            let answer = scene.outcome(door, number).await.unwrap_or_else(|status| panic!("{door:?} again: {status}"));
+            let answer = scene
+                .outcome(door, number)
+                .await
+                .unwrap_or_else(|status| panic!("{door:?} again: {status}"));
             assert!(scene.is_kept(door, number, &answer).await, "{door:?}");
         }
     }

@@ -43,8 +43,16 @@ struct Number {
 #[tokio::test]
 async fn killed_before_or_after_any_call_it_ends_with_the_live_key_stored() {
     let ways = [
-        Way { name: "before", harm: |_| Harm::KillBefore, times: 1 },
-        Way { name: "after", harm: |_| Harm::KillAfter, times: 1 },
+        Way {
+            name: "before",
+            harm: |_| Harm::KillBefore,
+            times: 1,
+        },
+        Way {
+            name: "after",
+            harm: |_| Harm::KillAfter,
+            times: 1,
+        },
     ];
     every_call_goes_wrong(&ways).await;
 }
@@ -52,8 +60,19 @@ async fn killed_before_or_after_any_call_it_ends_with_the_live_key_stored() {
 /// I6, I7, I8, I9
 #[tokio::test]
 async fn refused_at_any_call_it_ends_with_the_live_key_stored() {
-    let harm = |n: usize| if n.is_multiple_of(2) { Harm::Fail } else { Harm::Throttle };
-    every_call_goes_wrong(&[Way { name: "refused", harm, times: 3 }]).await;
+    let harm = |n: usize| {
+        if n.is_multiple_of(2) {
+            Harm::Fail
+        } else {
+            Harm::Throttle
+        }
+    };
+    every_call_goes_wrong(&[Way {
+        name: "refused",
+        harm,
+        times: 3,
+    }])
+    .await;
 }
 
 /// I7
@@ -78,17 +97,27 @@ async fn killed_at_any_call_of_its_start_it_starts_again() {
 async fn a_service_that_is_away_for_a_while_only_makes_it_later() {
     let bundle = Bundle::start_with(&[QUICK]).await;
     let calls = &bundle.aws().calls;
-    for (service, name) in
-        [(Service::DynamoDb, "table"), (Service::SecretsManager, "vault"), (Service::EventBridge, "bus")]
-    {
-        for (harm, how) in [(Harm::Fail, "Fails"), (Harm::Throttle, "Throttles"), (Harm::Silence, "Silent")] {
+    for (service, name) in [
+        (Service::DynamoDb, "table"),
+        (Service::SecretsManager, "vault"),
+        (Service::EventBridge, "bus"),
+    ] {
+        for (harm, how) in [
+            (Harm::Fail, "Fails"),
+            (Harm::Throttle, "Throttles"),
+            (Harm::Silence, "Silent"),
+        ] {
             let id = format!("{name}{how}");
             let fault = calls.hurt(Fault::of("provision", harm).at(service).about(&tag(&id)));
             onboard(&bundle, "acme", &id).await;
             // Several calls, not only the tries of one.
             until(|| async {
                 let hits = calls.hits(fault);
-                if hits >= 4 { Ok(()) } else { Err(format!("{id}: {hits}")) }
+                if hits >= 4 {
+                    Ok(())
+                } else {
+                    Err(format!("{id}: {hits}"))
+                }
             })
             .await;
             calls.heal();
@@ -107,11 +136,19 @@ async fn every_batch_once_more_changes_nothing() {
     let batches = bundle.aws().batches();
     assert!(batches.len() >= 5, "{batches:?}");
     for batch in batches.iter().chain(batches.iter().rev()) {
-        let answer = bundle.aws().function("provision").invoke(batch).await.expect("an answer");
+        let answer = bundle
+            .aws()
+            .function("provision")
+            .invoke(batch)
+            .await
+            .expect("an answer");
         assert_eq!(answer.json(), json!({"batchItemFailures": []}));
     }
     let after = bundle.scan_when_quiet("laterCH").await;
-    let after: Vec<String> = after.into_iter().filter(|item| !item.contains("markerCH")).collect();
+    let after: Vec<String> = after
+        .into_iter()
+        .filter(|item| !item.contains("markerCH"))
+        .collect();
     assert_same(&before, &after);
     assert_eq!(hub.posts(NUMBER), 1);
 }
@@ -136,17 +173,34 @@ async fn every_call_goes_wrong(ways: &[Way]) {
         has_the_live_key(&bundle, way.name, id).await;
     }
     let calls = &bundle.aws().calls;
-    let hurt = numbers.iter().filter(|number| calls.hits(number.fault) > 0).count();
-    eprintln!("{most} calls about one number; {hurt} of {} numbers were hurt", numbers.len());
-    assert!(hurt >= ways.len() * most * 3 / 4, "{hurt} of {} numbers were hurt", numbers.len());
-    assert!(hurt < numbers.len(), "there are calls behind the last one that was hurt");
+    let hurt = numbers
+        .iter()
+        .filter(|number| calls.hits(number.fault) > 0)
+        .count();
+    eprintln!(
+        "{most} calls about one number; {hurt} of {} numbers were hurt",
+        numbers.len()
+    );
+    assert!(
+        hurt >= ways.len() * most * 3 / 4,
+        "{hurt} of {} numbers were hurt",
+        numbers.len()
+    );
+    assert!(
+        hurt < numbers.len(),
+        "there are calls behind the last one that was hurt"
+    );
     is_kept(&bundle, &numbers).await;
     nothing_leaked(&bundle, &numbers);
 }
 
 /// How many calls `provision` makes about one number.
 async fn calls_of_one(bundle: &Bundle) -> usize {
-    let count = bundle.aws().calls.hurt(Fault::of("provision", Harm::Fail).about(&tag("one")).the_first(0));
+    let count = bundle.aws().calls.hurt(
+        Fault::of("provision", Harm::Fail)
+            .about(&tag("one"))
+            .the_first(0),
+    );
     onboard(bundle, "alone", "one").await;
     has_the_live_key(bundle, "alone", "one").await;
     bundle.scan_when_quiet("markerCH").await;
@@ -157,15 +211,25 @@ async fn calls_of_one(bundle: &Bundle) -> usize {
 async fn run(bundle: &Bundle, way: Way, n: usize) -> Number {
     let id = format!("{}{n}", way.name);
     let calls = &bundle.aws().calls;
-    let fault = calls.hurt(Fault::of("provision", (way.harm)(n)).about(&tag(&id)).from_the(n, way.times));
-    let moved = Fault::of("provision", Harm::Fail).asking("UpdateSecretVersionStage").about(&tag(&id));
+    let fault = calls.hurt(
+        Fault::of("provision", (way.harm)(n))
+            .about(&tag(&id))
+            .from_the(n, way.times),
+    );
+    let moved = Fault::of("provision", Harm::Fail)
+        .asking("UpdateSecretVersionStage")
+        .about(&tag(&id));
     let moved = calls.hurt(moved.the_first(0));
     onboard(bundle, way.name, &id).await;
     // Not understood, and sent while others are cut.
     assert_eq!(bundle.webhook(PARTNER, &odd(&id)).await.status(), 200);
     until(|| async {
         let is_over = calls.hits(fault) > 0 || calls.fitting(moved) > 0;
-        if is_over { Ok(()) } else { Err(format!("{id}: {} calls", calls.fitting(fault))) }
+        if is_over {
+            Ok(())
+        } else {
+            Err(format!("{id}: {} calls", calls.fitting(fault)))
+        }
     })
     .await;
     Number { way, id, fault }
@@ -197,7 +261,9 @@ async fn has_the_live_key(bundle: &Bundle, tenant: &str, id: &str) {
 /// What was not understood is in the table, as it came.
 async fn is_kept(bundle: &Bundle, numbers: &[Number]) {
     let items = bundle.items().await;
-    let bodies = items.iter().filter_map(|item| item.get("body")?.as_b().ok());
+    let bodies = items
+        .iter()
+        .filter_map(|item| item.get("body")?.as_b().ok());
     let kept: BTreeSet<&[u8]> = bodies.map(AsRef::as_ref).collect();
     for Number { id, .. } in numbers {
         assert!(kept.contains(odd(id).as_bytes()), "{id}");
@@ -206,16 +272,29 @@ async fn is_kept(bundle: &Bundle, numbers: &[Number]) {
 
 fn nothing_leaked(bundle: &Bundle, numbers: &[Number]) {
     let keys = numbers.iter().map(|number| {
-        let key = bundle.vault_key(PARTNER, &channel(&number.id)).expect("a key");
-        (number.id.clone(), key["api_key"].as_str().expect("a key").to_owned())
+        let key = bundle
+            .vault_key(PARTNER, &channel(&number.id))
+            .expect("a key");
+        (
+            number.id.clone(),
+            key["api_key"].as_str().expect("a key").to_owned(),
+        )
     });
     let mut needles: Vec<(String, String)> = keys.collect();
     for partner in bundle.secrets.file.as_object().expect("partners").values() {
         for name in ["platform_secret", "partner_token", "partner_api_key"] {
-            needles.extend(partner[name].as_str().map(|secret| (name.to_owned(), secret.to_owned())));
+            needles.extend(
+                partner[name]
+                    .as_str()
+                    .map(|secret| (name.to_owned(), secret.to_owned())),
+            );
         }
     }
-    let search = Search::new(needles.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let search = Search::new(
+        needles
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    );
     let told = json!(bundle.aws().calls.events()).to_string();
     for (place, text) in [("the log", bundle.log()), ("the events", told)] {
         let found = search.in_bytes(text.as_bytes());

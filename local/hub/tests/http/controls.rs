@@ -18,8 +18,16 @@ async fn a_link_is_followed_as_a_person_would() {
     assert_eq!((status, answer), (200, json!({"redirect_url": address})));
 
     let link = world.link(&[("state", "s-2")]);
-    let (status, answer) = world.post("/_hub/complete", &json!({"link": link.as_str(), "cancel": true})).await;
-    assert_eq!((status, answer), (200, json!({"redirect_url": format!("{RETURN}?state=s-2")})));
+    let (status, answer) = world
+        .post(
+            "/_hub/complete",
+            &json!({"link": link.as_str(), "cancel": true}),
+        )
+        .await;
+    assert_eq!(
+        (status, answer),
+        (200, json!({"redirect_url": format!("{RETURN}?state=s-2")}))
+    );
 }
 
 #[tokio::test]
@@ -38,11 +46,20 @@ async fn what_cannot_be_followed_is_refused() {
     for (body, expected) in [
         (json!({"lnk": "mistyped"}), 422),
         (json!({"link": "nowhere"}), 400),
-        (json!({"link": format!("{}/elsewhere", world.hub.url())}), 400),
+        (
+            json!({"link": format!("{}/elsewhere", world.hub.url())}),
+            400,
+        ),
         (json!({"link": link.as_str(), "client": "a/b"}), 400),
         (json!({"link": link.as_str(), "channels": ["a]"]}), 400),
-        (json!({"link": link.as_str(), "channels": ["aCH"], "revoked": ["aCH"]}), 400),
-        (json!({"link": link.as_str().replace(PARTNER, "unknownPA")}), 404),
+        (
+            json!({"link": link.as_str(), "channels": ["aCH"], "revoked": ["aCH"]}),
+            400,
+        ),
+        (
+            json!({"link": link.as_str().replace(PARTNER, "unknownPA")}),
+            404,
+        ),
     ] {
         let (status, answer) = world.post("/_hub/complete", &body).await;
         assert_eq!(status, expected, "{answer}");
@@ -55,7 +72,10 @@ async fn any_event_is_sent_and_its_answer_told() {
     let world = World::new().await;
     world.receiver.answer_with(401);
     let asked = json!({"partner": PARTNER, "event": "never_heard_of", "data": {"id": "aCH"}});
-    assert_eq!(world.post("/_hub/event", &asked).await, (200, json!({"status": 401})));
+    assert_eq!(
+        world.post("/_hub/event", &asked).await,
+        (200, json!({"status": 401}))
+    );
     let sent = world.receiver.wait_for(|all| !all.is_empty()).await;
     assert_eq!(sent[0].event(), "never_heard_of");
     assert_eq!(sent[0].json["data"], json!({"id": "aCH"}));
@@ -65,7 +85,10 @@ async fn any_event_is_sent_and_its_answer_told() {
 
 #[tokio::test]
 async fn an_event_nobody_takes_is_told() {
-    let world = World::with(|settings| settings.partners[0].webhook_url = Some("http://127.0.0.1:1/".into())).await;
+    let world = World::with(|settings| {
+        settings.partners[0].webhook_url = Some("http://127.0.0.1:1/".into())
+    })
+    .await;
     let asked = json!({"partner": PARTNER, "event": "x", "data": {}});
     let (status, answer) = world.post("/_hub/event", &asked).await;
     assert_eq!(status, 502, "{answer}");
@@ -73,7 +96,8 @@ async fn an_event_nobody_takes_is_told() {
 
 #[tokio::test]
 async fn pages_and_controls_answer_to_this_machines_names_only() {
-    let world = World::with(|settings| settings.public_url = Some("http://hub.example:8082/".into())).await;
+    let world =
+        World::with(|settings| settings.public_url = Some("http://hub.example:8082/".into())).await;
     assert_eq!(world.hub.url(), "http://hub.example:8082");
     let base = format!("http://{}", world.hub.addr());
     let page = format!("/onboarding/{PARTNER}");
@@ -84,7 +108,13 @@ async fn pages_and_controls_answer_to_this_machines_names_only() {
         (page.as_str(), "evil.example", 421),
         ("/api/v2/partners/x/channels", "evil.example", 401),
     ] {
-        let response = world.http.get(format!("{base}{path}")).header(HOST, host).send().await.unwrap();
+        let response = world
+            .http
+            .get(format!("{base}{path}"))
+            .header(HOST, host)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), expected, "{path} {host}");
     }
 }
@@ -95,15 +125,23 @@ async fn a_busy_port_and_a_damaged_state_are_told_apart() {
     let receiver = Receiver::start().await;
     let mut busy = settings(&receiver);
     busy.listen = world.hub.addr();
-    assert!(matches!(RunningHub::start(busy).await, Err(StartError::Listen { addr, .. }) if addr == world.hub.addr()));
+    assert!(
+        matches!(RunningHub::start(busy).await, Err(StartError::Listen { addr, .. }) if addr == world.hub.addr())
+    );
 
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "{").unwrap();
     let mut damaged = settings(&receiver);
     damaged.state_file = Some(file.path().into());
-    assert!(matches!(RunningHub::start(damaged).await, Err(StartError::State { .. })));
+    assert!(matches!(
+        RunningHub::start(damaged).await,
+        Err(StartError::State { .. })
+    ));
 
     let mut nameless = settings(&receiver);
     nameless.public_url = Some("hub.example".into());
-    assert!(matches!(RunningHub::start(nameless).await, Err(StartError::PublicUrl)));
+    assert!(matches!(
+        RunningHub::start(nameless).await,
+        Err(StartError::PublicUrl)
+    ));
 }

@@ -56,9 +56,18 @@ impl World {
         let mut settings = settings(&receiver);
         change(&mut settings);
         let hub = RunningHub::start(settings).await.unwrap();
-        let http = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let http = Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
         let next_second = AtomicI64::new(Timestamp::now().as_second() - OLDEST_LINK_SECONDS);
-        Self { hub, receiver, http, next_second }
+        Self {
+            hub,
+            receiver,
+            http,
+            next_second,
+        }
     }
 
     /// A link with a signature no other has, with more parameters if need be.
@@ -68,7 +77,11 @@ impl World {
 
     /// A link signed for a given second.
     pub(crate) fn link_of(&self, second: i64, more: &[(&str, &str)]) -> Url {
-        let mut url = Url::parse(&format!("{}/dashboard/app/{PARTNER}/permissions", self.hub.url())).unwrap();
+        let mut url = Url::parse(&format!(
+            "{}/dashboard/app/{PARTNER}/permissions",
+            self.hub.url()
+        ))
+        .unwrap();
         url.query_pairs_mut()
             .append_pair("redirect_url", RETURN)
             .append_pair("io_signature", &sign(PARTNER, second))
@@ -78,25 +91,45 @@ impl World {
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        answer(self.http.post(format!("{}{path}", self.hub.url())).json(body).send().await.unwrap()).await
+        answer(
+            self.http
+                .post(format!("{}{path}", self.hub.url()))
+                .json(body)
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
     }
 
     /// Follows a fresh link as the given client does, and answers where the browser goes.
     pub(crate) async fn complete(&self, choice: Value) -> Url {
         let mut body = json!({"link": self.link(&[]).as_str()});
-        body.as_object_mut().unwrap().extend(choice.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(choice.as_object().unwrap().clone());
         let (status, answer) = self.post("/_hub/complete", &body).await;
         assert_eq!(status, 200, "{answer}");
         Url::parse(answer["redirect_url"].as_str().unwrap()).unwrap()
     }
 
     pub(crate) fn api(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("{}/api/v2{path}", self.hub.url()))
+        self.http
+            .request(method, format!("{}/api/v2{path}", self.hub.url()))
     }
 
     pub(crate) async fn send_message(&self, key: &str) -> u16 {
-        let request = self.http.post(format!("{}/waba/messages", self.hub.url())).header("D360-API-KEY", key);
-        request.json(&json!({})).send().await.unwrap().status().as_u16()
+        let request = self
+            .http
+            .post(format!("{}/waba/messages", self.hub.url()))
+            .header("D360-API-KEY", key);
+        request
+            .json(&json!({}))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
     }
 }
 
@@ -120,7 +153,10 @@ pub(crate) fn settings(receiver: &Receiver) -> Settings {
 pub(crate) async fn answer(response: Response) -> (u16, Value) {
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
-    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    (
+        status,
+        serde_json::from_str(&text).unwrap_or(Value::String(text)),
+    )
 }
 
 fn sign(partner: &str, second: i64) -> String {
@@ -154,10 +190,15 @@ type Inbox = (Arc<AtomicU16>, watch::Sender<Vec<Webhook>>);
 impl Receiver {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/{PARTNER}/webhook", listener.local_addr().unwrap());
+        let url = format!(
+            "http://{}/{PARTNER}/webhook",
+            listener.local_addr().unwrap()
+        );
         let status = Arc::new(AtomicU16::new(200));
         let (inbox, seen) = watch::channel(Vec::new());
-        let routes = Router::new().route("/{partner}/webhook", post(receive)).with_state((Arc::clone(&status), inbox));
+        let routes = Router::new()
+            .route("/{partner}/webhook", post(receive))
+            .with_state((Arc::clone(&status), inbox));
         tokio::spawn(async { axum::serve(listener, routes).await });
         Self { url, status, seen }
     }
@@ -167,23 +208,38 @@ impl Receiver {
     }
 
     pub(crate) fn events(&self) -> Vec<String> {
-        self.seen.borrow().iter().map(|webhook| webhook.event().to_owned()).collect()
+        self.seen
+            .borrow()
+            .iter()
+            .map(|webhook| webhook.event().to_owned())
+            .collect()
     }
 
     /// Waits until what has arrived is enough, and answers it.
     pub(crate) async fn wait_for(&self, enough: impl Fn(&[Webhook]) -> bool) -> Vec<Webhook> {
         let mut seen = self.seen.clone();
         let arrived = timeout(PATIENCE, seen.wait_for(|webhooks| enough(webhooks))).await;
-        arrived.expect("the webhooks waited for never came").unwrap().clone()
+        arrived
+            .expect("the webhooks waited for never came")
+            .unwrap()
+            .clone()
     }
 
     pub(crate) async fn wait_for_event(&self, event: &str) -> Webhook {
         let is_it = |webhook: &Webhook| webhook.event() == event && webhook.status == 200;
-        self.wait_for(|all| all.iter().any(is_it)).await.into_iter().find(is_it).unwrap()
+        self.wait_for(|all| all.iter().any(is_it))
+            .await
+            .into_iter()
+            .find(is_it)
+            .unwrap()
     }
 }
 
-async fn receive(State((status, inbox)): State<Inbox>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn receive(
+    State((status, inbox)): State<Inbox>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
     mac.update(&body);
     let signature = HEXLOWER.encode(&mac.finalize().into_bytes());

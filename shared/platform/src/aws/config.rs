@@ -31,12 +31,25 @@ const OPERATION: Duration = Duration::from_secs(4);
 
 /// What every client is made from.
 pub(super) fn of(environment: &Environment, tls: &Tls) -> Result<SdkConfig, NoTls> {
-    let http = tls.client().connect_timeout(CONNECT).build().map_err(|_| NoTls)?;
-    let times = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(OPERATION).build();
-    let is_on = |name: &str| environment.text(name).map(|text| text.eq_ignore_ascii_case("true"));
+    let http = tls
+        .client()
+        .connect_timeout(CONNECT)
+        .build()
+        .map_err(|_| NoTls)?;
+    let times = TimeoutConfig::builder()
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(OPERATION)
+        .build();
+    let is_on = |name: &str| {
+        environment
+            .text(name)
+            .map(|text| text.eq_ignore_ascii_case("true"))
+    };
     let mut config = SdkConfig::builder();
     config.set_behavior_version(Some(BehaviorVersion::latest()));
-    let region = environment.text("AWS_REGION").or_else(|| environment.text("AWS_DEFAULT_REGION"));
+    let region = environment
+        .text("AWS_REGION")
+        .or_else(|| environment.text("AWS_DEFAULT_REGION"));
     config.set_region(region.map(|region| Region::new(region.to_owned())));
     config.set_credentials_provider(credentials(environment));
     config.set_timeout_config(Some(times));
@@ -51,9 +64,18 @@ pub(super) fn of(environment: &Environment, tls: &Tls) -> Result<SdkConfig, NoTl
 
 /// Those of the function's role, which outlive the process that finds them in its environment.
 fn credentials(environment: &Environment) -> Option<SharedCredentialsProvider> {
-    let (id, secret) = (environment.text("AWS_ACCESS_KEY_ID")?, environment.text("AWS_SECRET_ACCESS_KEY")?);
+    let (id, secret) = (
+        environment.text("AWS_ACCESS_KEY_ID")?,
+        environment.text("AWS_SECRET_ACCESS_KEY")?,
+    );
     let token = environment.text("AWS_SESSION_TOKEN").map(str::to_owned);
-    Some(SharedCredentialsProvider::new(Credentials::new(id, secret, token, None, "environment")))
+    Some(SharedCredentialsProvider::new(Credentials::new(
+        id,
+        secret,
+        token,
+        None,
+        "environment",
+    )))
 }
 
 /// `AWS_ENDPOINT_URL_DYNAMODB` and the like, named as [every SDK][1] names them.
@@ -64,7 +86,9 @@ struct PerService(Environment);
 impl LoadServiceConfig for PerService {
     fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
         let service = key.service_id().to_uppercase().replace(' ', "_");
-        self.0.text(&format!("{}_{service}", key.env())).map(str::to_owned)
+        self.0
+            .text(&format!("{}_{service}", key.env()))
+            .map(str::to_owned)
     }
 }
 
@@ -84,7 +108,10 @@ mod tests {
     }
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
-        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -94,25 +121,40 @@ mod tests {
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://secrets.example"),
         ]));
         let of_service = |id| {
-            let key = ServiceConfigKey::builder().service_id(id).env(ENDPOINT_URL).profile("endpoint_url");
+            let key = ServiceConfigKey::builder()
+                .service_id(id)
+                .env(ENDPOINT_URL)
+                .profile("endpoint_url");
             all.service_config()?.load_config(key.build().ok()?)
         };
-        assert_eq!(of_service("Secrets Manager").as_deref(), Some("http://secrets.example"));
+        assert_eq!(
+            of_service("Secrets Manager").as_deref(),
+            Some("http://secrets.example")
+        );
         assert_eq!(of_service("DynamoDB"), None);
         assert_eq!(all.endpoint_url(), Some("http://all.example"));
     }
 
     #[test]
     fn region_and_fips_are_the_environments() {
-        let config = config(&environment(&[("AWS_REGION", "eu-central-1"), ("AWS_USE_FIPS_ENDPOINT", "true")]));
-        assert_eq!((config.region().map(Region::as_ref), config.use_fips()), (Some("eu-central-1"), Some(true)));
+        let config = config(&environment(&[
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_USE_FIPS_ENDPOINT", "true"),
+        ]));
+        assert_eq!(
+            (config.region().map(Region::as_ref), config.use_fips()),
+            (Some("eu-central-1"), Some(true))
+        );
         assert!(config.credentials_provider().is_none());
     }
 
     #[test]
     fn nothing_printed_holds_a_credential() {
         let secret = "needle-0001";
-        let config = config(&environment(&[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", secret)]));
+        let config = config(&environment(&[
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", secret),
+        ]));
         assert!(config.credentials_provider().is_some() && !format!("{config:?}").contains(secret));
     }
 }

@@ -30,7 +30,10 @@ pub struct EventBridge {
 impl EventBridge {
     /// The bus `name` (or its ARN).
     pub fn new(client: Client, name: &str) -> Self {
-        Self { client, name: name.to_owned() }
+        Self {
+            client,
+            name: name.to_owned(),
+        }
     }
 
     fn entry(&self, event: &BusEvent) -> PutEventsRequestEntry {
@@ -44,13 +47,23 @@ impl EventBridge {
 
     async fn put_call(&self, events: &[BusEvent]) -> Result<(), BusError> {
         let entries = events.iter().map(|event| self.entry(event)).collect();
-        let put = self.client.put_events().set_entries(Some(entries)).send().await;
+        let put = self
+            .client
+            .put_events()
+            .set_entries(Some(entries))
+            .send()
+            .await;
         let put = put.map_err(|error| BusError(words(&error).to_owned()))?;
         if put.failed_entry_count == 0 {
             return Ok(());
         }
         // The whole call was answered 200 all the same; what was taken comes again with the rest.
-        let codes = || put.entries.iter().flatten().filter_map(|entry| entry.error_code.as_deref());
+        let codes = || {
+            put.entries
+                .iter()
+                .flatten()
+                .filter_map(|entry| entry.error_code.as_deref())
+        };
         for code in codes().filter(|code| FOR_GOOD.contains(code)) {
             tracing::error!(code, "an event was passed: the bus will never take it");
         }
@@ -68,13 +81,19 @@ impl EventBus for EventBridge {
         let mut size = 0_usize;
         for event in events {
             let length = event.detail.get().len();
-            if call.len() == MOST_ENTRIES || (!call.is_empty() && size.saturating_add(length) > LARGEST_DETAIL) {
+            if call.len() == MOST_ENTRIES
+                || (!call.is_empty() && size.saturating_add(length) > LARGEST_DETAIL)
+            {
                 self.put_call(&call).await?;
                 (call, size) = (Vec::new(), 0);
             }
             size = size.saturating_add(length);
             call.push(event.clone());
         }
-        if call.is_empty() { Ok(()) } else { self.put_call(&call).await }
+        if call.is_empty() {
+            Ok(())
+        } else {
+            self.put_call(&call).await
+        }
     }
 }

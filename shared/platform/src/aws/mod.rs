@@ -34,7 +34,11 @@ impl Aws {
     /// Reads region, credentials and endpoints.
     pub fn of(environment: Environment) -> Result<Self, NoTls> {
         let tls = Tls::new()?;
-        Ok(Self { config: config::of(&environment, &tls)?, tls, environment })
+        Ok(Self {
+            config: config::of(&environment, &tls)?,
+            tls,
+            environment,
+        })
     }
 
     /// The table `name`.
@@ -44,21 +48,35 @@ impl Aws {
 
     /// Partner secrets in Secrets Manager, under `PARTNER_SECRET_PREFIX`.
     pub fn partner_secrets(&self) -> Result<Arc<dyn SecretSource>, SettingError> {
-        let prefix = self.environment.secret_prefix("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX)?;
-        Ok(Arc::new(SecretsManagerSource::new(aws_sdk_secretsmanager::Client::new(&self.config), prefix)))
+        let prefix = self
+            .environment
+            .secret_prefix("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX)?;
+        Ok(Arc::new(SecretsManagerSource::new(
+            aws_sdk_secretsmanager::Client::new(&self.config),
+            prefix,
+        )))
     }
 
     /// The key vault in Secrets Manager; new secrets are encrypted with `CHANNEL_SECRET_KMS_KEY_ID`, without it with
     /// the account's own key.
     pub fn vault(&self) -> Arc<dyn KeyVault> {
-        let key = self.environment.text("CHANNEL_SECRET_KMS_KEY_ID").map(str::to_owned);
-        Arc::new(SecretsManagerVault::new(aws_sdk_secretsmanager::Client::new(&self.config), key))
+        let key = self
+            .environment
+            .text("CHANNEL_SECRET_KMS_KEY_ID")
+            .map(str::to_owned);
+        Arc::new(SecretsManagerVault::new(
+            aws_sdk_secretsmanager::Client::new(&self.config),
+            key,
+        ))
     }
 
     /// The event bus `EVENT_BUS_NAME`; without a name, none.
     pub fn event_bus(&self) -> Arc<dyn EventBus> {
         match self.environment.text("EVENT_BUS_NAME") {
-            Some(name) => Arc::new(EventBridge::new(aws_sdk_eventbridge::Client::new(&self.config), name)),
+            Some(name) => Arc::new(EventBridge::new(
+                aws_sdk_eventbridge::Client::new(&self.config),
+                name,
+            )),
             None => Arc::new(NoBus),
         }
     }

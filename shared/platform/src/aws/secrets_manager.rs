@@ -34,12 +34,26 @@ impl SecretsManagerSource {
 impl SecretSource for SecretsManagerSource {
     async fn read(&self, partner: &PartnerId) -> Result<Secret, SecretUnavailable> {
         let name = format!("{}{partner}", self.prefix);
-        match self.client.get_secret_value().secret_id(name).version_stage(CURRENT).send().await {
-            Ok(got) => got.secret_string.map(Secret::new).ok_or(SecretUnavailable::Missing),
-            Err(error) if is(&error, "ResourceNotFoundException") => Err(SecretUnavailable::Missing),
+        match self
+            .client
+            .get_secret_value()
+            .secret_id(name)
+            .version_stage(CURRENT)
+            .send()
+            .await
+        {
+            Ok(got) => got
+                .secret_string
+                .map(Secret::new)
+                .ok_or(SecretUnavailable::Missing),
+            Err(error) if is(&error, "ResourceNotFoundException") => {
+                Err(SecretUnavailable::Missing)
+            }
             // IAM knows a secret that is not there only by a name without its suffix, which no policy of ours matches.
             Err(error) if is(&error, "AccessDeniedException") => {
-                Err(SecretUnavailable::Unreachable("it is not there, or this function may not read it".to_owned()))
+                Err(SecretUnavailable::Unreachable(
+                    "it is not there, or this function may not read it".to_owned(),
+                ))
             }
             Err(error) => Err(SecretUnavailable::Unreachable(words(&error).to_owned())),
         }
@@ -60,7 +74,14 @@ impl SecretsManagerVault {
 
     /// The version labelled `AWSCURRENT`; `None` if there is no such secret.
     async fn read(&self, name: &str) -> Result<Option<Version>, VaultError> {
-        let got = match self.client.get_secret_value().secret_id(name).version_stage(CURRENT).send().await {
+        let got = match self
+            .client
+            .get_secret_value()
+            .secret_id(name)
+            .version_stage(CURRENT)
+            .send()
+            .await
+        {
             Ok(got) => got,
             Err(error) if is(&error, "ResourceNotFoundException") => return Ok(None),
             Err(error) => return Err(unavailable(&error)),
@@ -68,7 +89,10 @@ impl SecretsManagerVault {
         let (Some(id), Some(text)) = (got.version_id, got.secret_string.map(Secret::new)) else {
             return Err(VaultError::Malformed);
         };
-        Ok(Some(Version { id, key_id: ChannelKey::key_id_in(text.expose())? }))
+        Ok(Some(Version {
+            id,
+            key_id: ChannelKey::key_id_in(text.expose())?,
+        }))
     }
 }
 
@@ -78,34 +102,73 @@ impl KeyVault for SecretsManagerVault {
         if let Some(version) = self.read(name).await? {
             return Ok(version);
         }
-        let create = self.client.create_secret().name(name).secret_string(EMPTY).client_request_token(token);
-        let create = create.description("API key of a WhatsApp number, made by the onboarding bundle");
+        let create = self
+            .client
+            .create_secret()
+            .name(name)
+            .secret_string(EMPTY)
+            .client_request_token(token);
+        let create =
+            create.description("API key of a WhatsApp number, made by the onboarding bundle");
         match create.set_kms_key_id(self.kms_key_id.clone()).send().await {
-            Ok(_) => Ok(Version { id: token.to_owned(), key_id: None }),
+            Ok(_) => Ok(Version {
+                id: token.to_owned(),
+                key_id: None,
+            }),
             // Another worker made it since.
             Err(error) if is(&error, "ResourceExistsException") => {
-                let gone = || VaultError::Unavailable("the secret exists and cannot be read".to_owned());
+                let gone =
+                    || VaultError::Unavailable("the secret exists and cannot be read".to_owned());
                 self.read(name).await?.ok_or_else(gone)
             }
             Err(error) => Err(unavailable(&error)),
         }
     }
 
-    async fn put_attempt(&self, name: &str, token: &str, key: &ChannelKey) -> Result<(), VaultError> {
-        let put = self.client.put_secret_value().secret_id(name).client_request_token(token);
-        let put = put.secret_string(key.to_json().expose()).version_stages(ATTEMPT);
-        put.send().await.map(|_| ()).map_err(|error| unavailable(&error))
+    async fn put_attempt(
+        &self,
+        name: &str,
+        token: &str,
+        key: &ChannelKey,
+    ) -> Result<(), VaultError> {
+        let put = self
+            .client
+            .put_secret_value()
+            .secret_id(name)
+            .client_request_token(token);
+        let put = put
+            .secret_string(key.to_json().expose())
+            .version_stages(ATTEMPT);
+        put.send()
+            .await
+            .map(|_| ())
+            .map_err(|error| unavailable(&error))
     }
 
     async fn make_current(&self, name: &str, token: &str, from: &str) -> Result<Moved, VaultError> {
-        let update = self.client.update_secret_version_stage().secret_id(name).version_stage(CURRENT);
-        let moved = update.remove_from_version_id(from).move_to_version_id(token).send().await;
+        let update = self
+            .client
+            .update_secret_version_stage()
+            .secret_id(name)
+            .version_stage(CURRENT);
+        let moved = update
+            .remove_from_version_id(from)
+            .move_to_version_id(token)
+            .send()
+            .await;
         match moved {
             Ok(_) => Ok(Moved::Done),
             // The label is not where it was seen. Our own move, if its answer was lost, has put it where it should be.
-            Err(error) if is(&error, "InvalidParameterException") || is(&error, "InvalidRequestException") => {
+            Err(error)
+                if is(&error, "InvalidParameterException")
+                    || is(&error, "InvalidRequestException") =>
+            {
                 let current = self.read(name).await?;
-                Ok(if current.is_some_and(|current| current.id == token) { Moved::Done } else { Moved::Fenced })
+                Ok(if current.is_some_and(|current| current.id == token) {
+                    Moved::Done
+                } else {
+                    Moved::Fenced
+                })
             }
             Err(error) => Err(unavailable(&error)),
         }

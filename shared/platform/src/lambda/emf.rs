@@ -24,7 +24,10 @@ pub(super) struct Figures<W> {
 impl<W: Fn(&Value) + 'static> Figures<W> {
     /// The figures of the function `function`. What is none is not even looked at, which spares the libraries' lines of
     /// all levels a visit.
-    pub(super) fn of<S: Subscriber + for<'a> LookupSpan<'a>>(function: String, write: W) -> impl Layer<S> {
+    pub(super) fn of<S: Subscriber + for<'a> LookupSpan<'a>>(
+        function: String,
+        write: W,
+    ) -> impl Layer<S> {
         Self { function, write }.with_filter(Targets::new().with_target(TARGET, LevelFilter::INFO))
     }
 
@@ -50,8 +53,14 @@ impl<W: Fn(&Value) + 'static> Figures<W> {
             (figure.name.clone(), Some(json!(figure.value))),
             ("Reason".to_owned(), figure.reason.clone().map(Value::from)),
         ];
-        let fields: Map<String, Value> =
-            fields.into_iter().chain(named.into_iter().filter_map(|(name, value)| Some((name, value?)))).collect();
+        let fields: Map<String, Value> = fields
+            .into_iter()
+            .chain(
+                named
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .collect();
         Value::Object(fields)
     }
 }
@@ -108,7 +117,9 @@ mod tests {
     /// The lines that `work` leads to.
     fn lines(work: impl FnOnce()) -> Vec<Value> {
         let (sender, receiver) = mpsc::channel();
-        let figures = Figures::of("a-function".to_owned(), move |line: &Value| sender.send(line.clone()).unwrap());
+        let figures = Figures::of("a-function".to_owned(), move |line: &Value| {
+            sender.send(line.clone()).unwrap()
+        });
         tracing::subscriber::with_default(tracing_subscriber::registry().with(figures), work);
         receiver.try_iter().collect()
     }
@@ -116,25 +127,52 @@ mod tests {
     #[test]
     fn a_figure_is_one_line_that_cloudwatch_reads() {
         let lines = lines(|| crate::metric::key_blocked("existing_key"));
-        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        let [line] = lines.as_slice() else {
+            panic!("{lines:?}")
+        };
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(directive["Namespace"], "WhatsAppOnboarding");
-        assert_eq!(directive["Dimensions"], json!([["FunctionName"], ["FunctionName", "Reason"]]));
-        assert_eq!(directive["Metrics"], json!([{"Name": "KeysBlocked", "Unit": "Count"}]));
-        assert_eq!((&line["KeysBlocked"], &line["Reason"]), (&json!(1), &json!("existing_key")));
-        assert_eq!((&line["FunctionName"], &line["level"]), (&json!("a-function"), &json!("INFO")));
-        assert!(line["_aws"]["Timestamp"].is_i64() && line["timestamp"].as_str().is_some_and(|at| at.ends_with('Z')));
+        assert_eq!(
+            directive["Dimensions"],
+            json!([["FunctionName"], ["FunctionName", "Reason"]])
+        );
+        assert_eq!(
+            directive["Metrics"],
+            json!([{"Name": "KeysBlocked", "Unit": "Count"}])
+        );
+        assert_eq!(
+            (&line["KeysBlocked"], &line["Reason"]),
+            (&json!(1), &json!("existing_key"))
+        );
+        assert_eq!(
+            (&line["FunctionName"], &line["level"]),
+            (&json!("a-function"), &json!("INFO"))
+        );
+        assert!(
+            line["_aws"]["Timestamp"].is_i64()
+                && line["timestamp"]
+                    .as_str()
+                    .is_some_and(|at| at.ends_with('Z'))
+        );
     }
 
     #[test]
     fn a_dimension_is_named_only_if_it_is_there() {
         let lines = lines(|| crate::metric::oldest_due(std::time::Duration::from_secs(61)));
-        assert_eq!(lines[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["FunctionName"]]));
-        assert_eq!((&lines[0]["OldestDueAge"], lines[0].get("Reason")), (&json!(61), None));
+        assert_eq!(
+            lines[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"],
+            json!([["FunctionName"]])
+        );
+        assert_eq!(
+            (&lines[0]["OldestDueAge"], lines[0].get("Reason")),
+            (&json!(61), None)
+        );
     }
 
     #[test]
     fn what_is_no_figure_makes_no_line() {
-        assert!(lines(|| tracing::info!(metric = "Signatures", value = 9_u64, "no figure")).is_empty());
+        assert!(
+            lines(|| tracing::info!(metric = "Signatures", value = 9_u64, "no figure")).is_empty()
+        );
     }
 }

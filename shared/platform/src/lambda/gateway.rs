@@ -27,20 +27,29 @@ const LARGEST_ANSWER: usize = 6 * 1024 * 1024;
 pub async fn serve(routes: Router) -> Result<(), Error> {
     let answer = service_fn(move |request| answer(routes.clone(), as_routed(request)));
     let runtime = lambda_http::runtime(answer).layer(TracingLayer::new());
-    runtime.layer(layer_fn(|inner| MapRequest::new(inner, readable))).run().await
+    runtime
+        .layer(layer_fn(|inner| MapRequest::new(inner, readable)))
+        .run()
+        .await
 }
 
 /// The whole answer at once; every one of ours is a text, and short.
 async fn answer(routes: Router, request: Request) -> Result<Response<Body>, Error> {
     let (parts, body) = routes.oneshot(request).await?.into_parts();
     let body = to_bytes(body, LARGEST_ANSWER).await?;
-    Ok(Response::from_parts(parts, Body::Text(String::from_utf8(body.into())?)))
+    Ok(Response::from_parts(
+        parts,
+        Body::Text(String::from_utf8(body.into())?),
+    ))
 }
 
 /// The invocation with a query that `lambda_http` can read: what it cannot, anybody may send, and would end in a panic.
 fn readable(invocation: LambdaInvocation) -> LambdaInvocation {
     match with_encoded_query(&invocation.body) {
-        Some(body) => LambdaInvocation { body: body.into(), ..invocation },
+        Some(body) => LambdaInvocation {
+            body: body.into(),
+            ..invocation
+        },
         None => invocation,
     }
 }
@@ -57,15 +66,27 @@ fn with_encoded_query(event: &[u8]) -> Option<Vec<u8>> {
     if raw_query_string.as_bytes().iter().all(is_plain) {
         return None;
     }
-    let encode = |byte: u8| if is_plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    let encode = |byte: u8| {
+        if is_plain(&byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
     let mut event: Value = serde_json::from_slice(event).ok()?;
-    *event.get_mut("rawQueryString")? = raw_query_string.bytes().map(encode).collect::<String>().into();
+    *event.get_mut("rawQueryString")? = raw_query_string
+        .bytes()
+        .map(encode)
+        .collect::<String>()
+        .into();
     serde_json::to_vec(&event).ok()
 }
 
 /// The request with what the gateway says of it, at the address the routes know.
 fn as_routed(mut request: Request) -> Request {
-    let Some(RequestContext::ApiGatewayV2(context)) = request.extensions_mut().remove::<RequestContext>() else {
+    let Some(RequestContext::ApiGatewayV2(context)) =
+        request.extensions_mut().remove::<RequestContext>()
+    else {
         return request;
     };
     if let Some(domain) = context.domain_name {
@@ -75,12 +96,18 @@ fn as_routed(mut request: Request) -> Request {
         if authorizer.iam.is_some() {
             request.extensions_mut().insert(Caller::Iam);
         } else if let Some(jwt) = authorizer.jwt.filter(|jwt| !jwt.claims.is_empty()) {
-            let header = request.headers().get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+            let header = request
+                .headers()
+                .get(AUTHORIZATION)
+                .and_then(|header| header.to_str().ok());
             let caller = Caller::Jwt(claims(jwt.claims, header));
             request.extensions_mut().insert(caller);
         }
     }
-    if let Some(uri) = context.stage.and_then(|stage| without_stage(request.uri(), &stage)) {
+    if let Some(uri) = context
+        .stage
+        .and_then(|stage| without_stage(request.uri(), &stage))
+    {
         *request.uri_mut() = uri;
     }
     request
@@ -88,10 +115,16 @@ fn as_routed(mut request: Request) -> Request {
 
 /// The claims as the token has them. The gateway writes every claim as a text, so that a list or a number would pass
 /// for a name; the token, whose signature it has checked, tells.
-fn claims(of_gateway: impl IntoIterator<Item = (String, String)>, header: Option<&str>) -> Map<String, Value> {
+fn claims(
+    of_gateway: impl IntoIterator<Item = (String, String)>,
+    header: Option<&str>,
+) -> Map<String, Value> {
     let of_token = header.and_then(claims_of_token).unwrap_or_default();
     let typed = |(name, text): (String, String)| {
-        let value = of_token.get(&name).filter(|value| !value.is_string()).cloned();
+        let value = of_token
+            .get(&name)
+            .filter(|value| !value.is_string())
+            .cloned();
         (name, value.unwrap_or(Value::String(text)))
     };
     of_gateway.into_iter().map(typed).collect()
@@ -99,7 +132,9 @@ fn claims(of_gateway: impl IntoIterator<Item = (String, String)>, header: Option
 
 fn claims_of_token(header: &str) -> Option<Map<String, Value>> {
     let token = header.split_whitespace().last()?;
-    let payload = BASE64URL_NOPAD.decode(token.split('.').nth(1)?.as_bytes()).ok()?;
+    let payload = BASE64URL_NOPAD
+        .decode(token.split('.').nth(1)?.as_bytes())
+        .ok()?;
     serde_json::from_slice(&payload).ok()
 }
 
@@ -109,7 +144,10 @@ fn without_stage(uri: &Uri, stage: &str) -> Option<Uri> {
     if !path.starts_with('/') {
         return None;
     }
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = uri
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(format!("{path}{query}")).ok()?);
     Uri::from_parts(parts).ok()
@@ -122,22 +160,34 @@ mod tests {
     use super::*;
 
     fn token(claims: &Value) -> String {
-        format!("Bearer e30.{}.sig", BASE64URL_NOPAD.encode(claims.to_string().as_bytes()))
+        format!(
+            "Bearer e30.{}.sig",
+            BASE64URL_NOPAD.encode(claims.to_string().as_bytes())
+        )
     }
 
     #[test]
     fn a_claim_that_is_no_text_in_the_token_does_not_become_one() {
-        let of_gateway = [("sub".to_owned(), "7".to_owned()), ("org".to_owned(), "[acme]".to_owned())];
+        let of_gateway = [
+            ("sub".to_owned(), "7".to_owned()),
+            ("org".to_owned(), "[acme]".to_owned()),
+        ];
         let header = token(&json!({"sub": "7", "org": ["acme"]}));
         let seen = claims(of_gateway.clone(), Some(&header));
-        assert_eq!((&seen["sub"], &seen["org"]), (&json!("7"), &json!(["acme"])));
+        assert_eq!(
+            (&seen["sub"], &seen["org"]),
+            (&json!("7"), &json!(["acme"]))
+        );
         assert_eq!(claims(of_gateway.clone(), None)["org"], "[acme]");
         assert_eq!(claims(of_gateway, Some("Bearer nonsense"))["sub"], "7");
     }
 
     #[test]
     fn a_token_adds_no_claim_that_the_gateway_did_not_name() {
-        let seen = claims([("sub".to_owned(), "acme".to_owned())], Some(&token(&json!({"sub": "other", "org": "x"}))));
+        let seen = claims(
+            [("sub".to_owned(), "acme".to_owned())],
+            Some(&token(&json!({"sub": "other", "org": "x"}))),
+        );
         assert_eq!(Value::Object(seen), json!({"sub": "acme"}));
     }
 
@@ -145,20 +195,29 @@ mod tests {
     fn a_query_is_encoded_only_where_it_must_be() {
         let encoded = |query: &str| {
             let event = json!({"rawPath": "/", "rawQueryString": query, "headers": {"a": "b"}});
-            let event: Value = serde_json::from_slice(&with_encoded_query(event.to_string().as_bytes())?).unwrap();
-            assert_eq!((&event["rawPath"], &event["headers"]), (&json!("/"), &json!({"a": "b"})));
+            let event: Value =
+                serde_json::from_slice(&with_encoded_query(event.to_string().as_bytes())?).unwrap();
+            assert_eq!(
+                (&event["rawPath"], &event["headers"]),
+                (&json!("/"), &json!({"a": "b"}))
+            );
             Some(event["rawQueryString"].as_str().unwrap().to_owned())
         };
         for plain in ["", "a=%zz&b=+%2B", "client=x&channels=[y,%20z]&{|}\\^'"] {
             assert_eq!(encoded(plain), None);
         }
-        assert_eq!(encoded("a=<\"ü +%20>#").as_deref(), Some("a=%3C%22%C3%BC%20+%20%3E%23"));
+        assert_eq!(
+            encoded("a=<\"ü +%20>#").as_deref(),
+            Some("a=%3C%22%C3%BC%20+%20%3E%23")
+        );
         assert_eq!(with_encoded_query(b"no event"), None);
     }
 
     #[test]
     fn only_the_stage_itself_is_taken_off() {
-        let path = |uri: &str, stage| without_stage(&uri.parse().unwrap(), stage).map(|uri| uri.to_string());
+        let path = |uri: &str, stage| {
+            without_stage(&uri.parse().unwrap(), stage).map(|uri| uri.to_string())
+        };
         assert_eq!(
             path("https://a.example/dev/xPA/sign?a=%2B&b", "dev"),
             Some("https://a.example/xPA/sign?a=%2B&b".into())

@@ -24,7 +24,16 @@ use crate::metric;
 use crate::settings::Environment;
 
 /// The crates whose log lines are written with I8 in mind.
-const OURS: [&str; 8] = ["onboarding", "platform", "sign", "redirect", "webhook", "channels", "provision", "reconcile"];
+const OURS: [&str; 8] = [
+    "onboarding",
+    "platform",
+    "sign",
+    "redirect",
+    "webhook",
+    "channels",
+    "provision",
+    "reconcile",
+];
 
 /// Why a function does not start or does not go on.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -64,15 +73,26 @@ where
 /// JSON lines with `level` and an RFC 3339 `timestamp`, as Lambda's log filter reads them; figures in a form of their own.
 fn log() {
     // Levels by target, no more: the filter that knows fields, too, brings a regex engine along.
-    let levels = std::env::var("RUST_LOG").ok().and_then(|levels| levels.parse().ok());
+    let levels = std::env::var("RUST_LOG")
+        .ok()
+        .and_then(|levels| levels.parse().ok());
     let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
-    lines_and_figures(levels.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO)), function).init();
+    lines_and_figures(
+        levels.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO)),
+        function,
+    )
+    .init();
 }
 
 fn lines_and_figures(levels: Targets, function: String) -> impl Subscriber + Send + Sync {
     // The one span is the invocation's: no list of spans beside it.
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
-    let lines = lines.with_filter(filter::filter_fn(|line| is_fit_for_the_log(line.target(), *line.level())));
+    let lines = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_span_list(false);
+    let lines = lines.with_filter(filter::filter_fn(|line| {
+        is_fit_for_the_log(line.target(), *line.level())
+    }));
     // The levels outside: only so is a line below them passed over without being asked about.
     let lines = lines.with_filter(levels);
     let figures = emf::Figures::of(function, emf::print);
@@ -92,7 +112,10 @@ mod tests {
 
     #[test]
     fn a_line_below_the_level_is_passed_over_at_once() {
-        for (levels, most) in [("info", LevelFilter::INFO), ("warn,sign=debug", LevelFilter::DEBUG)] {
+        for (levels, most) in [
+            ("info", LevelFilter::INFO),
+            ("warn,sign=debug", LevelFilter::DEBUG),
+        ] {
             let subscriber = lines_and_figures(levels.parse().unwrap(), String::new());
             assert_eq!(subscriber.max_level_hint(), Some(most), "{levels}");
         }
@@ -100,9 +123,18 @@ mod tests {
 
     #[test]
     fn no_library_writes_requests_into_the_log() {
-        assert!(is_fit_for_the_log("platform::http", Level::TRACE) && is_fit_for_the_log("sign", Level::DEBUG));
+        assert!(
+            is_fit_for_the_log("platform::http", Level::TRACE)
+                && is_fit_for_the_log("sign", Level::DEBUG)
+        );
         assert!(is_fit_for_the_log("lambda_runtime::layers", Level::INFO));
-        for chatty in ["lambda_runtime::requests", "aws_smithy_runtime", "hyper::proto", "signature", "metric"] {
+        for chatty in [
+            "lambda_runtime::requests",
+            "aws_smithy_runtime",
+            "hyper::proto",
+            "signature",
+            "metric",
+        ] {
             assert!(!is_fit_for_the_log(chatty, Level::DEBUG), "{chatty}");
         }
     }

@@ -35,7 +35,9 @@ where
             Ok(()) => Vec::new(),
             Err(StoppedBefore(item_identifier)) => vec![Failure { item_identifier }],
         };
-        Ok::<_, Error>(Answer { batch_item_failures: failed })
+        Ok::<_, Error>(Answer {
+            batch_item_failures: failed,
+        })
     }))
     .await
 }
@@ -97,7 +99,12 @@ fn read(entry: Value) -> Option<Record> {
         "MODIFY" => Change::Modified,
         _ => Change::Removed,
     };
-    let StreamData { sequence_number, keys, new_image, old_image } = entry.dynamodb;
+    let StreamData {
+        sequence_number,
+        keys,
+        new_image,
+        old_image,
+    } = entry.dynamodb;
     Some(Record {
         sequence: sequence_number,
         change,
@@ -117,8 +124,7 @@ mod tests {
     #[test]
     fn a_record_is_read_with_both_images() {
         let keys = json!({"pk": {"S": "CHANNEL#aPA#bCH"}, "sk": {"S": "-"}});
-        let old =
-            json!({"pk": {"S": "CHANNEL#aPA#bCH"}, "sk": {"S": "-"}, "version": {"N": "1"}, "body": {"B": "AQI="}});
+        let old = json!({"pk": {"S": "CHANNEL#aPA#bCH"}, "sk": {"S": "-"}, "version": {"N": "1"}, "body": {"B": "AQI="}});
         let entry = json!({
             "eventID": "1", "eventName": "MODIFY", "eventSource": "aws:dynamodb", "awsRegion": "eu-central-1",
             "dynamodb": {
@@ -127,7 +133,10 @@ mod tests {
             },
         });
         let record = read(entry).unwrap();
-        assert_eq!((record.sequence.as_str(), record.change, record.kind()), ("42", Change::Modified, "CHANNEL"));
+        assert_eq!(
+            (record.sequence.as_str(), record.change, record.kind()),
+            ("42", Change::Modified, "CHANNEL")
+        );
         let old = record.old.unwrap();
         assert_eq!(old["version"], AttributeValue::N("1".into()));
         assert_eq!(old["body"].as_b().unwrap().as_ref(), [1, 2]);
@@ -136,14 +145,22 @@ mod tests {
 
     #[test]
     fn what_is_no_record_is_passed() {
-        for strange in [json!(7), json!({}), json!({"eventName": "INSERT", "dynamodb": {"Keys": {}}})] {
+        for strange in [
+            json!(7),
+            json!({}),
+            json!({"eventName": "INSERT", "dynamodb": {"Keys": {}}}),
+        ] {
             assert!(read(strange).is_none());
         }
     }
 
     #[test]
     fn the_answer_names_what_comes_again() {
-        let answer = Answer { batch_item_failures: vec![Failure { item_identifier: "42".into() }] };
+        let answer = Answer {
+            batch_item_failures: vec![Failure {
+                item_identifier: "42".into(),
+            }],
+        };
         let expected = json!({"batchItemFailures": [{"itemIdentifier": "42"}]});
         assert_eq!(serde_json::to_value(answer).unwrap(), expected);
     }

@@ -30,7 +30,10 @@ impl StoredChannel {
 
     /// The channel that a CHANNEL item holds.
     pub fn of_item(item: &Item) -> Result<Self, StoreError> {
-        Ok(Self { channel: value_of(item, "channel")?, version: number_of(item, VERSION).unwrap_or(0) })
+        Ok(Self {
+            channel: value_of(item, "channel")?,
+            version: number_of(item, VERSION).unwrap_or(0),
+        })
     }
 }
 
@@ -64,14 +67,27 @@ impl Channels {
 
     /// Opens the connection with a read of nothing.
     pub async fn knock(&self, partner: &PartnerId) {
-        let _nothing = self.0.read(format!("{}#{partner}#{ALONE}", table::prefix::CHANNEL), ALONE).await;
+        let _nothing = self
+            .0
+            .read(
+                format!("{}#{partner}#{ALONE}", table::prefix::CHANNEL),
+                ALONE,
+            )
+            .await;
     }
 
     /// Reads a channel; one about which nothing was ever said is unknown, not missing.
-    pub async fn read(&self, partner: &PartnerId, channel: &ChannelId) -> Result<StoredChannel, StoreError> {
+    pub async fn read(
+        &self,
+        partner: &PartnerId,
+        channel: &ChannelId,
+    ) -> Result<StoredChannel, StoreError> {
         match self.0.read(table::channel(partner, channel), ALONE).await? {
             Some(item) => StoredChannel::of_item(&item),
-            None => Ok(StoredChannel { channel: Channel::unknown(partner.clone(), channel.clone()), version: 0 }),
+            None => Ok(StoredChannel {
+                channel: Channel::unknown(partner.clone(), channel.clone()),
+                version: 0,
+            }),
         }
     }
 
@@ -82,7 +98,10 @@ impl Channels {
             .client
             .put_item()
             .table_name(&*self.0.name)
-            .set_item(Some(item(&stored.channel, stored.version.saturating_add(1))?))
+            .set_item(Some(item(
+                &stored.channel,
+                stored.version.saturating_add(1),
+            )?))
             .condition_expression("version = :seen OR (attribute_not_exists(pk) AND :seen = :none)")
             .expression_attribute_values(":seen", number(stored.version))
             .expression_attribute_values(":none", number(0))
@@ -106,7 +125,12 @@ impl Channels {
     ) -> Result<Vec<TenantRow>, StoreError> {
         // "" sorts before every row, and DynamoDB allows it in a condition on a sort key, but not as a value of one.
         let after = after.map_or_else(|| " ".to_owned(), table::channel_of_tenant);
-        let query = self.0.client.query().table_name(&*self.0.name).index_name(table::BY_TENANT);
+        let query = self
+            .0
+            .client
+            .query()
+            .table_name(&*self.0.name)
+            .index_name(table::BY_TENANT);
         let query = query
             .key_condition_expression("tenant_pk = :tenant AND tenant_sk > :after")
             .expression_attribute_values(":tenant", text(table::of_tenant(partner, tenant)))
@@ -134,18 +158,34 @@ impl Channels {
         let mut owned = BTreeSet::new();
         let ids: Vec<&ChannelId> = ids.iter().collect();
         for some in ids.chunks(BATCH) {
-            let mut wanted: Vec<Item> = some.iter().map(|id| keyed(table::channel(partner, id), ALONE)).collect();
+            let mut wanted: Vec<Item> = some
+                .iter()
+                .map(|id| keyed(table::channel(partner, id), ALONE))
+                .collect();
             while !wanted.is_empty() {
-                let keys = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build();
+                let keys = KeysAndAttributes::builder()
+                    .set_keys(Some(wanted))
+                    .consistent_read(true)
+                    .build();
                 let keys = keys.map_err(|_| StoreError::Malformed("a batch of keys"))?;
-                let got = self.0.client.batch_get_item().request_items(&*self.0.name, keys).send().await?;
+                let got = self
+                    .0
+                    .client
+                    .batch_get_item()
+                    .request_items(&*self.0.name, keys)
+                    .send()
+                    .await?;
                 for item in got.responses.unwrap_or_default().into_values().flatten() {
                     let channel = StoredChannel::of_item(&item)?.channel;
                     if channel.tenant() == Some(tenant) {
                         owned.insert(channel.id);
                     }
                 }
-                let left = got.unprocessed_keys.unwrap_or_default().into_values().next();
+                let left = got
+                    .unprocessed_keys
+                    .unwrap_or_default()
+                    .into_values()
+                    .next();
                 wanted = left.map(|left| left.keys).unwrap_or_default();
             }
         }
@@ -154,9 +194,14 @@ impl Channels {
 }
 
 fn row(item: &Item) -> Result<TenantRow, StoreError> {
-    let sort = item.get(TENANT_SK).and_then(|sort| sort.as_s().ok()).ok_or(StoreError::Malformed("a row"))?;
+    let sort = item
+        .get(TENANT_SK)
+        .and_then(|sort| sort.as_s().ok())
+        .ok_or(StoreError::Malformed("a row"))?;
     match sort.split_once('#') {
-        Some((table::prefix::CHANNEL, _)) => Ok(TenantRow::Channel(Box::new(value_of(item, "channel")?))),
+        Some((table::prefix::CHANNEL, _)) => {
+            Ok(TenantRow::Channel(Box::new(value_of(item, "channel")?)))
+        }
         Some((table::prefix::CLAIM, _)) => Ok(TenantRow::Claim(Box::new(value_of(item, "claim")?))),
         _ => Err(StoreError::Malformed("a row of a tenant")),
     }
@@ -168,8 +213,14 @@ fn item(channel: &Channel, version: i64) -> Result<Item, StoreError> {
     item.insert(VALUE.to_owned(), to_value(channel)?);
     item.insert(VERSION.to_owned(), number(version));
     if let Some(tenant) = channel.tenant() {
-        item.insert(TENANT_PK.to_owned(), text(table::of_tenant(&channel.partner, tenant)));
-        item.insert(TENANT_SK.to_owned(), text(table::channel_of_tenant(&channel.id)));
+        item.insert(
+            TENANT_PK.to_owned(),
+            text(table::of_tenant(&channel.partner, tenant)),
+        );
+        item.insert(
+            TENANT_SK.to_owned(),
+            text(table::channel_of_tenant(&channel.id)),
+        );
     }
     Ok(item)
 }

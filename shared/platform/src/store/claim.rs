@@ -6,7 +6,10 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use onboarding::claim::{Claim, ClaimId, ClaimStatus};
 use onboarding::id::{PartnerId, Tenant};
 
-use super::{VALUE, VERSION, Written, keyed, millis, number, number_of, refused_put, text, to_value, value_of};
+use super::{
+    VALUE, VERSION, Written, keyed, millis, number, number_of, refused_put, text, to_value,
+    value_of,
+};
 use crate::table::{self, ALONE, DUE_AT, DUE_PK, Item, StoreError, TENANT_PK, TENANT_SK, Table};
 
 /// What making a claim came to.
@@ -31,7 +34,10 @@ pub struct StoredClaim {
 impl StoredClaim {
     /// The claim that a CLAIM item holds.
     pub fn of_item(item: &Item) -> Result<Self, StoreError> {
-        Ok(Self { claim: value_of(item, "claim")?, version: number_of(item, VERSION).unwrap_or(0) })
+        Ok(Self {
+            claim: value_of(item, "claim")?,
+            version: number_of(item, VERSION).unwrap_or(0),
+        })
     }
 }
 
@@ -47,24 +53,36 @@ impl Claims {
 
     /// Opens the connection, as [`super::Seconds::knock`] does.
     pub async fn knock(&self, partner: &PartnerId) {
-        self.0.knock(format!("{}#{partner}#{ALONE}", table::prefix::CLAIM)).await;
+        self.0
+            .knock(format!("{}#{partner}#{ALONE}", table::prefix::CLAIM))
+            .await;
     }
 
     /// Records a claim once; one put.
     pub async fn make(&self, claim: &Claim) -> Result<Made, StoreError> {
         match self.0.put_once(item(claim, 1)?).await? {
             Written::Done(()) => Ok(Made::New),
-            Written::Refused(None) => Err(StoreError::Malformed("a claim that is there was not shown")),
+            Written::Refused(None) => {
+                Err(StoreError::Malformed("a claim that is there was not shown"))
+            }
             Written::Refused(Some(old)) => {
                 let old: Claim = value_of(&old, "claim")?;
                 let same = old.digest == claim.digest && old.tenant == claim.tenant;
-                Ok(if same { Made::SameAgain(Box::new(old)) } else { Made::SomethingElse })
+                Ok(if same {
+                    Made::SameAgain(Box::new(old))
+                } else {
+                    Made::SomethingElse
+                })
             }
         }
     }
 
     /// Reads a claim.
-    pub async fn read(&self, partner: &PartnerId, claim: &ClaimId) -> Result<Option<StoredClaim>, StoreError> {
+    pub async fn read(
+        &self,
+        partner: &PartnerId,
+        claim: &ClaimId,
+    ) -> Result<Option<StoredClaim>, StoreError> {
         let item = self.0.read(table::claim(partner, claim), ALONE).await?;
         item.as_ref().map(StoredClaim::of_item).transpose()
     }
@@ -89,17 +107,32 @@ impl Claims {
     }
 
     /// The open claims of a tenant, by id.
-    pub async fn open_of_tenant(&self, partner: &PartnerId, tenant: &Tenant) -> Result<Vec<Claim>, StoreError> {
+    pub async fn open_of_tenant(
+        &self,
+        partner: &PartnerId,
+        tenant: &Tenant,
+    ) -> Result<Vec<Claim>, StoreError> {
         let values = BTreeMap::from([
             (":tenant", table::of_tenant(partner, tenant)),
             (":kind", format!("{}#", table::prefix::CLAIM)),
         ]);
-        let mut query = self.0.client.query().table_name(&*self.0.name).index_name(table::BY_TENANT);
-        query = query.key_condition_expression("tenant_pk = :tenant AND begins_with(tenant_sk, :kind)");
+        let mut query = self
+            .0
+            .client
+            .query()
+            .table_name(&*self.0.name)
+            .index_name(table::BY_TENANT);
+        query =
+            query.key_condition_expression("tenant_pk = :tenant AND begins_with(tenant_sk, :kind)");
         for (name, value) in values {
             query = query.expression_attribute_values(name, text(value));
         }
-        let items = query.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await?;
+        let items = query
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await?;
         items.iter().map(|item| value_of(item, "claim")).collect()
     }
 }
@@ -110,8 +143,14 @@ fn item(claim: &Claim, version: i64) -> Result<Item, StoreError> {
     item.insert(VALUE.to_owned(), to_value(claim)?);
     item.insert(VERSION.to_owned(), number(version));
     if claim.is_open() {
-        item.insert(TENANT_PK.to_owned(), text(table::of_tenant(&claim.partner, &claim.tenant)));
-        item.insert(TENANT_SK.to_owned(), text(table::claim_of_tenant(&claim.id)));
+        item.insert(
+            TENANT_PK.to_owned(),
+            text(table::of_tenant(&claim.partner, &claim.tenant)),
+        );
+        item.insert(
+            TENANT_SK.to_owned(),
+            text(table::claim_of_tenant(&claim.id)),
+        );
     }
     if let (ClaimStatus::Pending, Some(due_at)) = (claim.status, claim.due_at) {
         item.insert(DUE_PK.to_owned(), text(table::due(&claim.partner)));

@@ -27,13 +27,22 @@ impl Clients {
     }
 
     /// The tenant a client belongs to.
-    pub async fn owner(&self, partner: &PartnerId, client: &ClientId) -> Result<Option<Tenant>, StoreError> {
+    pub async fn owner(
+        &self,
+        partner: &PartnerId,
+        client: &ClientId,
+    ) -> Result<Option<Tenant>, StoreError> {
         let item = self.0.read(table::client(partner, client), ALONE).await?;
         item.map(|item| tenant_of(&item)).transpose()
     }
 
     /// Gives a client to a tenant unless it is another one's.
-    pub async fn bind(&self, partner: &PartnerId, client: &ClientId, tenant: &Tenant) -> Result<Bound, StoreError> {
+    pub async fn bind(
+        &self,
+        partner: &PartnerId,
+        client: &ClientId,
+        tenant: &Tenant,
+    ) -> Result<Bound, StoreError> {
         let update = Update {
             pk: table::client(partner, client),
             sets: "SET tenant = :tenant".into(),
@@ -49,5 +58,7 @@ impl Clients {
 
 fn tenant_of(item: &Item) -> Result<Tenant, StoreError> {
     let tenant = item.get(TENANT).and_then(|tenant| tenant.as_s().ok());
-    tenant.and_then(|tenant| tenant.parse().ok()).ok_or(StoreError::Malformed("the owner of a client"))
+    tenant
+        .and_then(|tenant| tenant.parse().ok())
+        .ok_or(StoreError::Malformed("the owner of a client"))
 }

@@ -61,21 +61,42 @@ impl Connections {
     /// What is kept for a partner; one that was never connected has nothing.
     pub async fn read(&self, partner: &PartnerId) -> Result<StoredKept, StoreError> {
         let Some(item) = self.0.read(table::connect(partner), ALONE).await? else {
-            return Ok(StoredKept { kept: Kept::default(), version: 0 });
+            return Ok(StoredKept {
+                kept: Kept::default(),
+                version: 0,
+            });
         };
-        Ok(StoredKept { kept: value_of(&item, "kept addresses")?, version: number_of(&item, VERSION).unwrap_or(0) })
+        Ok(StoredKept {
+            kept: value_of(&item, "kept addresses")?,
+            version: number_of(&item, VERSION).unwrap_or(0),
+        })
     }
 
     /// Saves what is kept if nobody saved it since it was read; it may then be saved again.
-    pub async fn save(&self, partner: &PartnerId, stored: &mut StoredKept) -> Result<Saved, StoreError> {
+    pub async fn save(
+        &self,
+        partner: &PartnerId,
+        stored: &mut StoredKept,
+    ) -> Result<Saved, StoreError> {
         let version = stored.version.saturating_add(1);
         let mut item = keyed(table::connect(partner), ALONE);
         item.insert(VALUE.to_owned(), to_value(&stored.kept)?);
         item.insert(VERSION.to_owned(), number(version));
-        let put = self.0.client.put_item().table_name(&*self.0.name).set_item(Some(item));
-        let put = put.condition_expression("version = :seen OR (attribute_not_exists(pk) AND :seen = :none)");
+        let put = self
+            .0
+            .client
+            .put_item()
+            .table_name(&*self.0.name)
+            .set_item(Some(item));
+        let put = put.condition_expression(
+            "version = :seen OR (attribute_not_exists(pk) AND :seen = :none)",
+        );
         let put = put.expression_attribute_values(":seen", number(stored.version));
-        match put.expression_attribute_values(":none", number(0)).send().await {
+        match put
+            .expression_attribute_values(":none", number(0))
+            .send()
+            .await
+        {
             Ok(_) => {
                 stored.version = version;
                 Ok(Saved::Done)

@@ -28,8 +28,14 @@ pub struct StoredFact {
 impl StoredFact {
     /// The fact that a FACT item holds.
     pub fn of_item(item: &Item) -> Result<Self, StoreError> {
-        let body = item.get(BODY).and_then(|body| body.as_b().ok()).map(|body| body.as_ref().to_vec());
-        Ok(Self { fact: value_of(item, "fact")?, body })
+        let body = item
+            .get(BODY)
+            .and_then(|body| body.as_b().ok())
+            .map(|body| body.as_ref().to_vec());
+        Ok(Self {
+            fact: value_of(item, "fact")?,
+            body,
+        })
     }
 }
 
@@ -54,7 +60,10 @@ impl RawEvent {
         let what = || StoreError::Malformed("a raw event");
         let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
         let (_, partner, _) = text(PK).and_then(|pk| table::parse(pk)).ok_or_else(what)?;
-        let body = item.get(BODY).and_then(|body| body.as_b().ok()).ok_or_else(what)?;
+        let body = item
+            .get(BODY)
+            .and_then(|body| body.as_b().ok())
+            .ok_or_else(what)?;
         Ok(Self {
             id: text(SK).ok_or_else(what)?.clone(),
             partner,
@@ -97,18 +106,42 @@ impl Facts {
             Some(fact) => fact_item(&fact)?,
             None => raw_item(partner, event, now),
         };
-        item.insert(BODY.to_owned(), AttributeValue::B(Blob::new(event.raw.clone())));
+        item.insert(
+            BODY.to_owned(),
+            AttributeValue::B(Blob::new(event.raw.clone())),
+        );
         self.put(item).await
     }
 
     /// All facts about a channel, oldest first.
-    pub async fn of_channel(&self, partner: &PartnerId, channel: &ChannelId) -> Result<Vec<StoredFact>, StoreError> {
-        let query = self.0.client.query().table_name(&*self.0.name).consistent_read(true);
-        let query = query.key_condition_expression("#pk = :pk").expression_attribute_names("#pk", PK);
+    pub async fn of_channel(
+        &self,
+        partner: &PartnerId,
+        channel: &ChannelId,
+    ) -> Result<Vec<StoredFact>, StoreError> {
+        let query = self
+            .0
+            .client
+            .query()
+            .table_name(&*self.0.name)
+            .consistent_read(true);
+        let query = query
+            .key_condition_expression("#pk = :pk")
+            .expression_attribute_names("#pk", PK);
         let query = query.expression_attribute_values(":pk", text(table::facts(partner, channel)));
-        let items = query.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await?;
-        let mut facts = items.iter().map(StoredFact::of_item).collect::<Result<Vec<_>, _>>()?;
-        facts.sort_by(|a, b| (a.fact.received_at, &a.fact.id).cmp(&(b.fact.received_at, &b.fact.id)));
+        let items = query
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await?;
+        let mut facts = items
+            .iter()
+            .map(StoredFact::of_item)
+            .collect::<Result<Vec<_>, _>>()?;
+        facts.sort_by(|a, b| {
+            (a.fact.received_at, &a.fact.id).cmp(&(b.fact.received_at, &b.fact.id))
+        });
         Ok(facts)
     }
 

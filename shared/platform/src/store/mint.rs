@@ -115,19 +115,29 @@ impl Mints {
     ) -> Result<Leased, StoreError> {
         for _ in 0..TURNS {
             let old = match self.take(partner, channel, token, asked, now).await? {
-                Written::Done(item) => return Ok(Leased::Ours(Box::new(mint(partner, channel, token, &item)?))),
+                Written::Done(item) => {
+                    return Ok(Leased::Ours(Box::new(mint(
+                        partner, channel, token, &item,
+                    )?)));
+                }
                 Written::Refused(old) => old.unwrap_or_default(),
             };
             let is_free = time_of(&old, LEASE_UNTIL).is_none_or(|until| until < now);
             if asked == Asked::ByClock {
-                return Ok(if is_free { Leased::NotDue } else { Leased::Taken });
+                return Ok(if is_free {
+                    Leased::NotDue
+                } else {
+                    Leased::Taken
+                });
             }
             let holder = old.get(LEASE_TOKEN).cloned().unwrap_or_else(|| text(""));
             if self.nudge(partner, channel, holder).await? {
                 return Ok(Leased::Taken);
             }
         }
-        Err(StoreError::Unavailable("the lease keeps changing hands".to_owned()))
+        Err(StoreError::Unavailable(
+            "the lease keeps changing hands".to_owned(),
+        ))
     }
 
     async fn take(
@@ -180,7 +190,10 @@ impl Mints {
             pk: table::mint(&mint.partner, &mint.channel),
             sets: "SET intent = :intent".into(),
             condition: "lease = :token",
-            values: vec![(":intent", to_value(intent)?), (":token", text(&mint.token))],
+            values: vec![
+                (":intent", to_value(intent)?),
+                (":token", text(&mint.token)),
+            ],
         };
         Ok(matches!(update.send(&self.0).await?, Written::Done(_)))
     }
@@ -192,18 +205,32 @@ impl Mints {
             pk: table::mint(&mint.partner, &mint.channel),
             sets: "SET lease_until = :until, due_at = :until".into(),
             condition: "lease = :token AND lease_until >= :now",
-            values: vec![(":until", millis(until)), (":token", text(&mint.token)), (":now", millis(now))],
+            values: vec![
+                (":until", millis(until)),
+                (":token", text(&mint.token)),
+                (":now", millis(now)),
+            ],
         };
         Ok(matches!(update.send(&self.0).await?, Written::Done(_)))
     }
 
     /// Gives the lease back. If somebody left word meanwhile, the channel is due at once.
-    pub async fn release(&self, mint: &Mint, next: &NextLook, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn release(
+        &self,
+        mint: &Mint,
+        next: &NextLook,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let quiet = "lease = :token AND attribute_not_exists(nudged)";
         let released = self.release_on(quiet, mint, next).await?;
-        let Written::Refused(Some(old)) = released else { return Ok(()) };
+        let Written::Refused(Some(old)) = released else {
+            return Ok(());
+        };
         if old.get(LEASE_TOKEN) == Some(&text(&mint.token)) {
-            let at_once = NextLook { due_at: Some(now), ..next.clone() };
+            let at_once = NextLook {
+                due_at: Some(now),
+                ..next.clone()
+            };
             self.release_on("lease = :token", mint, &at_once).await?;
         }
         Ok(())
@@ -220,7 +247,11 @@ impl Mints {
         let fields = [
             (TRIES, ":tries", Some(number(next.tries))),
             (DUE_AT, ":due_at", next.due_at.map(millis)),
-            (DUE_PK, ":due", next.due_at.map(|_| text(table::due(&mint.partner)))),
+            (
+                DUE_PK,
+                ":due",
+                next.due_at.map(|_| text(table::due(&mint.partner))),
+            ),
             (NOT_BEFORE, ":not_before", next.not_before.map(millis)),
             (INTENT, ":intent", intent),
             (VERDICT, ":verdict", verdict),
@@ -251,12 +282,21 @@ impl Mints {
         partner: &PartnerId,
         channel: &ChannelId,
     ) -> Result<(Option<Timestamp>, Option<Intent>), StoreError> {
-        let item = self.0.read(table::mint(partner, channel), table::ALONE).await?.unwrap_or_default();
+        let item = self
+            .0
+            .read(table::mint(partner, channel), table::ALONE)
+            .await?
+            .unwrap_or_default();
         Ok((time_of(&item, DUE_AT), kept(&item, INTENT)?))
     }
 }
 
-fn mint(partner: &PartnerId, channel: &ChannelId, token: &str, item: &Item) -> Result<Mint, StoreError> {
+fn mint(
+    partner: &PartnerId,
+    channel: &ChannelId,
+    token: &str,
+    item: &Item,
+) -> Result<Mint, StoreError> {
     Ok(Mint {
         partner: partner.clone(),
         channel: channel.clone(),
@@ -264,12 +304,18 @@ fn mint(partner: &PartnerId, channel: &ChannelId, token: &str, item: &Item) -> R
         intent: kept(item, INTENT)?,
         not_before: time_of(item, NOT_BEFORE),
         verdict: kept(item, VERDICT)?,
-        tries: number_of(item, TRIES).and_then(|tries| u32::try_from(tries).ok()).unwrap_or(0),
+        tries: number_of(item, TRIES)
+            .and_then(|tries| u32::try_from(tries).ok())
+            .unwrap_or(0),
     })
 }
 
 /// What an attribute keeps; if it cannot be read that is an error, never "none": a key of ours may be live.
 fn kept<T: DeserializeOwned>(item: &Item, name: &str) -> Result<Option<T>, StoreError> {
-    let Some(value) = item.get(name).cloned() else { return Ok(None) };
-    serde_dynamo::from_attribute_value(value).map(Some).map_err(|_| StoreError::Malformed("a mint"))
+    let Some(value) = item.get(name).cloned() else {
+        return Ok(None);
+    };
+    serde_dynamo::from_attribute_value(value)
+        .map(Some)
+        .map_err(|_| StoreError::Malformed("a mint"))
 }

@@ -62,12 +62,16 @@ fn time_of(item: &Item, name: &str) -> Option<Timestamp> {
 }
 
 fn to_value(value: &impl Serialize) -> Result<AttributeValue, StoreError> {
-    serde_dynamo::to_attribute_value(value).map_err(|_| StoreError::Malformed("a value cannot be written"))
+    serde_dynamo::to_attribute_value(value)
+        .map_err(|_| StoreError::Malformed("a value cannot be written"))
 }
 
 /// Reads the domain value of an item.
 fn value_of<T: DeserializeOwned>(item: &Item, what: &'static str) -> Result<T, StoreError> {
-    let value = item.get(VALUE).cloned().ok_or(StoreError::Malformed(what))?;
+    let value = item
+        .get(VALUE)
+        .cloned()
+        .ok_or(StoreError::Malformed(what))?;
     serde_dynamo::from_attribute_value(value).map_err(|_| StoreError::Malformed(what))
 }
 
@@ -79,14 +83,25 @@ enum Written<T> {
 
 impl Table {
     async fn read(&self, pk: String, sk: &str) -> Result<Option<Item>, StoreError> {
-        let got = self.client.get_item().table_name(&*self.name).consistent_read(true);
+        let got = self
+            .client
+            .get_item()
+            .table_name(&*self.name)
+            .consistent_read(true);
         Ok(got.key(PK, text(pk)).key(SK, text(sk)).send().await?.item)
     }
 
     /// Opens the connection with a put that cannot succeed: it takes no right that the function lacks, and leaves nothing.
     async fn knock(&self, pk: String) {
-        let put = self.client.put_item().table_name(&*self.name).set_item(Some(keyed(pk, ALONE)));
-        let _refused = put.condition_expression("attribute_exists(pk) AND attribute_not_exists(pk)").send().await;
+        let put = self
+            .client
+            .put_item()
+            .table_name(&*self.name)
+            .set_item(Some(keyed(pk, ALONE)));
+        let _refused = put
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(pk)")
+            .send()
+            .await;
     }
 
     /// Puts an item unless one with its key is there.

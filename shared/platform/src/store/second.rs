@@ -31,7 +31,12 @@ impl Seconds {
 
     /// Takes a second that nobody has taken and that lies in `now - window ..= now`; one write if the partner
     /// signed within the window, two if not, three when two race.
-    pub async fn take(&self, partner: &PartnerId, now: i64, window: i64) -> Result<Taken, StoreError> {
+    pub async fn take(
+        &self,
+        partner: &PartnerId,
+        now: i64,
+        window: i64,
+    ) -> Result<Taken, StoreError> {
         let floor = now.saturating_sub(window);
         for _ in 0..RACES {
             let seen = match self.step(partner, floor, now).await? {
@@ -62,12 +67,21 @@ impl Seconds {
         let _refused = update.send(&self.0).await;
     }
 
-    async fn step(&self, partner: &PartnerId, floor: i64, now: i64) -> Result<Written<Item>, StoreError> {
+    async fn step(
+        &self,
+        partner: &PartnerId,
+        floor: i64,
+        now: i64,
+    ) -> Result<Written<Item>, StoreError> {
         let update = Update {
             pk: table::second(partner),
             sets: "SET issued = issued + :one".into(),
             condition: "issued >= :floor AND issued < :now",
-            values: vec![(":one", number(1)), (":floor", number(floor)), (":now", number(now))],
+            values: vec![
+                (":one", number(1)),
+                (":floor", number(floor)),
+                (":now", number(now)),
+            ],
         };
         update.send(&self.0).await
     }
@@ -84,5 +98,7 @@ impl Seconds {
 }
 
 fn taken(item: &Item) -> Result<Taken, StoreError> {
-    number_of(item, ISSUED).map(Taken::Second).ok_or(StoreError::Malformed("the last signed second"))
+    number_of(item, ISSUED)
+        .map(Taken::Second)
+        .ok_or(StoreError::Malformed("the last signed second"))
 }

@@ -61,13 +61,31 @@ impl Wakes {
     }
 
     /// Up to `limit` things that are due, the longest due first.
-    pub async fn due(&self, partner: &PartnerId, now: Timestamp, limit: i32) -> Result<Vec<Due>, StoreError> {
-        let query = self.0.client.query().table_name(&*self.0.name).index_name(table::BY_DUE).limit(limit);
+    pub async fn due(
+        &self,
+        partner: &PartnerId,
+        now: Timestamp,
+        limit: i32,
+    ) -> Result<Vec<Due>, StoreError> {
+        let query = self
+            .0
+            .client
+            .query()
+            .table_name(&*self.0.name)
+            .index_name(table::BY_DUE)
+            .limit(limit);
         let query = query
             .key_condition_expression("due_pk = :partner AND due_at <= :now")
             .expression_attribute_values(":partner", text(table::due(partner)))
             .expression_attribute_values(":now", millis(now));
-        Ok(query.send().await?.items.unwrap_or_default().iter().filter_map(due).collect())
+        Ok(query
+            .send()
+            .await?
+            .items
+            .unwrap_or_default()
+            .iter()
+            .filter_map(due)
+            .collect())
     }
 
     /// Appends a wake-up. The same one in the same minute is the same item, so no second record; in the next
@@ -78,8 +96,17 @@ impl Wakes {
         let sort = format!("{minute}#{subject}#{}", due.due_at.as_millisecond());
         let mut item = keyed(table::wake(&due.partner), sort);
         item.insert(SUBJECT.to_owned(), text(subject));
-        item.insert(EXPIRES_AT.to_owned(), number(minute.saturating_mul(60).saturating_add(WAKE_SECONDS)));
-        self.0.client.put_item().table_name(&*self.0.name).set_item(Some(item)).send().await?;
+        item.insert(
+            EXPIRES_AT.to_owned(),
+            number(minute.saturating_mul(60).saturating_add(WAKE_SECONDS)),
+        );
+        self.0
+            .client
+            .put_item()
+            .table_name(&*self.0.name)
+            .set_item(Some(item))
+            .send()
+            .await?;
         Ok(())
     }
 
@@ -92,7 +119,11 @@ impl Wakes {
 
 fn due(item: &Item) -> Option<Due> {
     let (kind, partner, rest) = table::parse(item.get(PK).and_then(as_text)?)?;
-    Some(Due { partner, subject: Subject::of_key(kind, rest)?, due_at: time_of(item, DUE_AT)? })
+    Some(Due {
+        partner,
+        subject: Subject::of_key(kind, rest)?,
+        due_at: time_of(item, DUE_AT)?,
+    })
 }
 
 fn as_text(value: &AttributeValue) -> Option<&str> {

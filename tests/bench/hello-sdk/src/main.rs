@@ -10,9 +10,21 @@ use lambda_http::{Error, Request, run, service_fn};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    let (table, secrets) = (aws_sdk_dynamodb::Client::new(&config), aws_sdk_secretsmanager::Client::new(&config));
-    let write = || table.update_item().table_name("onboarding").key("pk", AttributeValue::S("hello".to_owned())).send();
-    let read = secrets.get_secret_value().secret_id("360dialog/partners/hello").send();
+    let (table, secrets) = (
+        aws_sdk_dynamodb::Client::new(&config),
+        aws_sdk_secretsmanager::Client::new(&config),
+    );
+    let write = || {
+        table
+            .update_item()
+            .table_name("onboarding")
+            .key("pk", AttributeValue::S("hello".to_owned()))
+            .send()
+    };
+    let read = secrets
+        .get_secret_value()
+        .secret_id("360dialog/partners/hello")
+        .send();
     let (written, read) = tokio::join!(write(), read);
     written?;
     read?;
