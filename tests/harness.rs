@@ -18,12 +18,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
+use embedded::data::Data;
 use hmac::{Hmac, KeyInit, Mac};
-use local::data::Data;
-use platform::table::{Item, Table};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use sha2::Sha256;
+use store::table::{Item, Table};
 use tempfile::TempDir;
 
 use crate::aws::stack::Stack;
@@ -192,7 +192,7 @@ impl Bundle {
 
     /// A token that names `tenant`.
     pub fn token(&self, tenant: &str) -> String {
-        let jwt = local::jwt::Jwt::new(onboarding::secret::Secret::new(self.secrets.jwt.clone()));
+        let jwt = local::jwt::Jwt::new(dialog360::secret::Secret::new(self.secrets.jwt.clone()));
         jwt.token("sub", tenant).expect("a token")
     }
 
@@ -400,7 +400,7 @@ impl Bundle {
             self.webhook(PARTNER, &event.to_string()).await.status(),
             200
         );
-        let channels = platform::store::Channels::new(self.table().await);
+        let channels = store::Channels::new(self.table().await);
         let (partner, channel) = (
             PARTNER.parse().expect("an id"),
             marker.parse().expect("an id"),
@@ -441,7 +441,7 @@ impl Bundle {
             return stack.table();
         }
         let data = Data::open(self.data()).expect("the data directory");
-        let opened = local::embedded::open_table(&data, local::bundle::TABLE)
+        let opened = embedded::database::open_table(&data, local::bundle::TABLE)
             .await
             .expect("the table");
         assert!(

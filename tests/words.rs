@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use platform::store::StoredClaim;
-use platform::table::Item;
+use store::StoredClaim;
+use store::table::Item;
 
 /// Fails with what is only in one of two scans.
 pub fn assert_same(before: &[String], after: &[String]) {

@@ -1,20 +1,17 @@
 //! The command line of the program `operator`.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use onboarding::id::{ChannelId, PartnerId};
-use platform::settings::{BaseUrl, Environment};
+use dialog360::id::{ChannelId, ChannelRef, PartnerId};
+use runtime::settings::{BaseUrl, Environment};
 
-use crate::connect::{Ask, Foreign, Keys, Outcome, Target, TargetError, connect};
-use crate::place::{OperatorError, Place};
+use crate::connect::{Action, Keys, OnConflict, Outcome, Target, connect};
+use crate::instance::{Instance, OperatorError};
 
-/// The stack's name in this project's own `sam deploy`.
-const STACK: &str = "whatsapp-onboarding";
-
-/// What a person on duty does with a bundle, on one machine or on AWS.
+/// What a person on duty does with a bundle: that of a CloudFormation stack (--stack NAME, with region and credentials of
+/// the AWS command line), or that of a data directory (the environment variable DATA; .local).
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -24,40 +21,56 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Shows a channel and its facts in order, with what each changed (one machine)
-    ///
-    /// Works beside the running bundle, and without one by opening its file. DATA names the data directory (.local).
-    Why {
-        /// The 360dialog partner id, such as aAbBcCPA
-        partner: PartnerId,
-        /// The channel id, such as y9MiLoCH
-        channel: ChannelId,
-    },
-    /// Prints a channel's API key (one machine)
-    ///
-    /// DATA names the data directory (.local).
-    Key {
-        /// The 360dialog partner id, such as aAbBcCPA
-        partner: PartnerId,
-        /// The channel id, such as y9MiLoCH
-        channel: ChannelId,
-    },
-    /// Points 360dialog at the deployed bundle
+    /// Shows a channel and its facts in order, with what each changed
+    Why(OneChannel),
+    /// Prints a channel's API key
+    Key(OneChannel),
+    /// Points 360dialog at the bundle
     ///
     /// For every partner id of the bundle: tests that the bundle takes the partner's events, keeps the webhook URL and
     /// the redirect URL that 360dialog has now, sets the bundle's, reads them back, and lists the channels that hold
-    /// keys already. Twice is harmless. Region and credentials are those of the AWS command line (AWS_REGION,
-    /// AWS_PROFILE). Ends with 0 if all is well, with 1 if not.
+    /// keys already. Twice is harmless. Ends with 0 if all is well, with 1 if not.
     Connect(ConnectArguments),
 }
 
 #[derive(Args)]
+struct Place {
+    /// The CloudFormation stack of the bundle; without it, the data directory DATA
+    #[arg(long, value_name = "NAME")]
+    stack: Option<String>,
+}
+
+impl Place {
+    async fn open(&self, environment: &Environment) -> Result<Instance, OperatorError> {
+        match &self.stack {
+            Some(name) => Instance::from_stack(name).await,
+            None => Instance::from_data(environment).await,
+        }
+    }
+}
+
+#[derive(Args)]
+struct OneChannel {
+    #[command(flatten)]
+    place: Place,
+    /// The 360dialog partner id, such as aAbBcCPA
+    partner: PartnerId,
+    /// The channel id, such as y9MiLoCH
+    channel: ChannelId,
+}
+
+impl OneChannel {
+    fn id(&self) -> ChannelRef {
+        ChannelRef::new(self.partner.clone(), self.channel.clone())
+    }
+}
+
+#[derive(Args)]
 struct ConnectArguments {
-    /// The CloudFormation stack of the bundle
-    #[arg(long, value_name = "NAME", default_value = STACK)]
-    stack: String,
-    /// Instead of a stack: the address of the bundle of this machine, which was started with the same settings (DATA,
-    /// SECRETS_FILE, PARTNER_IDS, PARTNER_API_URL …)
+    #[command(flatten)]
+    place: Place,
+    /// The address of the bundle of a data directory, if 360dialog reaches it at another one than PUBLIC_URL or LISTEN;
+    /// SECRETS_FILE, PARTNER_IDS, PARTNER_API_URL and so on are those with which the bundle was started
     #[arg(long, value_name = "URL", conflicts_with = "stack")]
     url: Option<BaseUrl>,
     /// Only this partner id; may be given several times
@@ -78,26 +91,20 @@ struct ConnectArguments {
 }
 
 impl ConnectArguments {
-    fn ask(&self) -> Ask {
+    fn action(&self) -> Action {
         if self.check {
-            return Ask::Check;
+            return Action::Check;
         }
         if self.remove {
-            return Ask::Remove;
+            return Action::Remove;
         }
-        let foreign = if self.replace {
-            Foreign::Replace
+        let on_conflict = if self.replace {
+            OnConflict::Replace
         } else {
-            Foreign::Refuse
+            OnConflict::Refuse
         };
-        Ask::Connect(foreign, if self.no_list { Keys::Skip } else { Keys::List })
-    }
-
-    async fn target(&self, environment: &Environment) -> Result<Target, TargetError> {
-        match &self.url {
-            Some(url) => Target::of_machine(url.clone(), &self.partners, environment).await,
-            None => Target::of_stack(&self.stack, &self.partners).await,
-        }
+        let keys = if self.no_list { Keys::Skip } else { Keys::List };
+        Action::Connect(on_conflict, keys)
     }
 }
 
@@ -114,7 +121,7 @@ pub async fn main() -> ExitCode {
             };
         }
     };
-    match run(arguments.command, &Environment::of_process()).await {
+    match run(arguments.command, &Environment::from_process()).await {
         Ok(code) => code,
         Err(why) => {
             let _closed = writeln!(std::io::stderr(), "{why}");
@@ -126,29 +133,22 @@ pub async fn main() -> ExitCode {
 async fn run(command: Command, environment: &Environment) -> Result<ExitCode, String> {
     let in_words = |error: OperatorError| error.to_string();
     match command {
-        Command::Why { partner, channel } => {
-            let place = place(environment).await.map_err(in_words)?;
-            Ok(say(&place
-                .why(&partner, &channel)
-                .await
-                .map_err(in_words)?))
+        Command::Why(one) => {
+            let instance = one.place.open(environment).await.map_err(in_words)?;
+            Ok(say(&instance.why(&one.id()).await.map_err(in_words)?))
         }
-        Command::Key { partner, channel } => {
-            let place = place(environment).await.map_err(in_words)?;
-            Ok(say(place
-                .key(&partner, &channel)
-                .await
-                .map_err(in_words)?
-                .expose()))
+        Command::Key(one) => {
+            let instance = one.place.open(environment).await.map_err(in_words)?;
+            let key = instance.key(&one.id()).await.map_err(in_words)?;
+            Ok(say(key.expose()))
         }
         Command::Connect(arguments) => {
-            let target = arguments
-                .target(environment)
-                .await
-                .map_err(|error| error.to_string())?;
+            let instance = arguments.place.open(environment).await.map_err(in_words)?;
+            let target = Target::new(&instance, arguments.url.clone(), &arguments.partners);
+            let target = target.map_err(|error| error.to_string())?;
             let mut is_heard = true;
             let mut line = |line: &str| is_heard &= say(line) == ExitCode::SUCCESS;
-            let outcome = connect(&target, arguments.ask(), &mut line).await;
+            let outcome = connect(&target, arguments.action(), &mut line).await;
             let is_fine = outcome == Outcome::Fine && is_heard;
             Ok(if is_fine {
                 ExitCode::SUCCESS
@@ -157,14 +157,6 @@ async fn run(command: Command, environment: &Environment) -> Result<ExitCode, St
             })
         }
     }
-}
-
-async fn place(environment: &Environment) -> Result<Place, OperatorError> {
-    Place::open(
-        &PathBuf::from(environment.text("DATA").unwrap_or(".local")),
-        environment,
-    )
-    .await
 }
 
 fn say(text: &str) -> ExitCode {
@@ -182,13 +174,13 @@ mod tests {
 
     use super::*;
 
-    fn ask(arguments: &[&str]) -> Result<Ask, String> {
+    fn action(arguments: &[&str]) -> Result<Action, String> {
         let all = ["operator", "connect"].iter().chain(arguments);
         let parsed = Arguments::try_parse_from(all).map_err(|error| error.to_string())?;
         let Command::Connect(arguments) = parsed.command else {
             return Err("another command".to_owned());
         };
-        Ok(arguments.ask())
+        Ok(arguments.action())
     }
 
     #[test]
@@ -198,22 +190,25 @@ mod tests {
 
     #[test]
     fn without_a_flag_nothing_of_others_is_replaced_and_keys_are_listed() {
-        assert_eq!(ask(&[]), Ok(Ask::Connect(Foreign::Refuse, Keys::List)));
         assert_eq!(
-            ask(&["--stack", "mine"]),
-            Ok(Ask::Connect(Foreign::Refuse, Keys::List))
+            action(&[]),
+            Ok(Action::Connect(OnConflict::Refuse, Keys::List))
         );
         assert_eq!(
-            ask(&["--replace", "--no-list"]),
-            Ok(Ask::Connect(Foreign::Replace, Keys::Skip))
+            action(&["--stack", "mine"]),
+            Ok(Action::Connect(OnConflict::Refuse, Keys::List))
         );
         assert_eq!(
-            ask(&["--check", "--partner", "aPA", "--partner", "bPA"]),
-            Ok(Ask::Check)
+            action(&["--replace", "--no-list"]),
+            Ok(Action::Connect(OnConflict::Replace, Keys::Skip))
         );
         assert_eq!(
-            ask(&["--remove", "--url", "http://127.0.0.1:8360"]),
-            Ok(Ask::Remove)
+            action(&["--check", "--partner", "aPA", "--partner", "bPA"]),
+            Ok(Action::Check)
+        );
+        assert_eq!(
+            action(&["--remove", "--url", "http://127.0.0.1:8360"]),
+            Ok(Action::Remove)
         );
     }
 
@@ -227,7 +222,7 @@ mod tests {
             &["--url", "here"],
             &["--partner", "a b"],
         ] {
-            assert!(ask(arguments).is_err(), "{arguments:?}");
+            assert!(action(arguments).is_err(), "{arguments:?}");
         }
     }
 }

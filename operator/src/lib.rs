@@ -1,10 +1,10 @@
-//! What a person on duty does with a bundle: on one machine beside the running bundle, through the address in
-//! `DATA/endpoint`, and without one by opening the file; and `connect`, which points 360dialog at a bundle there or
-//! on AWS.
+//! What a person on duty does with a bundle, be it a stack on AWS or the data directory of one machine: why a channel is
+//! as it is, its API key, and `connect`, which points 360dialog at the bundle.
 
-mod place;
+mod reporter;
 mod why;
+mod instance;
 pub mod connect;
 pub mod cli;
 
-pub use place::{OperatorError, Place};
+pub use instance::{Instance, MachineError, OperatorError, StackError};

@@ -4,55 +4,55 @@ use std::collections::BTreeMap;
 
 use onboarding::channel::Channel;
 use onboarding::fact::Fact;
-use platform::store::{Intent, StoredFact};
 use serde_json::{Value, json};
+use store::{Intent, StoredFact};
 
 /// The story as text.
-pub(crate) fn tell(
+pub(crate) fn story(
     channel: &Channel,
     facts: &[StoredFact],
     due_at: Option<impl std::fmt::Display>,
     intent: Option<&Intent>,
 ) -> String {
-    let mut story = format!("channel {} of {}\n", channel.id, channel.partner);
+    let mut text = format!("channel {} of {}\n", channel.id.channel, channel.id.partner);
     for (name, value) in fields(channel) {
-        line(&mut story, &format!("  {name:<16} {value}"));
+        line(&mut text, &format!("  {name:<16} {value}"));
     }
     let due_at = due_at.map_or_else(
         || "when something changes".to_owned(),
         |due_at| due_at.to_string(),
     );
-    line(&mut story, &format!("  {:<16} {due_at}", "looked at next"));
+    line(&mut text, &format!("  {:<16} {due_at}", "looked at next"));
     if let Some(intent) = intent {
         let words = format!(
             "key asked for at {} without a clear answer, {} times",
             intent.sent_at, intent.posts
         );
-        line(&mut story, &format!("  {:<16} {words}", "open intent"));
+        line(&mut text, &format!("  {:<16} {words}", "open intent"));
     }
-    line(&mut story, "");
-    line(&mut story, &format!("{} facts, oldest first", facts.len()));
-    let mut known = Channel::unknown(channel.partner.clone(), channel.id.clone());
+    line(&mut text, "");
+    line(&mut text, &format!("{} facts, oldest first", facts.len()));
+    let mut known = Channel::unknown(channel.id.clone());
     for StoredFact { fact, .. } in facts {
         let before = fields(&known);
         known.join(fact);
-        line(&mut story, &heading(fact));
+        line(&mut text, &heading(fact));
         let changes = changes(&before, &fields(&known));
         if changes.is_empty() {
-            line(&mut story, "    changed nothing");
+            line(&mut text, "    changed nothing");
         }
         for change in changes {
-            line(&mut story, &format!("    {change}"));
+            line(&mut text, &format!("    {change}"));
         }
     }
     if fields(&known) != fields(channel) {
-        line(&mut story, "");
+        line(&mut text, "");
         line(
-            &mut story,
+            &mut text,
             "The channel shows more than these facts, or less: some have expired, or are being folded now.",
         );
     }
-    story
+    text
 }
 
 /// Adds a line. What the hub says is anybody's text: no control character of it reaches the terminal.
@@ -92,14 +92,13 @@ fn changes(
 fn fields(channel: &Channel) -> BTreeMap<&'static str, String> {
     let binding = channel.binding.as_ref().map(|binding| &binding.value);
     let key = channel.key.as_ref().map(|key| &key.value);
+    let client = channel.client.as_ref().map(|client| &client.value);
+    let permission = channel
+        .permission
+        .as_ref()
+        .map(|permission| permission.value);
     let known = [
-        (
-            "client",
-            channel
-                .client
-                .as_ref()
-                .map(|client| client.value.to_string()),
-        ),
+        ("client", client.map(ToString::to_string)),
         ("tenant", binding.map(|binding| binding.tenant.to_string())),
         (
             "new in session",
@@ -108,10 +107,7 @@ fn fields(channel: &Channel) -> BTreeMap<&'static str, String> {
         ("stage", channel.stage().map(|stage| word(&json!(stage)))),
         (
             "permission",
-            channel
-                .permission
-                .as_ref()
-                .map(|permission| word(&json!(permission.value))),
+            permission.map(|permission| word(&json!(permission))),
         ),
         (
             "claim",
@@ -124,30 +120,13 @@ fn fields(channel: &Channel) -> BTreeMap<&'static str, String> {
                 .map(|reason| word(&json!(reason))),
         ),
         ("key id", key.and_then(|key| key.key_id.clone())),
-        (
-            "phone number",
-            channel.phone_number.as_ref().map(|mark| mark.value.clone()),
-        ),
-        (
-            "display name",
-            channel.display_name.as_ref().map(|mark| mark.value.clone()),
-        ),
-        (
-            "quality",
-            channel.quality.as_ref().map(|mark| mark.value.clone()),
-        ),
-        (
-            "messaging limit",
-            channel
-                .messaging_limit
-                .as_ref()
-                .map(|mark| mark.value.clone()),
-        ),
     ];
-    known
+    let described = channel.description.iter();
+    let described = described.map(|(field, text)| (field.label(), text.value.clone()));
+    let known = known
         .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
+        .filter_map(|(name, value)| Some((name, value?)));
+    known.chain(described).collect()
 }
 
 fn word(value: &Value) -> String {
@@ -156,49 +135,54 @@ fn word(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use dialog360::Field;
+    use dialog360::event::{Permission, Stage};
+    use dialog360::id::ChannelRef;
     use jiff::Timestamp;
-    use onboarding::fact::{Said, Source};
-    use onboarding::hub_event::{Permission, Stage};
+    use onboarding::fact::{Assertion, Source};
 
     use super::*;
 
+    fn id() -> ChannelRef {
+        ChannelRef::new("aPA".parse().unwrap(), "bCH".parse().unwrap())
+    }
+
     #[test]
-    fn every_fact_is_told_with_what_it_changed() {
-        let mut channel = Channel::unknown("aPA".parse().unwrap(), "bCH".parse().unwrap());
-        let fact = |second, said, cause: &str| {
+    fn every_fact_is_shown_with_what_it_changed() {
+        let mut channel = Channel::unknown(id());
+        let fact = |second, assertion, cause: &str| {
             let at = Timestamp::from_second(second).unwrap();
-            let about = ("aPA".parse().unwrap(), "bCH".parse().unwrap());
-            Fact::new((&about.0, &about.1), Source::Webhook, said, at, cause)
+            Fact::new(id(), Source::Webhook, assertion, at, cause)
         };
         let facts = [
             fact(
                 1,
-                Said {
+                Assertion {
                     stage: Some(Stage::Running),
-                    ..Said::default()
+                    ..Assertion::default()
                 },
                 "channel_running",
             ),
             fact(
                 2,
-                Said {
+                Assertion {
                     stage: Some(Stage::Ready),
-                    ..Said::default()
+                    ..Assertion::default()
                 },
                 "channel_ready",
             ),
             fact(
                 3,
-                Said {
+                Assertion {
                     permission: Some(Permission::Granted),
-                    ..Said::default()
+                    ..Assertion::default()
                 },
                 "channel_permission_granted",
             ),
         ];
         channel.join_all(&facts);
         let facts = facts.map(|fact| StoredFact { fact, body: None });
-        let story = tell(&channel, &facts, None::<Timestamp>, None);
+        let story = story(&channel, &facts, None::<Timestamp>, None);
         let expected = "channel bCH of aPA\n  permission       granted\n  stage            running\n  \
                         looked at next   when something changes\n\n3 facts, oldest first\n  \
                         1970-01-01T00:00:01Z  webhook stage  channel_running\n    stage: - → running\n  \
@@ -210,21 +194,24 @@ mod tests {
 
     #[test]
     fn a_name_cannot_steer_the_terminal() {
-        let about = ("aPA".parse().unwrap(), "bCH".parse().unwrap());
-        let said = Said {
-            display_name: Some("a\u{1b}[2Jb\nkey stored\u{9b}".to_owned()),
-            ..Said::default()
+        let assertion = Assertion {
+            description: [(
+                Field::DisplayName,
+                "a\u{1b}[2Jb\nkey stored\u{9b}".to_owned(),
+            )]
+            .into(),
+            ..Assertion::default()
         };
         let fact = Fact::new(
-            (&about.0, &about.1),
+            id(),
             Source::Webhook,
-            said,
+            assertion,
             Timestamp::UNIX_EPOCH,
             "channel_live\r",
         );
-        let mut channel = Channel::unknown(about.0.clone(), about.1.clone());
+        let mut channel = Channel::unknown(id());
         channel.join(&fact);
-        let story = tell(
+        let story = story(
             &channel,
             &[StoredFact { fact, body: None }],
             None::<Timestamp>,

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use platform::aws::PARTNER_SECRET_PREFIX;
-use platform::table::{BY_DUE, BY_TENANT, prefix};
+use runtime::aws::PARTNER_SECRET_PREFIX;
 use serde_json::Value;
+use store::table::{BY_DUE, BY_TENANT, prefix};
 
 use super::calls::Service;
 

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hub::RunningHub;
+use dialog360::secret::Secret;
 use local::jwt::Jwt;
-use onboarding::secret::Secret;
-use platform::table::Table;
 use serde_json::{Value, json};
+use simulator::RunningHub;
+use store::table::Table;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -269,7 +269,8 @@ async fn start_hub(
     if settings.get("HUB").is_some_and(|hub| hub == "none") {
         return None;
     }
-    let mut partners = hub::Partner::from_secrets_json(&secrets.file.to_string()).expect("secrets");
+    let mut partners =
+        simulator::Partner::from_secrets_json(&secrets.file.to_string()).expect("secrets");
     for partner in &mut partners {
         partner.webhook_url = Some(format!("{url}/{}/webhook", partner.id));
         partner.redirect_url = Some(format!("{url}/{}/redirect", partner.id));
@@ -280,7 +281,7 @@ async fn start_hub(
     let delay = settings
         .get("HUB_STAGE_DELAY_MS")
         .map(|delay| delay.parse().expect("milliseconds"));
-    let hub_settings = hub::Settings {
+    let hub_settings = simulator::Settings {
         listen: ([127, 0, 0, 1], 0).into(),
         partners,
         stage_delay: Duration::from_millis(delay.unwrap_or_default()),

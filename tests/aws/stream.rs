@@ -9,11 +9,11 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::BASE64;
 use local::follower::Follower;
-use platform::clock;
-use platform::stream::{Change, Record, StoppedBefore};
-use platform::table::Item;
 use provision::Provision;
+use runtime::clock;
 use serde_json::{Map, Value, json};
+use store::stream::{Change, Record, StoppedBefore};
+use store::table::Item;
 use tokio::task::JoinHandle;
 
 use super::runtime_api::{Failure, Function, REGION};

@@ -7,8 +7,8 @@ mod odd_hub;
 use std::collections::BTreeMap;
 
 use operator::connect::{Ask, Foreign, Keys, Outcome, Target, connect};
-use platform::settings::Environment;
 use reqwest::Method;
+use runtime::settings::Environment;
 use serde_json::{Value, json};
 use tests::{Bundle, PARTNER, PAYING_PARTNER, assert_same};
 

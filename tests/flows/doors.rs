@@ -1,12 +1,12 @@
 //! The HTTP contract at the doors: who may ask what, and in which form the answers come.
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
+use dialog360::secret::Secret;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
-use onboarding::secret::Secret;
 use onboarding::session::Session;
-use platform::clock;
 use reqwest::{Method, Response, Url};
+use runtime::clock;
 use serde_json::{Value, json};
 use sha2::{Sha256, Sha512};
 use tests::{Bundle, PARTNER, PAYING_PARTNER, hmac_sha256, is_on_aws, until, without_a_route};

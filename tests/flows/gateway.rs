@@ -1,8 +1,8 @@
 //! What the gateway does before any function is asked: CORS and tokens, to the letter.
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
-use platform::clock;
 use reqwest::{Method, Response};
+use runtime::clock;
 use serde_json::{Value, json};
 use tests::{Bundle, PARTNER, hmac_sha256};
 

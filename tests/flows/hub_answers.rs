@@ -1,8 +1,8 @@
 //! What becomes of a claim and of a key when the Partner API answers this or that, or nothing.
 
 use onboarding::claim::Claim;
-use platform::store::Claims;
 use serde_json::{Value, json};
+use store::Claims;
 use tests::{Bundle, PARTNER, PAYING_PARTNER, until};
 
 use crate::stand_in::{
@@ -17,8 +17,8 @@ const LONG_AGO: &str = "2020-02-02T02:02:02Z";
 async fn a_client_with_a_number_from_before_the_visit_is_held_for_review() {
     let hub = StandIn::start().await;
     let bundle = hub.bundle(&[]).await;
-    let now = platform::clock::now().to_string();
-    let just_before = (platform::clock::now() - std::time::Duration::from_secs(360)).to_string();
+    let now = runtime::clock::now().to_string();
+    let just_before = (runtime::clock::now() - std::time::Duration::from_secs(360)).to_string();
     for (number, older) in [
         ("aCH", Some(LONG_AGO)),
         ("bCH", None),
@@ -72,10 +72,9 @@ async fn a_key_that_is_not_ours_is_never_replaced() {
         let body = json!({"event": event, "data": {"id": NUMBER}}).to_string();
         assert_eq!(bundle.webhook(PARTNER, &body).await.status(), 200);
     }
-    hub.script().channels.push(channel(
-        "laterCH",
-        Some(&platform::clock::now().to_string()),
-    ));
+    hub.script()
+        .channels
+        .push(channel("laterCH", Some(&runtime::clock::now().to_string())));
     claim(&bundle, PARTNER, "laterCH").await;
     bundle.stored(PARTNER, "acme", "laterCH").await;
     bundle.scan_when_quiet("markerCH").await;
@@ -109,7 +108,7 @@ async fn without_a_list_of_keys_only_a_number_of_this_visit_gets_one() {
 async fn where_keys_are_not_listed_a_stored_key_stays_stored() {
     let hub = StandIn::start().await;
     let numbers: Vec<String> = (0..24).map(|index| format!("n{index}CH")).collect();
-    let now = platform::clock::now().to_string();
+    let now = runtime::clock::now().to_string();
     hub.script().channels = numbers
         .iter()
         .map(|number| channel(number, Some(&now)))
@@ -146,7 +145,7 @@ async fn where_keys_are_not_listed_a_stored_key_stays_stored() {
 #[tokio::test]
 async fn a_number_that_moved_to_another_client_gets_no_key() {
     let hub = StandIn::start().await;
-    let mut moved = channel(NUMBER, Some(&platform::clock::now().to_string()));
+    let mut moved = channel(NUMBER, Some(&runtime::clock::now().to_string()));
     moved["integration"]["state"] = json!("pending");
     hub.script().channels = vec![moved.clone()];
     let bundle = hub.bundle(&[]).await;
@@ -380,7 +379,7 @@ async fn both_forms_of_answers_keys_and_paths_are_understood() {
         (true, Some("/partners/channels/{channel_id}/api-keys")),
     ] {
         let hub = StandIn::start().await;
-        hub.script().channels = vec![channel(NUMBER, Some(&platform::clock::now().to_string()))];
+        hub.script().channels = vec![channel(NUMBER, Some(&runtime::clock::now().to_string()))];
         hub.script().in_list = in_list;
         let settings: Vec<(&str, &str)> = path
             .map(|path| ("HUB_API_KEYS_PATH", path))

@@ -10,7 +10,7 @@ const ABOUT: (&str, &str, &str) = (PARTNER, "acme", NUMBER);
 async fn event(bundle: &Bundle, name: &str, number: &str) {
     // As a hub has been seen to send it: without the client.
     // The time makes it another event each time: the same bytes would be the same fact.
-    let at = platform::clock::now().as_millisecond();
+    let at = runtime::clock::now().as_millisecond();
     let body =
         json!({"event": name, "at": at, "data": {"id": number, "status": "ready"}}).to_string();
     assert_eq!(bundle.webhook(PARTNER, &body).await.status(), 200);

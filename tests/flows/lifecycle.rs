@@ -1,8 +1,8 @@
 //! What becomes of a number: granted, revoked, claimed by others, told about in every order, cancelled.
 
 use onboarding::channel::Channel;
-use platform::store::{Channels, Facts};
 use serde_json::{Value, json};
+use store::{Channels, Facts};
 use tests::{Bundle, PARTNER, PAYING_PARTNER, assert_same, until};
 
 const CLIENT: &str = "aCL";

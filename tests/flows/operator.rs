@@ -1,7 +1,7 @@
 //! What a person on duty sees, beside the running bundle and without one.
 
 use operator::Place;
-use platform::settings::Environment;
+use runtime::settings::Environment;
 use serde_json::json;
 use tests::{Bundle, PARTNER};
 

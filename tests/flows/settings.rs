@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use operator::Place;
-use platform::clock;
-use platform::settings::Environment;
+use runtime::clock;
+use runtime::settings::Environment;
 use serde_json::{Value, json};
 use tests::{Bundle, PARTNER, PAYING_PARTNER, Secrets};
 use tokio::process::Command;

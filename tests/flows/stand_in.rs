@@ -9,11 +9,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use dialog360::id::{ChannelId, PartnerId};
 use jiff::Timestamp;
-use onboarding::id::{ChannelId, PartnerId};
-use platform::clock;
-use platform::store::{Intent, Mints};
+use runtime::clock;
 use serde_json::{Value, json};
+use store::{Intent, Mints};
 use tests::{Bundle, PARTNER, PAYING_PARTNER};
 use tokio::net::TcpListener;
 

@@ -1,9 +1,9 @@
 //! What a warm request costs: its calls to AWS, and none to the hub.
 
 use axum::http::Method;
-use platform::clock;
-use platform::store::{Seconds, Taken};
+use runtime::clock;
 use serde_json::{Value, json};
+use store::{Seconds, Taken};
 use tests::aws::calls::{Fault, Harm};
 use tests::aws::event::{Incoming, iam};
 use tests::aws::runtime_api::Function;

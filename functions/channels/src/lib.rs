@@ -4,20 +4,23 @@
 
 mod page;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::routing::get;
-use axum::{Json, RequestPartsExt, Router};
+use axum::{Json, Router};
+use dialog360::id::{ChannelId, ChannelRef, PartnerId};
 use onboarding::channel::ChannelView;
-use onboarding::claim::{Claim, ClaimedView};
-use onboarding::id::{ChannelId, PartnerId, Tenant};
-use onboarding::problem::Problem;
-use platform::http::{Refusal, finish, partner, tenant};
-use platform::settings::{Environment, PartnerIds, SettingError};
-use platform::store::{Claims, Error, TenantRow};
+use onboarding::claim::Claim;
+use onboarding::tenant::Tenant;
+use runtime::http::{
+    CallerTenant, Parameters, Partner, PartnerState, Problem, Refusal, TenantState, finish,
+};
+use runtime::settings::{Environment, PartnerIds, SettingError};
 use serde::Serialize;
+use store::{Claims, Error, TenantRow};
 
 use crate::page::{After, Page};
 
@@ -50,22 +53,14 @@ pub struct Channels {
     /// Its settings.
     pub settings: Settings,
     /// The channels, to be read.
-    pub channels: platform::store::Channels,
+    pub channels: store::Channels,
     /// The claims, to be read.
     pub claims: Claims,
 }
 
-/// One row of the answer.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Row {
-    Channel(Box<ChannelView>),
-    Claimed(Box<ClaimedView>),
-}
-
 #[derive(Serialize)]
 struct List {
-    channels: Vec<Row>,
+    channels: Vec<ChannelView>,
     next: Option<String>,
 }
 
@@ -79,99 +74,98 @@ pub fn routes(channels: Channels) -> Router {
     finish(routes, "channels", served)
 }
 
+impl PartnerState for Channels {
+    fn partner_ids(&self) -> &PartnerIds {
+        &self.settings.partner_ids
+    }
+}
+
+impl TenantState for Channels {
+    fn tenant_claim(&self) -> &str {
+        &self.settings.tenant_claim
+    }
+}
+
 async fn list(
     State(channels): State<Arc<Channels>>,
-    request: Request,
+    Partner(partner): Partner,
+    CallerTenant(tenant): CallerTenant,
+    parameters: Parameters,
 ) -> Result<Json<List>, Refusal> {
-    channels.list(request).await.map(Json)
+    let page = Page::parse(&parameters.0)?;
+    Ok(Json(channels.page(&partner, &tenant, &page).await?))
 }
 
 async fn one(
     State(channels): State<Arc<Channels>>,
-    request: Request,
-) -> Result<Json<Row>, Refusal> {
-    channels.one(request).await.map(Json)
+    Partner(partner): Partner,
+    CallerTenant(tenant): CallerTenant,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Json<ChannelView>, Refusal> {
+    let id = path.ok().and_then(|Path((_, id))| id.parse().ok());
+    let found = match id {
+        Some(id) => channels.one(&ChannelRef::new(partner, id), &tenant).await?,
+        None => None,
+    };
+    let unknown = || Problem::not_found("You have no such channel.");
+    Ok(Json(found.ok_or_else(unknown)?))
 }
 
 impl Channels {
     /// Opens the connection that the first request will need.
     pub async fn warm_up(&self) {
         if let Some(partner) = self.settings.partner_ids.first() {
-            self.channels.knock(partner).await;
+            self.channels.preconnect(partner).await;
         }
-    }
-
-    async fn list(&self, request: Request) -> Result<List, Refusal> {
-        let (mut parts, _) = request.into_parts();
-        let partner = partner(&parts, &self.settings.partner_ids)?;
-        let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
-        let query: Query<Vec<(String, String)>> = parts
-            .extract()
-            .await
-            .map_err(|_| Problem::bad_request("The query cannot be read."))?;
-        let page = Page::of_query(&query)?;
-        Ok(self.page(&partner, &tenant, &page).await?)
     }
 
     /// Channels come first, by id; behind the last of them the ids that are only claimed, by id.
     async fn page(&self, partner: &PartnerId, tenant: &Tenant, page: &Page) -> Result<List, Error> {
+        let After::Claimed(after) = &page.after else {
+            return self.page_from_channels(partner, tenant, page).await;
+        };
+        let claims = self.claims.open_of_tenant(partner, tenant).await?;
+        let mut claimed = self.claimed(partner, tenant, &claims).await?;
+        claimed.retain(|id, _| id > after);
+        Ok(with_claimed(Vec::new(), claimed, page.limit))
+    }
+
+    async fn page_from_channels(
+        &self,
+        partner: &PartnerId,
+        tenant: &Tenant,
+        page: &Page,
+    ) -> Result<List, Error> {
         let limit = page.limit;
-        let mut rows: Vec<Row> = Vec::new();
-        let mut claims: Option<Vec<Claim>> = None;
-        if let After::Claimed(_) = page.after {
-            claims = Some(self.claims.open_of_tenant(partner, tenant).await?);
-        } else {
-            // One more than asked for tells whether there is more.
-            let most = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
-            let found = self
-                .channels
-                .of_tenant(partner, tenant, page.after.channel(), most)
-                .await?;
-            let is_all = found.len() <= limit;
-            let mut open = Vec::new();
-            for row in found {
-                match row {
-                    TenantRow::Channel(channel) => {
-                        rows.extend(channel.view().map(|view| Row::Channel(Box::new(view))))
-                    }
-                    TenantRow::Claim(claim) => open.push(*claim),
-                }
-            }
-            if rows.len() > limit {
-                rows.truncate(limit);
-                return Ok(List {
-                    next: rows.last().map(cursor),
-                    channels: rows,
-                });
-            }
-            if !is_all {
-                open = self.claims.open_of_tenant(partner, tenant).await?;
-            }
-            if !open.is_empty() {
-                claims = Some(open);
+        // One more than asked for tells whether there is more.
+        let most = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
+        let found = self
+            .channels
+            .list_for_tenant(partner, tenant, page.after.channel(), most)
+            .await?;
+        let is_all = found.len() <= limit;
+        let (mut rows, mut open) = (Vec::new(), Vec::new());
+        for row in found {
+            match row {
+                TenantRow::Channel(channel) => rows.extend(channel.view()),
+                TenantRow::Claim(claim) => open.push(*claim),
             }
         }
-        let Some(claims) = claims else {
+        if rows.len() > limit {
+            rows.truncate(limit);
+            let next = rows
+                .last()
+                .map(|last| After::Channel(last.id.clone()).to_cursor());
             return Ok(List {
                 channels: rows,
-                next: None,
+                next,
             });
-        };
-        let mut claimed = self.claimed(partner, tenant, &claims).await?;
-        if let After::Claimed(after) = &page.after {
-            claimed.retain(|id, _| id > after);
         }
-        let left = claimed.len().saturating_add(rows.len()) > limit;
-        rows.extend(
-            claimed
-                .into_values()
-                .map(|view| Row::Claimed(Box::new(view))),
-        );
-        rows.truncate(limit);
-        Ok(List {
-            next: if left { rows.last().map(cursor) } else { None },
-            channels: rows,
-        })
+        if !is_all {
+            open = self.claims.open_of_tenant(partner, tenant).await?;
+        }
+        let claimed = self.claimed(partner, tenant, &open).await?;
+        Ok(with_claimed(rows, claimed, limit))
     }
 
     /// The ids that `claims` name and that are not the tenant's channels already; of two claims the later one counts.
@@ -180,52 +174,51 @@ impl Channels {
         partner: &PartnerId,
         tenant: &Tenant,
         claims: &[Claim],
-    ) -> Result<BTreeMap<ChannelId, ClaimedView>, Error> {
+    ) -> Result<BTreeMap<ChannelId, ChannelView>, Error> {
         let mut claims: Vec<&Claim> = claims.iter().collect();
         claims.sort_by_key(|claim| claim.received_at);
-        let mut views: BTreeMap<ChannelId, ClaimedView> = BTreeMap::new();
+        let mut views: BTreeMap<ChannelId, ChannelView> = BTreeMap::new();
         for view in claims.iter().flat_map(|claim| claim.views()) {
             views.insert(view.id.clone(), view);
         }
         let owned = self
             .channels
-            .owned(partner, tenant, &views.keys().cloned().collect())
+            .owned_by(partner, tenant, &views.keys().cloned().collect())
             .await?;
         views.retain(|id, _| !owned.contains(id));
         Ok(views)
     }
 
-    async fn one(&self, request: Request) -> Result<Row, Refusal> {
-        let unknown = || Refusal(Problem::not_found("You have no such channel."));
-        let (mut parts, _) = request.into_parts();
-        let partner = partner(&parts, &self.settings.partner_ids)?;
-        let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
-        let path: Path<HashMap<String, String>> = parts.extract().await.map_err(|_| unknown())?;
-        let id: ChannelId = path
-            .get("channel_id")
-            .and_then(|id| id.parse().ok())
-            .ok_or_else(unknown)?;
-        let channel = self.channels.read(&partner, &id).await?.channel;
-        if let Some(view) = channel.view().filter(|view| view.tenant == tenant) {
-            return Ok(Row::Channel(Box::new(view)));
+    /// A channel of the tenant, or an id in one of its open claims; of two claims the later one counts.
+    async fn one(&self, id: &ChannelRef, tenant: &Tenant) -> Result<Option<ChannelView>, Error> {
+        let channel = self.channels.read(id).await?.channel;
+        if let Some(view) = channel.view().filter(|view| view.tenant == *tenant) {
+            return Ok(Some(view));
         }
-        let mut claims = self.claims.open_of_tenant(&partner, &tenant).await?;
+        let mut claims = self.claims.open_of_tenant(&id.partner, tenant).await?;
         claims.sort_by_key(|claim| claim.received_at);
-        let claimed = claims
-            .iter()
-            .flat_map(|claim| claim.views())
-            .filter(|view| view.id == id)
-            .last();
-        claimed
-            .map(|view| Row::Claimed(Box::new(view)))
-            .ok_or_else(unknown)
+        let views = claims.iter().flat_map(|claim| claim.views());
+        Ok(views.filter(|view| view.id == id.channel).last())
     }
 }
 
-/// Where the page behind `row` starts.
-fn cursor(row: &Row) -> String {
-    match row {
-        Row::Channel(view) => After::Channel(view.id.clone()).to_cursor(),
-        Row::Claimed(view) => After::Claimed(view.id.clone()).to_cursor(),
+/// The page that has `rows`, the last channels, and behind them `claimed`.
+fn with_claimed(
+    mut rows: Vec<ChannelView>,
+    claimed: BTreeMap<ChannelId, ChannelView>,
+    limit: usize,
+) -> List {
+    let channels = rows.len();
+    let is_cut = claimed.len().saturating_add(channels) > limit;
+    rows.extend(claimed.into_values());
+    rows.truncate(limit);
+    let cursor = |last: &ChannelView| match rows.len() > channels {
+        true => After::Claimed(last.id.clone()),
+        false => After::Channel(last.id.clone()),
+    };
+    let next = rows.last().filter(|_| is_cut).map(cursor);
+    List {
+        next: next.map(|after| after.to_cursor()),
+        channels: rows,
     }
 }

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use channels::{Channels, Settings, routes};
-use platform::aws::Aws;
-use platform::lambda;
-use platform::store::{self, Claims};
+use runtime::aws::Aws;
+use runtime::lambda;
+use store::{self, Claims};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

@@ -1,8 +1,8 @@
 //! Which part of the list is asked for.
 
 use data_encoding::BASE64URL_NOPAD;
-use onboarding::id::ChannelId;
-use onboarding::problem::Problem;
+use dialog360::id::ChannelId;
+use runtime::http::Problem;
 
 const DEFAULT_LIMIT: usize = 50;
 const LARGEST_LIMIT: usize = 100;
@@ -36,7 +36,7 @@ impl After {
         BASE64URL_NOPAD.encode(text.as_bytes())
     }
 
-    fn of_cursor(cursor: &str) -> Option<Self> {
+    fn from_cursor(cursor: &str) -> Option<Self> {
         let text = String::from_utf8(BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?).ok()?;
         match text.split_at_checked(1)? {
             ("h", id) => Some(Self::Channel(id.parse().ok()?)),
@@ -55,7 +55,7 @@ pub(crate) struct Page {
 
 impl Page {
     /// Reads `cursor` and `limit`; an empty cursor is the first page.
-    pub(crate) fn of_query(query: &[(String, String)]) -> Result<Self, Problem> {
+    pub(crate) fn parse(query: &[(String, String)]) -> Result<Self, Problem> {
         let mut page = Self {
             after: After::Nothing,
             limit: DEFAULT_LIMIT,
@@ -66,7 +66,7 @@ impl Page {
                 "cursor" => {
                     let unknown =
                         || Problem::bad_request("Give cursor exactly as next of the page before.");
-                    page.after = After::of_cursor(value).ok_or_else(unknown)?;
+                    page.after = After::from_cursor(value).ok_or_else(unknown)?;
                 }
                 "limit" => {
                     let limit = value
@@ -92,7 +92,7 @@ mod tests {
             .iter()
             .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
             .collect();
-        Page::of_query(&query).map_err(|problem| problem.status)
+        Page::parse(&query).map_err(|problem| problem.status)
     }
 
     #[test]

@@ -1,15 +1,16 @@
-//! Claims: what the hub confirms of them becomes facts. A claim decides nothing by itself.
+//! Claims: what 360dialog confirms of them becomes facts. A claim decides nothing by itself.
 
+use dialog360::channel::ChannelObject;
+use dialog360::id::ChannelRef;
 use jiff::Timestamp;
-use onboarding::claim::{Claim, ClaimStatus, Standing};
-use onboarding::fact::{Reading, Said};
-use onboarding::secret::HubCredentials;
-use platform::clock;
-use platform::hub_api::NotRead;
-use platform::store::{Bound, Error, StoredClaim};
+use onboarding::claim::{BindDecision, Claim, ClaimStatus};
+use onboarding::fact::Assertion;
+use onboarding::secret::PartnerAccess;
+use runtime::clock;
+use store::{Error, StoredClaim, Write};
 
-use crate::retry::Again;
-use crate::{Provision, RunTime};
+use crate::retry::RetryAt;
+use crate::{Provision, RunTime, count_refusal};
 
 /// Whose the client of a claim is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,8 +21,14 @@ enum Owner {
     Nobody,
 }
 
+/// The channels of a client, as they were when the read was sent.
+struct List {
+    channels: Vec<ChannelObject>,
+    sent_at: Timestamp,
+}
+
 impl Provision {
-    /// Looks at a pending claim: one read of the client's channels, then facts for what it confirms.
+    /// Confirms a pending claim as far as can be: one read of the client's channels, then facts for what it lists.
     pub(crate) async fn confirm(
         &self,
         mut stored: StoredClaim,
@@ -30,164 +37,133 @@ impl Provision {
         if stored.claim.status != ClaimStatus::Pending {
             return Ok(());
         }
-        let again = self.judge(&mut stored.claim, run_time).await?;
+        let retry_at = self.settle(&mut stored.claim, run_time).await?;
         let claim = &mut stored.claim;
         if claim.status == ClaimStatus::Pending {
             claim.tries = claim.tries.saturating_add(1);
-            claim.due_at = again.at(clock::now(), claim.tries);
+            claim.due_at = retry_at.time(clock::now(), claim.tries);
         }
         let (partner, session, status) = (claim.partner.clone(), claim.id.clone(), claim.status);
-        // If another worker saved it meanwhile, that one saw the same hub and its outcome stands.
-        self.claims.save(&stored).await?;
+        // If another worker saved it meanwhile, that one saw the same list and its outcome stands.
+        let _saved = self.claims.save(&stored).await?;
         tracing::info!(%partner, claim = %session, ?status, "claim");
         Ok(())
     }
 
-    /// Decides as much of a claim as can be decided now; answers when to look again at the rest.
-    async fn judge(&self, claim: &mut Claim, run_time: RunTime) -> Result<Again, Error> {
+    /// Settles as much of a claim as can be settled now; answers when to retry the rest.
+    async fn settle(&self, claim: &mut Claim, run_time: RunTime) -> Result<RetryAt, Error> {
         let owner = self.clients.owner(&claim.partner, &claim.client).await?;
         if owner.as_ref().is_some_and(|owner| *owner != claim.tenant) {
             claim.refuse();
-            return Ok(Again::OnChange);
+            return Ok(RetryAt::OnChange);
         }
         if !claim.settled.is_empty() && claim.unsettled().next().is_none() {
             return self.close(claim).await;
         }
         if !run_time.allows_a_call() {
-            return Ok(Again::Now);
+            return Ok(RetryAt::Now);
         }
-        let access = match self.secrets.of(&claim.partner).await {
+        let access = match self.secrets.get(&claim.partner).await {
             Ok(access) => access,
             Err(error) => {
                 tracing::error!(%error, partner = %claim.partner, "the partner secret failed");
-                return Ok(Again::Later(None));
+                return Ok(RetryAt::Later(None));
             }
         };
-        let sent_at = clock::now();
-        let readings = match self
-            .hub
-            .channels_of(&claim.partner, &access.credentials, &claim.client)
-            .await
-        {
-            Ok(readings) => readings,
-            Err(why) => return Ok(trouble(claim, &why)),
+        let list = match self.list_client(claim, &access).await {
+            Ok(list) => list,
+            Err(retry_at) => return Ok(retry_at),
         };
-        if owner.is_none() {
-            match claim.standing(&readings) {
-                Standing::NoChannel if claim.patience_is_over(clock::now()) => claim.refuse(),
-                Standing::NoChannel => {}
-                Standing::Doubtful => claim.hold(),
-                Standing::Fresh => {
-                    return self
-                        .bind(claim, readings, sent_at, &access.credentials, run_time)
-                        .await;
-                }
-            }
-            self.tell_readings(claim, &readings, sent_at, Owner::Nobody)
-                .await?;
-            return Ok(Again::Later(None));
+        if owner.is_some() {
+            return self.grant(claim, &list).await;
         }
-        self.grant(claim, &readings, sent_at).await
+        match claim.bind_decision(&list.channels) {
+            BindDecision::Wait if claim.patience_is_over(clock::now()) => claim.refuse(),
+            BindDecision::Wait => {}
+            BindDecision::Hold => claim.hold(),
+            BindDecision::Bind => return self.bind(claim, list, &access, run_time).await,
+        }
+        self.record_listed(claim, &list, Owner::Nobody).await?;
+        Ok(RetryAt::Later(None))
+    }
+
+    /// Reads the channels of a claim's client; the error is when to retry.
+    async fn list_client(&self, claim: &Claim, access: &PartnerAccess) -> Result<List, RetryAt> {
+        let sent_at = clock::now();
+        let client = self.api(&claim.partner, access);
+        match client.channels_of_client(&claim.client).await {
+            Ok(channels) => Ok(List { channels, sent_at }),
+            Err(why) => {
+                count_refusal(&why);
+                let (partner, session) = (&claim.partner, &claim.id);
+                tracing::warn!(%partner, claim = %session, %why, "the client's channels could not be read");
+                Err(RetryAt::after_trouble(&why))
+            }
+        }
     }
 
     /// Gives the client to the claim's tenant, reads its channels once more, and confirms what is found.
     async fn bind(
         &self,
         claim: &mut Claim,
-        mut readings: Vec<Reading>,
-        mut sent_at: Timestamp,
-        credentials: &HubCredentials,
+        mut list: List,
+        access: &PartnerAccess,
         run_time: RunTime,
-    ) -> Result<Again, Error> {
-        if self
-            .clients
-            .bind(&claim.partner, &claim.client, &claim.tenant)
-            .await?
-            == Bound::Foreign
-        {
+    ) -> Result<RetryAt, Error> {
+        let (partner, client, tenant) = (&claim.partner, &claim.client, &claim.tenant);
+        if self.clients.bind(partner, client, tenant).await? == Write::Conflict {
             claim.refuse();
-            return Ok(Again::OnChange);
+            return Ok(RetryAt::OnChange);
         }
-        // A channel that appeared between the read and the bind found no owner: this read finds it, or its next look does.
-        let now = clock::now();
+        // A channel that appeared between the read and the bind found no owner: this read finds it, or its next run does.
         if run_time.allows_a_call()
-            && let Ok(again) = self
-                .hub
-                .channels_of(&claim.partner, credentials, &claim.client)
-                .await
+            && let Ok(newer) = self.list_client(claim, access).await
         {
-            readings = again;
-            sent_at = now;
+            list = newer;
         }
-        self.grant(claim, &readings, sent_at).await
+        self.grant(claim, &list).await
     }
 
     /// The client is the tenant's: its channels are bound, and what the claim says of them becomes facts.
-    async fn grant(
-        &self,
-        claim: &mut Claim,
-        readings: &[Reading],
-        sent_at: Timestamp,
-    ) -> Result<Again, Error> {
-        self.tell_readings(claim, readings, sent_at, Owner::Claimant)
-            .await?;
-        for fact in claim.permission_facts(readings) {
-            self.facts.append(&fact).await?;
+    async fn grant(&self, claim: &mut Claim, list: &List) -> Result<RetryAt, Error> {
+        self.record_listed(claim, list, Owner::Claimant).await?;
+        for fact in claim.permission_facts(&list.channels) {
+            let _is_new = self.facts.append(&fact).await?;
         }
-        claim.settle(readings, clock::now());
+        claim.settle(&list.channels, clock::now());
         self.close(claim).await
     }
 
     /// Closes the claim once all of it is settled and the fold has seen it: until then its ids show as claimed.
-    async fn close(&self, claim: &mut Claim) -> Result<Again, Error> {
+    async fn close(&self, claim: &mut Claim) -> Result<RetryAt, Error> {
         for id in claim.confirmed() {
-            let known = self.channels.read(&claim.partner, id).await?.channel;
+            let id = ChannelRef::new(claim.partner.clone(), id.clone());
+            let known = self.channels.read(&id).await?.channel;
             if known.tenant() != Some(&claim.tenant) {
-                return Ok(Again::Later(None));
+                return Ok(RetryAt::Later(None));
             }
         }
         claim.close_if_settled();
-        Ok(Again::Later(None))
+        Ok(RetryAt::Later(None))
     }
 
-    /// Appends what a read says that is not known yet and, if the client is the claim's tenant's, the binding.
-    async fn tell_readings(
-        &self,
-        claim: &Claim,
-        readings: &[Reading],
-        sent_at: Timestamp,
-        owner: Owner,
-    ) -> Result<(), Error> {
-        for reading in readings {
-            let mut known = self
-                .channels
-                .read(&claim.partner, &reading.channel)
-                .await?
-                .channel;
-            self.tell(
-                &mut known,
-                reading.said.clone(),
-                sent_at,
-                sent_at.as_millisecond().to_string(),
-            )
-            .await?;
+    /// Appends what a list says that is not known yet and, if the client is the claim's tenant's, the binding.
+    async fn record_listed(&self, claim: &Claim, list: &List, owner: Owner) -> Result<(), Error> {
+        for channel in &list.channels {
+            let id = ChannelRef::new(claim.partner.clone(), channel.id.clone());
+            let mut known = self.channels.read(&id).await?.channel;
+            let (listed, cause) = (Assertion::from(channel), list.sent_at.as_millisecond());
+            self.append_if_new(&mut known, listed, list.sent_at, cause.to_string())
+                .await?;
             if owner == Owner::Claimant {
-                let said = Said {
-                    binding: Some(claim.binding_of(reading)),
-                    ..Said::default()
+                let bound = Assertion {
+                    binding: Some(claim.binding_of(channel)),
+                    ..Assertion::default()
                 };
-                self.tell(&mut known, said, clock::now(), claim.id.as_str())
+                self.append_if_new(&mut known, bound, clock::now(), claim.id.as_str())
                     .await?;
             }
         }
         Ok(())
-    }
-}
-
-fn trouble(claim: &Claim, why: &NotRead) -> Again {
-    tracing::warn!(partner = %claim.partner, claim = %claim.id, %why, "the client's channels could not be read");
-    match why {
-        NotRead::Later(least) => Again::Later(*least),
-        _ => Again::Later(None),
     }
 }

@@ -1,40 +1,41 @@
-//! The only function that writes channels and clients and touches keys. It is driven by the table's stream, in two
-//! mappings: **fold** joins facts into channels and never calls the hub; **act** confirms claims, binds clients and
-//! makes keys.
+//! Confirms claims, binds clients, makes and keeps API keys: the only function that calls 360dialog, driven by the table's
+//! stream.
 //!
-//! The order of records is not relied on: the join does not care for it, saves are versioned, and a lease keeps two
-//! workers from making two keys.
+//! The order of records is not relied on: a lease keeps two workers from making two keys.
 
 mod bind;
-mod events;
-mod fold;
-mod look;
+mod key;
 mod mint;
 mod retry;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use dialog360::client::{ApiError, BASE_URL, KeysPath, PartnerApi, PartnerClient};
+use dialog360::id::PartnerId;
 use onboarding::channel::Channel;
-use onboarding::fact::{Fact, Said, Source};
-use onboarding::secret::HubAccess;
-use platform::aws::PARTNER_SECRET_PREFIX;
-use platform::clock;
-use platform::event_bus::{BusEvent, EventBus};
-use platform::hub_api::{CALL_TIME, HubApi, KeysPath};
-use platform::secrets::{PartnerSecrets, SecretSource};
-use platform::settings::{BaseUrl, Environment, PartnerIds, SettingError, Switch};
-use platform::store::{
-    Asked, Channels, Claims, Clients, Error, Facts, Mints, StoredChannel, StoredClaim, Subject,
-    Wakes,
+use onboarding::fact::{Assertion, Fact, Source};
+use onboarding::secret::PartnerAccess;
+use runtime::aws::PARTNER_SECRET_PREFIX;
+use runtime::clock;
+use runtime::metric::Metric;
+use runtime::secrets::{PartnerSecrets, SecretSource};
+use runtime::settings::{BaseUrl, Environment, PartnerIds, SettingError, Switch};
+use runtime::tls::{NoTls, Tls};
+use runtime::vault::{CHANNEL_SECRET_PREFIX, KeyVault};
+use store::stream::{Change, Record, StoppedBefore};
+use store::table::{Table, prefix};
+use store::{
+    Channels, Claims, Clients, Error, Facts, Mints, Requeues, StoredChannel, StoredClaim, Subject,
+    Trigger,
 };
-use platform::stream::{Change, Record, StoppedBefore};
-use platform::table::{Table, prefix};
-use platform::tls::{NoTls, Tls};
-use platform::vault::KeyVault;
 use tokio::time::Instant;
 
-/// Where the Partner API is unless `PARTNER_API_URL` says otherwise.
-const PARTNER_API_URL: &str = "https://hub.360dialog.io/api/v2";
+/// Long enough for a TLS handshake across a continent, short enough to leave time for the call itself.
+const CONNECT_TIME: Duration = Duration::from_secs(3);
+
+/// The whole of one call of 360dialog; two of them and the AWS calls fit into the function's 20 s.
+const CALL_TIME: Duration = Duration::from_secs(6);
 
 /// The settings of this function.
 #[derive(Clone, Debug)]
@@ -56,12 +57,9 @@ pub struct Settings {
 impl Settings {
     /// Reads them; the error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
-        let partner_api_url = env
-            .text("PARTNER_API_URL")
-            .unwrap_or(PARTNER_API_URL)
-            .parse();
+        let partner_api_url = env.text("PARTNER_API_URL").unwrap_or(BASE_URL).parse();
         let channel_secret_prefix =
-            env.secret_prefix("CHANNEL_SECRET_PREFIX", "360dialog/channels/")?;
+            env.secret_prefix("CHANNEL_SECRET_PREFIX", CHANNEL_SECRET_PREFIX)?;
         let partner_secret_prefix =
             env.secret_prefix("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX)?;
         let is_within = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
@@ -86,9 +84,9 @@ impl Settings {
 pub struct Provision {
     /// Its settings.
     pub settings: Settings,
-    /// Facts are read from the stream and appended here.
+    /// Facts are appended.
     pub facts: Facts,
-    /// Channels are written by the fold alone.
+    /// Channels, to be read.
     pub channels: Channels,
     /// Claims are confirmed.
     pub claims: Claims,
@@ -96,14 +94,12 @@ pub struct Provision {
     pub clients: Clients,
     /// Leases and intents.
     pub mints: Mints,
-    /// The partner's access to the hub.
-    pub secrets: PartnerSecrets<HubAccess>,
+    /// The partner's access to the Partner API.
+    pub secrets: PartnerSecrets<PartnerAccess>,
     /// Where keys are kept.
     pub vault: Arc<dyn KeyVault>,
-    /// Where the partner's application is told.
-    pub bus: Arc<dyn EventBus>,
     /// The Partner API.
-    pub hub: HubApi,
+    pub api: PartnerApi,
 }
 
 /// How long this run may go on.
@@ -123,7 +119,7 @@ impl RunTime {
         self.until.saturating_duration_since(Instant::now()) < retry::AFTER_A_CALL
     }
 
-    /// Whether a call of the hub, and what follows it, still fits.
+    /// Whether a call of 360dialog, and what follows it, still fits.
     fn allows_a_call(self) -> bool {
         self.until.saturating_duration_since(Instant::now()) > CALL_TIME + retry::AFTER_A_CALL
     }
@@ -133,12 +129,12 @@ impl Provision {
     /// Opens the connections and reads the secrets that the first request will need.
     pub async fn warm_up(&self) {
         let partners = &self.settings.partner_ids;
-        let knock = async {
+        let preconnect = async {
             if let Some(partner) = partners.first() {
-                self.channels.knock(partner).await;
+                self.channels.preconnect(partner).await;
             }
         };
-        tokio::join!(self.secrets.warm_up(partners), knock);
+        tokio::join!(self.secrets.warm_up(partners), preconnect);
     }
 
     /// Puts it together from the places where things are kept.
@@ -147,9 +143,13 @@ impl Provision {
         table: Table,
         secrets: Arc<dyn SecretSource>,
         vault: Arc<dyn KeyVault>,
-        bus: Arc<dyn EventBus>,
         tls: &Tls,
     ) -> Result<Self, NoTls> {
+        let http = tls
+            .client()
+            .connect_timeout(CONNECT_TIME)
+            .timeout(CALL_TIME);
+        let http = http.build().map_err(|_| NoTls)?;
         Ok(Self {
             facts: Facts::new(table.clone()),
             channels: Channels::new(table.clone()),
@@ -158,29 +158,17 @@ impl Provision {
             mints: Mints::new(table),
             secrets: PartnerSecrets::new(secrets),
             vault,
-            bus,
-            hub: HubApi::new(
-                settings.partner_api_url.clone(),
+            api: PartnerApi::new(
+                http,
+                settings.partner_api_url.as_str(),
                 settings.keys_path.clone(),
-                tls,
-            )?,
+            ),
             settings,
         })
     }
 
-    /// Handles a batch of either mapping: the kinds of records that they take are different ones.
-    pub async fn handle(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
-        self.fold(records).await?;
-        self.act(records, run_time).await
-    }
-
-    /// The mapping **fold**: inserted facts.
-    pub fn folds(record: &Record) -> bool {
-        record.change == Change::Inserted && matches!(record.kind(), prefix::FACT | prefix::RAW)
-    }
-
-    /// The mapping **act**: inserted claims and wake-ups, inserted and changed channels.
-    pub fn acts_on(record: &Record) -> bool {
+    /// The records that its mapping takes: inserted claims and requeues, inserted and changed channels.
+    pub fn takes(record: &Record) -> bool {
         match record.kind() {
             prefix::CLAIM | prefix::WAKE => record.change == Change::Inserted,
             prefix::CHANNEL => record.change != Change::Removed,
@@ -188,32 +176,13 @@ impl Provision {
         }
     }
 
-    /// Joins the facts of a batch into their channels.
-    pub async fn fold(&self, records: &[Record]) -> Result<(), StoppedBefore> {
-        self.fold_all(records).await
-    }
-
     /// Acts on the records of a batch, one after the other; one that fails does not keep the others waiting.
     ///
     /// Only trouble with our own table makes a record come again; a record that cannot be understood is logged and
-    /// passed, and trouble with the hub ends in a time to look again.
-    pub async fn act(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
-        let acted = self.act_on_each(records, run_time).await;
-        let stopped = acted
-            .as_ref()
-            .err()
-            .map(|StoppedBefore(sequence)| sequence.as_str());
-        self.tell_changes(records, stopped).await?;
-        acted
-    }
-
-    async fn act_on_each(
-        &self,
-        records: &[Record],
-        run_time: RunTime,
-    ) -> Result<(), StoppedBefore> {
+    /// passed, and trouble with 360dialog ends in a time to retry.
+    pub async fn handle(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
         let mut stopped = None;
-        for record in records.iter().filter(|record| Self::acts_on(record)) {
+        for record in records.iter().filter(|record| Self::takes(record)) {
             // What is not begun comes again by itself; what is cut off would come again as a whole batch.
             if run_time.is_over() {
                 stopped.get_or_insert_with(|| record.sequence.clone());
@@ -221,7 +190,14 @@ impl Provision {
             }
             match self.act_on(record, run_time).await {
                 Ok(()) => {}
-                Err(Error::Malformed(what)) => dead(record, what),
+                // It must not block the ones behind it.
+                Err(Error::Malformed(what)) => {
+                    tracing::error!(
+                        record = record.name(),
+                        what,
+                        "a record was passed: it is not in the form we write"
+                    );
+                }
                 Err(error) => {
                     tracing::error!(%error, record = record.name(), "a record comes again");
                     stopped.get_or_insert_with(|| record.sequence.clone());
@@ -237,34 +213,20 @@ impl Provision {
             .as_ref()
             .ok_or(Error::Malformed("a record without its image"))?;
         match record.kind() {
-            prefix::CLAIM => self.confirm(StoredClaim::of_item(new)?, run_time).await,
-            prefix::WAKE => match Wakes::subject(new).ok_or(Error::Malformed("a wake-up"))? {
-                (partner, Subject::Channel(channel)) => {
-                    self.look(&partner, &channel, Asked::ByClock, run_time)
-                        .await
-                }
-                (partner, Subject::Claim(claim)) => match self.claims.read(&partner, &claim).await?
-                {
-                    Some(stored)
-                        if stored
-                            .claim
-                            .due_at
-                            .is_some_and(|due_at| due_at <= clock::now()) =>
-                    {
-                        self.confirm(stored, run_time).await
-                    }
-                    _ => Ok(()),
-                },
-            },
+            prefix::CLAIM => self.confirm(StoredClaim::from_item(new)?, run_time).await,
+            prefix::WAKE => {
+                let subject = Requeues::subject(new).ok_or(Error::Malformed("a requeue"))?;
+                self.act_on_due(subject, run_time).await
+            }
             _ => {
-                let new = StoredChannel::of_item(new)?.channel;
+                let new = StoredChannel::from_item(new)?.channel;
                 let old = record
                     .old
                     .as_ref()
-                    .map(StoredChannel::of_item)
+                    .map(StoredChannel::from_item)
                     .transpose()?;
-                if look::is_worth_a_look(old.map(|old| old.channel).as_ref(), &new) {
-                    self.look(&new.partner, &new.id, Asked::ByChange, run_time)
+                if key::is_relevant_change(old.map(|old| old.channel).as_ref(), &new) {
+                    self.reconcile_key(&new.id, Trigger::Change, run_time)
                         .await?;
                 }
                 Ok(())
@@ -272,80 +234,56 @@ impl Provision {
         }
     }
 
-    /// Tells the partner's application what changed, up to the record that comes again anyway.
-    async fn tell_changes(
-        &self,
-        records: &[Record],
-        stopped: Option<&str>,
-    ) -> Result<(), StoppedBefore> {
-        let done = records
-            .iter()
-            .take_while(|record| Some(record.sequence.as_str()) != stopped);
-        let changes =
-            done.filter(|record| Self::acts_on(record) && record.kind() == prefix::CHANNEL);
-        let (mut first, mut told) = (None, Vec::new());
-        for record in changes {
-            // One that cannot be read was logged when it was acted on.
-            if let Ok(Some(event)) = change(record) {
-                first.get_or_insert(&record.sequence);
-                told.push(event);
+    async fn act_on_due(&self, subject: Subject, run_time: RunTime) -> Result<(), Error> {
+        match subject {
+            Subject::Channel(channel) => {
+                self.reconcile_key(&channel, Trigger::Clock, run_time).await
             }
+            Subject::Claim(partner, claim) => match self.claims.read(&partner, &claim).await? {
+                Some(stored)
+                    if stored
+                        .claim
+                        .due_at
+                        .is_some_and(|due_at| due_at <= clock::now()) =>
+                {
+                    self.confirm(stored, run_time).await
+                }
+                _ => Ok(()),
+            },
         }
-        let Some(first) = first else { return Ok(()) };
-        self.bus.put(&told).await.map_err(|error| {
-            tracing::error!(%error, "what changed will be told again");
-            StoppedBefore(first.clone())
-        })
     }
 
-    /// Appends what `said` adds to what is known of a channel, if anything; it is known from then on.
-    async fn tell(
+    /// The Partner API as `partner` may use it.
+    fn api<'a>(&'a self, partner: &'a PartnerId, access: &'a PartnerAccess) -> PartnerClient<'a> {
+        self.api.for_partner(partner, &access.credentials)
+    }
+
+    /// Appends what `assertion` adds to what is known of a channel, if anything; it is known from then on.
+    async fn append_if_new(
         &self,
         known: &mut Channel,
-        said: Said,
+        assertion: Assertion,
         at: jiff::Timestamp,
         cause: impl Into<String>,
     ) -> Result<(), Error> {
-        let said = known.news(said);
-        if said.is_nothing() {
+        let news = known.news(assertion);
+        if news.is_nothing() {
             return Ok(());
         }
-        let fact = Fact::new(
-            (&known.partner, &known.id),
-            Source::Provision,
-            said,
-            at,
-            cause,
-        );
-        self.facts.append(&fact).await?;
+        let fact = Fact::new(known.id.clone(), Source::Provision, news, at, cause);
+        // One that is there already was joined already, or will be.
+        let _is_new = self.facts.append(&fact).await?;
         known.join(&fact);
         Ok(())
     }
 }
 
-/// What a record of a channel tells the partner's application.
-fn change(record: &Record) -> Result<Option<BusEvent>, Error> {
-    let new = record
-        .new
-        .as_ref()
-        .map(StoredChannel::of_item)
-        .transpose()?;
-    let old = record
-        .old
-        .as_ref()
-        .map(StoredChannel::of_item)
-        .transpose()?;
-    let Some(new) = new else { return Ok(None) };
-    events::channel_changed(old.as_ref(), &new).map_err(|_| Error::Malformed("an event"))
-}
-
-/// A record that fails for its own reasons is logged and passed; it must not block the ones behind it.
-fn dead(record: &Record, what: &str) {
-    tracing::error!(
-        record = record.name(),
-        what,
-        "a record was passed: it is not in the form we write"
-    );
+/// Counts credentials that 360dialog refuses, since only the partner can mend them.
+fn count_refusal(error: &ApiError) {
+    if *error == ApiError::BadCredentials {
+        Metric::BadCredentials.count();
+        tracing::error!("360dialog refuses the partner's credentials");
+    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use platform::aws::Aws;
-use platform::lambda;
 use provision::{Provision, RunTime, Settings};
+use runtime::aws::Aws;
+use runtime::lambda;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -14,20 +14,12 @@ async fn main() -> ExitCode {
 async fn run(aws: Aws) -> Result<(), lambda::Error> {
     let settings = Settings::from_env(&aws.environment)?;
     let table = aws.table(&settings.table_name);
-    let provision = Provision::new(
-        settings,
-        table,
-        aws.partner_secrets()?,
-        aws.vault(),
-        aws.event_bus(),
-        &aws.tls,
-    )?;
+    let (secrets, vault) = (aws.partner_secrets()?, aws.vault());
+    let provision = Provision::new(settings, table, secrets, vault, &aws.tls)?;
     provision.warm_up().await;
     let provision = &provision;
-    lambda::consume(|batch| async move {
-        provision
-            .handle(&batch.records, RunTime::until(batch.until))
-            .await
+    lambda::consume_stream(|records, until| async move {
+        provision.handle(&records, RunTime::until(until)).await
     })
     .await
 }

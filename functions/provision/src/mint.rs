@@ -1,21 +1,22 @@
-//! Making the key, once. Creating a key revokes every other one and cannot be repeated blindly, so: look first,
+//! Making the key, once. Creating a key revokes every other one and cannot be repeated blindly, so: list first,
 //! write the intent, POST once, keep the key under a fence, and only then say so.
 
 use std::time::Duration;
 
+use dialog360::client::{ApiError, KeyOutcome, NewKey};
+use dialog360::id::ChannelRef;
 use jiff::SignedDuration;
 use onboarding::channel::Channel;
 use onboarding::fact::{Binding, KeyReason, KeyState, KeyStatus};
-use onboarding::secret::HubAccess;
-use platform::clock;
-use platform::hub_api::{Minted, NewKey, NotRead};
-use platform::store::{Error, Intent, Mint};
-use platform::token;
-use platform::vault::{ChannelKey, Moved, Version, secret_name};
+use onboarding::secret::PartnerAccess;
+use runtime::clock;
+use runtime::token;
+use runtime::vault::{ChannelKey, Moved, Version, secret_name};
+use store::{Error, Intent, Mint, Write};
 
-use crate::look::End;
-use crate::retry::Again;
-use crate::{Provision, RunTime};
+use crate::key::Outcome;
+use crate::retry::RetryAt;
+use crate::{Provision, RunTime, count_refusal};
 
 /// POSTs without a clear answer after which only an operator goes on.
 const MOST_UNCLEAR_POSTS: u32 = 5;
@@ -23,14 +24,14 @@ const MOST_UNCLEAR_POSTS: u32 = 5;
 /// How long after a POST without an answer an unknown key may be the one it made.
 const LOST_ANSWER: SignedDuration = SignedDuration::from_hours(1);
 
-/// What the hub says before the POST.
+/// What 360dialog lists before the POST.
 enum Listed {
     /// The key in the vault is live.
     Ours,
     /// No key is live but, at most, one of our own whose answer was lost: `baseline` is what was there before.
     Clear { baseline: Vec<String> },
     /// Stop here.
-    Stop(End),
+    Stop(Outcome),
 }
 
 impl Provision {
@@ -40,24 +41,20 @@ impl Provision {
         mint: &Mint,
         known: &mut Channel,
         binding: &Binding,
-        access: &HubAccess,
+        access: &PartnerAccess,
         run_time: RunTime,
-    ) -> Result<Option<End>, Error> {
+    ) -> Result<Option<Outcome>, Error> {
         let open = mint.intent.clone();
-        let name = secret_name(
-            &self.settings.channel_secret_prefix,
-            &known.partner,
-            &known.id,
-        );
+        let name = secret_name(&self.settings.channel_secret_prefix, &known.id);
         let current = match self.vault.current(&name, &token::fresh()).await {
             Ok(current) => current,
             Err(error) => {
-                tracing::error!(%error, partner = %known.partner, channel = %known.id, "the key vault failed");
-                return Ok(Some(End::silent(Again::Later(None), open)));
+                tracing::error!(%error, partner = %known.id.partner, channel = %known.id.channel, "the key vault failed");
+                return Ok(Some(Outcome::silent(RetryAt::Later(None), open)));
             }
         };
         if !run_time.allows_a_call() {
-            return Ok(Some(End::silent(Again::Now, open)));
+            return Ok(Some(Outcome::silent(RetryAt::Now, open)));
         }
         let baseline = match self
             .list(known, binding, access, &current, open.as_ref(), run_time)
@@ -65,14 +62,14 @@ impl Provision {
         {
             Listed::Ours => return Ok(Some(stored(current.key_id, name))),
             Listed::Clear { baseline } => baseline,
-            Listed::Stop(end) => return Ok(Some(end)),
+            Listed::Stop(outcome) => return Ok(Some(outcome)),
         };
         if !run_time.allows_a_call() {
-            return Ok(Some(End::silent(Again::Now, open)));
+            return Ok(Some(Outcome::silent(RetryAt::Now, open)));
         }
         let posts = open.as_ref().map_or(0, |intent| intent.posts);
         if posts >= MOST_UNCLEAR_POSTS {
-            return Ok(Some(End::blocked(KeyReason::HubUnavailable, open)));
+            return Ok(Some(Outcome::blocked(KeyReason::HubUnavailable, open)));
         }
         let intent = Intent {
             attempt: token::fresh(),
@@ -86,18 +83,18 @@ impl Provision {
             key_id: None,
             secret_name: None,
         };
-        self.pronounce(known, minting, &intent.attempt).await?;
+        self.record_key_status(known, minting, &intent.attempt)
+            .await?;
         // Last before the POST: an intent without one would count as a POST without an answer.
-        if !self.mints.intend(mint, &intent).await? {
+        if self.mints.intend(mint, &intent).await? == Write::Conflict {
             return Ok(None);
         }
-        match self
-            .hub
-            .create_key(&known.partner, &access.credentials, &known.id)
-            .await
-        {
-            Minted::Created(key) => self.keep(mint, known, binding, &current, intent, key).await,
-            other => Ok(Some(outcome(known, &other, intent))),
+        let client = self.api(&known.id.partner, access);
+        match client.create_key(&known.id.channel).await {
+            KeyOutcome::Created(key) => {
+                self.keep(mint, known, binding, &current, intent, key).await
+            }
+            other => Ok(Some(after_post(known, &other, intent))),
         }
     }
 
@@ -106,50 +103,41 @@ impl Provision {
         &self,
         known: &Channel,
         binding: &Binding,
-        access: &HubAccess,
+        access: &PartnerAccess,
         current: &Version,
         open: Option<&Intent>,
         run_time: RunTime,
     ) -> Listed {
         let intent = || open.cloned();
-        let (partner, channel) = (&known.partner, &known.id);
-        match self
-            .hub
-            .channel(partner, &access.credentials, channel)
-            .await
-        {
-            Ok(Some(reading)) if reading.client != binding.client => {
-                return Listed::Stop(End::blocked(KeyReason::WrongClient, intent()));
+        let client = self.api(&known.id.partner, access);
+        match client.channel(&known.id.channel).await {
+            Ok(Some(listed)) if listed.client.as_ref() == Some(&binding.client) => {}
+            Ok(Some(listed)) if listed.client.is_some() => {
+                return Listed::Stop(Outcome::blocked(KeyReason::WrongClient, intent()));
             }
-            Ok(Some(_)) => {}
-            // A hub that does not list a channel it told us about is behind, not wrong.
-            Ok(None) => {
-                return Listed::Stop(not_read(
-                    known,
-                    &NotRead::Unclear("the channel is not listed"),
-                    intent(),
-                ));
+            // 360dialog that does not list a channel which its own events name is behind, not wrong.
+            Ok(_) => {
+                let why = ApiError::Unreadable("the channel is not listed");
+                return Listed::Stop(not_read(known, &why, intent()));
             }
             Err(why) => return Listed::Stop(not_read(known, &why, intent())),
         }
         if !run_time.allows_a_call() {
-            return Listed::Stop(End::silent(Again::Now, intent()));
+            return Listed::Stop(Outcome::silent(RetryAt::Now, intent()));
         }
-        match self.hub.keys(partner, &access.credentials, channel).await {
+        match client.key_ids(&known.id.channel).await {
             Ok(ids) => judge(ids, current, open),
-            Err(NotRead::NotPermitted) => Listed::Stop(End::waiting(
+            Err(ApiError::NotPermitted) => Listed::Stop(Outcome::waiting(
                 KeyReason::AwaitingPermission,
-                Again::Tomorrow,
+                RetryAt::Tomorrow,
                 intent(),
             )),
             // The vault's key was made by this very attempt, which was cut before it could say so.
-            Err(NotRead::NoSuchThing)
-                if open.is_some_and(|intent| intent.attempt == current.id) =>
-            {
+            Err(ApiError::NotFound) if open.is_some_and(|intent| intent.attempt == current.id) => {
                 Listed::Ours
             }
             // Without a list only a channel that was made in our own session can have no key of somebody else's.
-            Err(NotRead::NoSuchThing)
+            Err(ApiError::NotFound)
                 if known.is_fresh() && current.key_id.is_none() && open.is_none_or(is_recent) =>
             {
                 Listed::Clear {
@@ -158,8 +146,8 @@ impl Provision {
                         .unwrap_or_default(),
                 }
             }
-            Err(NotRead::NoSuchThing) => {
-                Listed::Stop(End::blocked(KeyReason::KeysUnlisted, intent()))
+            Err(ApiError::NotFound) => {
+                Listed::Stop(Outcome::blocked(KeyReason::KeysUnlisted, intent()))
             }
             Err(why) => Listed::Stop(not_read(known, &why, intent())),
         }
@@ -174,26 +162,22 @@ impl Provision {
         current: &Version,
         intent: Intent,
         key: NewKey,
-    ) -> Result<Option<End>, Error> {
-        let name = secret_name(
-            &self.settings.channel_secret_prefix,
-            &known.partner,
-            &known.id,
-        );
+    ) -> Result<Option<Outcome>, Error> {
+        let name = secret_name(&self.settings.channel_secret_prefix, &known.id);
         let key_id = key.id.clone();
         let key = ChannelKey {
             api_key: key.api_key,
             key_id: key.id,
             address: key.address,
-            channel: known.id.clone(),
+            channel: known.id.channel.clone(),
             client: binding.client.clone(),
             tenant: binding.tenant.clone(),
         };
         if let Err(error) = self.vault.put_attempt(&name, &intent.attempt, &key).await {
-            tracing::error!(%error, partner = %known.partner, channel = %known.id, "a new key could not be kept");
-            return Ok(Some(End::silent(Again::Later(None), Some(intent))));
+            tracing::error!(%error, partner = %known.id.partner, channel = %known.id.channel, "a new key could not be kept");
+            return Ok(Some(Outcome::silent(RetryAt::Later(None), Some(intent))));
         }
-        if !self.mints.renew(mint, clock::now()).await? {
+        if self.mints.renew(mint, clock::now()).await? == Write::Conflict {
             return Ok(None);
         }
         match self
@@ -202,26 +186,26 @@ impl Provision {
             .await
         {
             Ok(Moved::Done) => Ok(Some(stored(key_id, name))),
-            Ok(Moved::Fenced) => Ok(Some(End::silent(Again::Now, Some(intent)))),
+            Ok(Moved::Fenced) => Ok(Some(Outcome::silent(RetryAt::Now, Some(intent)))),
             Err(error) => {
-                tracing::error!(%error, partner = %known.partner, channel = %known.id, "a new key was not made current");
-                Ok(Some(End::silent(Again::Now, Some(intent))))
+                tracing::error!(%error, partner = %known.id.partner, channel = %known.id.channel, "a new key was not made current");
+                Ok(Some(Outcome::silent(RetryAt::Now, Some(intent))))
             }
         }
     }
 }
 
 /// The key is in the vault and live; the intent is closed with it.
-fn stored(key_id: Option<String>, name: String) -> End {
+fn stored(key_id: Option<String>, name: String) -> Outcome {
     let verdict = KeyState {
         status: KeyStatus::Stored,
         reason: None,
         key_id,
         secret_name: Some(name),
     };
-    End {
+    Outcome {
         verdict: Some(verdict),
-        again: Again::OnChange,
+        retry_at: RetryAt::OnChange,
         intent: None,
     }
 }
@@ -246,7 +230,7 @@ fn judge(ids: Vec<String>, current: &Version, open: Option<&Intent>) -> Listed {
         ([one], Some(intent)) if may_be_ours(one, intent) => Listed::Clear {
             baseline: intent.baseline.clone(),
         },
-        _ => Listed::Stop(End::blocked(KeyReason::ExistingKey, open.cloned())),
+        _ => Listed::Stop(Outcome::blocked(KeyReason::ExistingKey, open.cloned())),
     }
 }
 
@@ -259,52 +243,59 @@ fn is_recent(intent: &Intent) -> bool {
 }
 
 /// Trouble before the POST is retried for ever.
-fn not_read(known: &Channel, why: &NotRead, intent: Option<Intent>) -> End {
-    tracing::warn!(partner = %known.partner, channel = %known.id, %why, "the hub could not be read");
-    match why {
-        NotRead::BadCredentials => {
-            End::waiting(KeyReason::BadCredentials, Again::Later(None), intent)
-        }
-        NotRead::Later(least) => {
-            End::waiting(KeyReason::HubUnavailable, Again::Later(*least), intent)
-        }
-        _ => End::waiting(KeyReason::HubUnavailable, Again::Later(None), intent),
-    }
+fn not_read(known: &Channel, why: &ApiError, intent: Option<Intent>) -> Outcome {
+    let ChannelRef { partner, channel } = &known.id;
+    tracing::warn!(%partner, %channel, %why, "the keys of a channel could not be read");
+    count_refusal(why);
+    let reason = match why {
+        ApiError::BadCredentials => KeyReason::BadCredentials,
+        _ => KeyReason::HubUnavailable,
+    };
+    Outcome::waiting(reason, RetryAt::after_trouble(why), intent)
 }
 
 /// Where a POST that brought no key leaves us: a clear refusal closes the intent, anything else leaves it open.
-fn outcome(known: &Channel, minted: &Minted, intent: Intent) -> End {
-    let (partner, channel) = (&known.partner, &known.id);
-    match minted {
-        Minted::NotPermitted => End::waiting(KeyReason::AwaitingPermission, Again::Tomorrow, None),
-        Minted::NotReady => End::waiting(KeyReason::NotRunning, Again::Later(None), None),
-        Minted::BadCredentials => End::waiting(KeyReason::BadCredentials, Again::Later(None), None),
-        Minted::UnknownChannel => End::blocked(KeyReason::HubRefused, None),
-        Minted::Refused(status) => {
-            tracing::warn!(%partner, %channel, status, "the hub refused to make a key");
-            End::blocked(KeyReason::HubRefused, None)
+fn after_post(known: &Channel, answer: &KeyOutcome, intent: Intent) -> Outcome {
+    let ChannelRef { partner, channel } = &known.id;
+    match answer {
+        KeyOutcome::NotPermitted => {
+            Outcome::waiting(KeyReason::AwaitingPermission, RetryAt::Tomorrow, None)
         }
-        Minted::Later(least) => {
+        KeyOutcome::NotReady => Outcome::waiting(KeyReason::NotRunning, RetryAt::Later(None), None),
+        KeyOutcome::BadCredentials => {
+            count_refusal(&ApiError::BadCredentials);
+            Outcome::waiting(KeyReason::BadCredentials, RetryAt::Later(None), None)
+        }
+        KeyOutcome::UnknownChannel => Outcome::blocked(KeyReason::HubRefused, None),
+        KeyOutcome::Refused(status) => {
+            tracing::warn!(%partner, %channel, status, "360dialog refused to make a key");
+            Outcome::blocked(KeyReason::HubRefused, None)
+        }
+        KeyOutcome::RateLimited(least) => {
             // "Later" is an answer: it does not count towards the POSTs without one.
             let intent = Intent {
                 posts: intent.posts.saturating_sub(1),
                 ..intent
             };
-            End::waiting(
+            Outcome::waiting(
                 KeyReason::HubUnavailable,
-                Again::Later(least.or(Some(Duration::ZERO))),
+                RetryAt::Later(least.or(Some(Duration::ZERO))),
                 Some(intent),
             )
         }
-        Minted::Unknown(_) | Minted::Created(_) if intent.posts >= MOST_UNCLEAR_POSTS => {
-            tracing::error!(%partner, %channel, posts = intent.posts, "the hub never answers clearly");
-            End::blocked(KeyReason::HubUnavailable, Some(intent))
+        KeyOutcome::Unknown(_) | KeyOutcome::Created(_) if intent.posts >= MOST_UNCLEAR_POSTS => {
+            tracing::error!(%partner, %channel, posts = intent.posts, "360dialog never answers clearly");
+            Outcome::blocked(KeyReason::HubUnavailable, Some(intent))
         }
-        Minted::Unknown(why) => {
-            tracing::warn!(%partner, %channel, why, "the hub did not say whether it made a key");
-            End::waiting(KeyReason::HubUnavailable, Again::Later(None), Some(intent))
+        KeyOutcome::Unknown(why) => {
+            tracing::warn!(%partner, %channel, why, "360dialog did not say whether it made a key");
+            Outcome::waiting(
+                KeyReason::HubUnavailable,
+                RetryAt::Later(None),
+                Some(intent),
+            )
         }
-        Minted::Created(_) => End::silent(Again::Now, Some(intent)),
+        KeyOutcome::Created(_) => Outcome::silent(RetryAt::Now, Some(intent)),
     }
 }
 

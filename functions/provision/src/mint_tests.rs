@@ -1,7 +1,7 @@
 //! What a list of keys allows, and where a POST leaves us.
 
+use dialog360::secret::Secret;
 use jiff::Timestamp;
-use onboarding::secret::Secret;
 
 use super::*;
 
@@ -81,9 +81,12 @@ fn one_unknown_key_may_be_our_own_lost_answer_for_an_hour() {
 
 #[test]
 fn a_refusal_closes_the_intent_and_silence_leaves_it_open() {
-    let known = Channel::unknown("aPA".parse().unwrap(), "bCH".parse().unwrap());
-    let end = |minted: &Minted, posts| {
-        let end = outcome(&known, minted, intent(SignedDuration::ZERO, &[], posts));
+    let known = Channel::unknown(ChannelRef::new(
+        "aPA".parse().unwrap(),
+        "bCH".parse().unwrap(),
+    ));
+    let end = |minted: &KeyOutcome, posts| {
+        let end = after_post(&known, minted, intent(SignedDuration::ZERO, &[], posts));
         let verdict = end.verdict.unwrap();
         (
             verdict.status,
@@ -93,31 +96,31 @@ fn a_refusal_closes_the_intent_and_silence_leaves_it_open() {
     };
     use KeyStatus::{Blocked, Waiting};
     assert_eq!(
-        end(&Minted::NotPermitted, 1),
+        end(&KeyOutcome::NotPermitted, 1),
         (Waiting, KeyReason::AwaitingPermission, None)
     );
     assert_eq!(
-        end(&Minted::BadCredentials, 1),
+        end(&KeyOutcome::BadCredentials, 1),
         (Waiting, KeyReason::BadCredentials, None)
     );
     assert_eq!(
-        end(&Minted::UnknownChannel, 1),
+        end(&KeyOutcome::UnknownChannel, 1),
         (Blocked, KeyReason::HubRefused, None)
     );
     assert_eq!(
-        end(&Minted::Refused(400), 1),
+        end(&KeyOutcome::Refused(400), 1),
         (Blocked, KeyReason::HubRefused, None)
     );
     assert_eq!(
-        end(&Minted::Unknown(""), 4),
+        end(&KeyOutcome::Unknown(""), 4),
         (Waiting, KeyReason::HubUnavailable, Some(4))
     );
     assert_eq!(
-        end(&Minted::Unknown(""), 5),
+        end(&KeyOutcome::Unknown(""), 5),
         (Blocked, KeyReason::HubUnavailable, Some(5))
     );
     assert_eq!(
-        end(&Minted::Later(None), 5),
+        end(&KeyOutcome::RateLimited(None), 5),
         (Waiting, KeyReason::HubUnavailable, Some(4))
     );
 }
@@ -126,6 +129,6 @@ fn a_refusal_closes_the_intent_and_silence_leaves_it_open() {
 fn a_stored_key_closes_the_intent() {
     let end = stored(Some("7".into()), "name".into());
     assert_eq!(end.verdict.unwrap().status, KeyStatus::Stored);
-    assert_eq!((end.again, end.intent), (Again::OnChange, None));
+    assert_eq!((end.retry_at, end.intent), (RetryAt::OnChange, None));
     assert!(!format!("{:?}", Secret::new("needle")).contains("needle"));
 }

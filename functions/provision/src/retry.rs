@@ -1,10 +1,11 @@
-//! When to look again.
+//! When to run again.
 
 use std::time::Duration;
 
+use dialog360::client::ApiError;
 use jiff::Timestamp;
 
-/// The run time kept free behind a call of the hub, for the writes that its answer leads to.
+/// The run time kept free behind a call of 360dialog, for the writes that its answer leads to.
 pub(crate) const AFTER_A_CALL: Duration = Duration::from_secs(2);
 
 /// The first wait after trouble.
@@ -13,17 +14,17 @@ const FIRST: Duration = Duration::from_secs(2);
 /// The longest.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
-/// Whatever is wanted or waiting is looked at again within a day.
+/// Whatever is wanted or waiting runs again within a day.
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// When to look again.
+/// When to run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Again {
+pub(crate) enum RetryAt {
     /// Not before something changes.
     OnChange,
     /// Tomorrow, unless something changes.
     Tomorrow,
-    /// After trouble: 2 s, doubling to 15 min, but not before the hub's `Retry-After`.
+    /// After trouble: 2 s, doubling to 15 min, but not before 360dialog's `Retry-After`.
     Later(Option<Duration>),
     /// Not before then: the wait after the last trouble is not over.
     Until(Timestamp),
@@ -31,9 +32,17 @@ pub(crate) enum Again {
     Now,
 }
 
-impl Again {
-    /// The time to look again after `tries` troubles in a row, this one included.
-    pub(crate) fn at(self, now: Timestamp, tries: u32) -> Option<Timestamp> {
+impl RetryAt {
+    /// After a call of 360dialog failed.
+    pub(crate) fn after_trouble(why: &ApiError) -> Self {
+        match why {
+            ApiError::RateLimited(least) => Self::Later(*least),
+            _ => Self::Later(None),
+        }
+    }
+
+    /// The time to run again after `tries` troubles in a row, this one included.
+    pub(crate) fn time(self, now: Timestamp, tries: u32) -> Option<Timestamp> {
         let wait = match self {
             Self::OnChange => return None,
             Self::Tomorrow => A_DAY,
@@ -70,13 +79,13 @@ mod tests {
     #[test]
     fn retry_after_is_obeyed_and_nothing_waits_longer_than_a_day() {
         let wait = |least| {
-            let at = Again::Later(Some(Duration::from_secs(least)))
-                .at(Timestamp::UNIX_EPOCH, 1)
+            let at = RetryAt::Later(Some(Duration::from_secs(least)))
+                .time(Timestamp::UNIX_EPOCH, 1)
                 .unwrap();
             at.as_second()
         };
         assert_eq!(wait(60), 60);
         assert_eq!(wait(1_000_000), 24 * 3600);
-        assert_eq!(Again::OnChange.at(Timestamp::UNIX_EPOCH, 1), None);
+        assert_eq!(RetryAt::OnChange.time(Timestamp::UNIX_EPOCH, 1), None);
     }
 }

@@ -1,12 +1,12 @@
-//! The clock: wakes what is due. It decides nothing and never makes a key.
+//! The clock: requeues what is due. It decides nothing and never makes a key.
 
+use dialog360::id::PartnerId;
 use jiff::Timestamp;
-use onboarding::id::PartnerId;
-use platform::metric;
-use platform::settings::{Environment, PartnerIds, SettingError};
-use platform::store::{Error, Wakes};
+use runtime::metric;
+use runtime::settings::{Environment, PartnerIds, SettingError};
+use store::{Error, Requeues};
 
-/// How many due things are woken for a partner in one pass; the rest waits for the next one.
+/// How many due things are requeued for a partner in one pass; the rest waits for the next one.
 const MOST: i32 = 100;
 
 /// The settings of this function.
@@ -34,39 +34,41 @@ impl Settings {
 pub struct Reconcile {
     /// Its settings.
     pub settings: Settings,
-    /// What is due, and the wake-ups.
-    pub wakes: Wakes,
+    /// What is due, and the requeues.
+    pub requeues: Requeues,
 }
 
 impl Reconcile {
-    /// Appends one wake-up for everything that is due at `now`; answers how many. One partner's trouble does not keep the
+    /// Appends one requeue for everything that is due at `now`; answers how many. One partner's trouble does not keep the
     /// others waiting; the last trouble is the answer.
-    pub async fn wake_due(&self, now: Timestamp) -> Result<usize, Error> {
-        let mut woken = Ok(0);
+    pub async fn requeue_due(&self, now: Timestamp) -> Result<usize, Error> {
+        let mut requeued = Ok(0);
         let mut oldest = now;
         for partner in self.settings.partner_ids.iter() {
-            match self.wake_due_of(partner, now, &mut oldest).await {
-                Ok(more) => woken = woken.map(|woken: usize| woken.saturating_add(more)),
+            match self.requeue_due_of(partner, now, &mut oldest).await {
+                Ok(more) => {
+                    requeued = requeued.map(|requeued: usize| requeued.saturating_add(more))
+                }
                 Err(error) => {
-                    tracing::error!(%error, %partner, "what is due could not be woken");
-                    woken = Err(error);
+                    tracing::error!(%error, %partner, "what is due could not be requeued");
+                    requeued = Err(error);
                 }
             }
         }
         metric::oldest_due(now.duration_since(oldest).unsigned_abs());
-        woken
+        requeued
     }
 
-    async fn wake_due_of(
+    async fn requeue_due_of(
         &self,
         partner: &PartnerId,
         now: Timestamp,
         oldest: &mut Timestamp,
     ) -> Result<usize, Error> {
-        let due = self.wakes.due(partner, now, MOST).await?;
+        let due = self.requeues.due(partner, now, MOST).await?;
         for due in &due {
             *oldest = due.due_at.min(*oldest);
-            self.wakes.wake(due, now).await?;
+            self.requeues.requeue(due, now).await?;
         }
         Ok(due.len())
     }

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use platform::aws::Aws;
-use platform::clock;
-use platform::lambda;
-use platform::store::Wakes;
 use reconcile::{Reconcile, Settings};
+use runtime::aws::Aws;
+use runtime::clock;
+use runtime::lambda;
+use store::Requeues;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -15,7 +15,7 @@ async fn main() -> ExitCode {
 
 async fn run(aws: Aws) -> Result<(), lambda::Error> {
     let settings = Settings::from_env(&aws.environment)?;
-    let wakes = Wakes::new(aws.table(&settings.table_name));
-    let reconcile = Reconcile { settings, wakes };
-    lambda::tick(|| async { reconcile.wake_due(clock::now()).await }).await
+    let requeues = Requeues::new(aws.table(&settings.table_name));
+    let reconcile = Reconcile { settings, requeues };
+    lambda::tick(|| async { reconcile.requeue_due(clock::now()).await }).await
 }

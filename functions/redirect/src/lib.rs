@@ -1,34 +1,35 @@
 //! `GET /{partner_id}/redirect[/{state}]` and `POST /{partner_id}/redirect`: takes the client's browser back,
 //! records what it claims, and hands the result to the front end.
 //!
-//! It believes nothing but the state: a claim changes no channel until `provision` has asked the hub.
+//! It believes nothing but the state: a claim changes no channel until `provision` has asked 360dialog.
 
 mod page;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{ACCEPT, LOCATION};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, RequestPartsExt, Router};
+use axum::{Json, Router};
+use dialog360::id::PartnerId;
+use dialog360::redirect::{RedirectQuery, states};
 use onboarding::claim::Claim;
-use onboarding::id::PartnerId;
 use onboarding::origin::AllowedOrigins;
-use onboarding::problem::Problem;
-use onboarding::redirect::{RedirectQuery, states};
 use onboarding::secret::SigningSecrets;
 use onboarding::session::{Session, StateRefused};
-use platform::clock;
-use platform::http::{Refusal, finish, partner, tenant};
-use platform::secrets::PartnerSecrets;
-use platform::settings::{Environment, PartnerIds, SettingError};
-use platform::store::{Claims, Made};
+use onboarding::tenant::Tenant;
+use runtime::clock;
+use runtime::http::{
+    CallerTenant, LimitedBody, Partner, PartnerState, Problem, Refusal, TenantState, finish,
+};
+use runtime::secrets::PartnerSecrets;
+use runtime::settings::{Environment, PartnerIds, SettingError};
 use serde::Deserialize;
+use store::{Claims, Recorded};
 
 use crate::page::Done;
 
@@ -90,20 +91,46 @@ pub fn routes(redirect: Redirect) -> Router {
     finish(routes, "redirect", served)
 }
 
-async fn come_back(State(redirect): State<Arc<Redirect>>, request: Request) -> Response {
-    let (mut parts, _) = request.into_parts();
-    let reader = Reader::of(&parts.headers);
+impl PartnerState for Redirect {
+    fn partner_ids(&self) -> &PartnerIds {
+        &self.settings.partner_ids
+    }
+}
+
+impl TenantState for Redirect {
+    fn tenant_claim(&self) -> &str {
+        &self.settings.tenant_claim
+    }
+}
+
+/// A browser came back from 360dialog.
+async fn come_back(
+    State(redirect): State<Arc<Redirect>>,
+    Partner(partner): Partner,
+    path: Result<Path<HashMap<String, String>>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let reader = Reader::from_headers(&headers);
+    let (path, query) = (path.ok().map(|Path(path)| path), query.unwrap_or_default());
     redirect
-        .come_back(&mut parts, reader)
+        .come_back(&partner, path, &query, reader)
         .await
         .unwrap_or_else(|refusal| reader.refuse(refusal))
 }
 
+/// A caller whose own page is the redirect URL hands in what its browser came back with.
 async fn hand_in(
     State(redirect): State<Arc<Redirect>>,
-    request: Request,
+    Partner(partner): Partner,
+    CallerTenant(tenant): CallerTenant,
+    LimitedBody(body): LimitedBody<LARGEST_BODY>,
 ) -> Result<Json<RedirectQuery>, Refusal> {
-    redirect.hand_in(request).await.map(Json)
+    let handed_in = read(&body)?;
+    redirect
+        .hand_in(partner, tenant, &handed_in.query)
+        .await
+        .map(Json)
 }
 
 /// Who reads the answer of a GET.
@@ -116,7 +143,7 @@ enum Reader {
 }
 
 impl Reader {
-    fn of(headers: &HeaderMap) -> Self {
+    fn from_headers(headers: &HeaderMap) -> Self {
         let accept = headers
             .get(ACCEPT)
             .and_then(|accept| accept.to_str().ok())
@@ -138,8 +165,6 @@ impl Reader {
     fn refuse(self, refusal: Refusal) -> Response {
         match self {
             Self::Program => refusal.into_response(),
-            // An address that does not exist is for whoever wrote it.
-            Self::Person if refusal.0.status == 404 => refusal.into_response(),
             Self::Person => page::refused(&refusal.0),
         }
     }
@@ -156,63 +181,57 @@ impl Redirect {
     /// Opens the connections and reads the secrets that the first request will need.
     pub async fn warm_up(&self) {
         let partners = &self.settings.partner_ids;
-        let knock = async {
+        let preconnect = async {
             if let Some(partner) = partners.first() {
-                self.claims.knock(partner).await;
+                self.claims.preconnect(partner).await;
             }
         };
-        tokio::join!(self.secrets.warm_up(partners), knock);
+        tokio::join!(self.secrets.warm_up(partners), preconnect);
     }
 
-    /// A browser came back from the hub.
-    async fn come_back(&self, parts: &mut Parts, reader: Reader) -> Result<Response, Refusal> {
-        let partner = partner(parts, &self.settings.partner_ids)?;
-        let path: Path<HashMap<String, String>> = parts
-            .extract()
-            .await
-            .map_err(|_| Problem::bad_request(BAD_STATE))?;
-        let query_text = parts.uri.query().unwrap_or_default();
-        let in_path = path.get("state").filter(|state| !state.is_empty()).cloned();
-        let Some(state) = the_state(states(query_text).into_iter().chain(in_path))? else {
-            return Ok(self.without_a_state(parse(query_text)?, reader));
+    async fn come_back(
+        &self,
+        partner: &PartnerId,
+        path: Option<HashMap<String, String>>,
+        query: &str,
+        reader: Reader,
+    ) -> Result<Response, Refusal> {
+        let mut path = path.ok_or_else(bad_state)?;
+        let in_path = path.remove("state").filter(|state| !state.is_empty());
+        let Some(state) = the_state(states(query).into_iter().chain(in_path))? else {
+            return Ok(self.without_a_state(parse(query)?, reader));
         };
-        let session = self.session(&partner, &state).await?;
-        let query = parse(query_text)?;
-        let query = self
-            .record(Claim::of_session(&session, &query, clock::now()), query)
-            .await?;
+        let session = self.session(partner, &state).await?;
+        let query = parse(query)?;
+        let claim = Claim::from_session(&session, &query, clock::now());
+        let query = self.record(claim, query).await?;
         Ok(answer(&session, &query, reader))
     }
 
-    /// A caller whose own page is the redirect URL hands in what its browser came back with.
-    async fn hand_in(&self, request: Request) -> Result<RedirectQuery, Refusal> {
-        let (mut parts, body) = request.into_parts();
-        let partner = partner(&parts, &self.settings.partner_ids)?;
-        let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
-        let handed_in = read(body).await?;
-        let state = the_state(states(&handed_in.query).into_iter())?;
-        let Some(state) = state else {
-            let query = parse(&handed_in.query)?;
-            return self
-                .record(
-                    Claim::of_caller(&partner, &tenant, &query, clock::now()),
-                    query,
-                )
-                .await;
+    async fn hand_in(
+        &self,
+        partner: PartnerId,
+        tenant: Tenant,
+        text: &str,
+    ) -> Result<RedirectQuery, Refusal> {
+        let Some(state) = the_state(states(text).into_iter())? else {
+            let query = parse(text)?;
+            let claim = Claim::from_caller(&partner, &tenant, &query, clock::now());
+            return self.record(claim, query).await;
         };
         let session = self.session(&partner, &state).await?;
         if session.tenant != tenant {
             return Err(bad_state());
         }
-        let query = parse(&handed_in.query)?;
-        self.record(Claim::of_session(&session, &query, clock::now()), query)
-            .await
+        let query = parse(text)?;
+        let claim = Claim::from_session(&session, &query, clock::now());
+        self.record(claim, query).await
     }
 
     /// The session that a state names; after a mismatch the secret is read again, in case it was rotated.
     async fn session(&self, partner: &PartnerId, state: &str) -> Result<Session, Refusal> {
         let now = clock::now();
-        let secrets = self.secrets.of(partner).await?;
+        let secrets = self.secrets.get(partner).await?;
         let session = match Session::open(state, partner, &secrets.accepted(now), now) {
             Err(StateRefused::Forged) => {
                 let reread = self.secrets.reread(partner).await?;
@@ -223,16 +242,16 @@ impl Redirect {
         session.map_err(|_| bad_state())
     }
 
-    /// Records a claim and answers what is recorded; a cancelled visit claims nothing and uses nothing up.
+    /// Records a claim and answers what is recorded; a cancelled session claims nothing and uses nothing up.
     async fn record(
         &self,
         claim: Option<Claim>,
         query: RedirectQuery,
     ) -> Result<RedirectQuery, Refusal> {
         let Some(claim) = claim else { return Ok(query) };
-        match self.claims.make(&claim).await? {
-            Made::New => Ok(query),
-            Made::SameAgain(first) => {
+        match self.claims.record(&claim).await? {
+            Recorded::New => Ok(query),
+            Recorded::Same(first) => {
                 let Claim {
                     client,
                     channels,
@@ -245,7 +264,7 @@ impl Redirect {
                     revoked,
                 })
             }
-            Made::SomethingElse => Err(bad_state()),
+            Recorded::Different => Err(bad_state()),
         }
     }
 
@@ -267,7 +286,7 @@ fn answer(session: &Session, query: &RedirectQuery, reader: Reader) -> Response 
     let Some(return_to) = &session.return_to else {
         return page::hand_over(query, Some(&session.origin), Done::Recorded);
     };
-    match HeaderValue::try_from(query.append_to(return_to)) {
+    match HeaderValue::try_from(query.append_to(return_to.as_str())) {
         Ok(location) => (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response(),
         Err(_) => page::hand_over(query, Some(&session.origin), Done::Recorded),
     }
@@ -291,15 +310,12 @@ fn parse(query: &str) -> Result<RedirectQuery, Refusal> {
         .map_err(|why| Problem::bad_request(format!("The query cannot be read: {why}")).into())
 }
 
-async fn read(body: Body) -> Result<HandedIn, Refusal> {
-    let body = to_bytes(body, LARGEST_BODY)
-        .await
-        .map_err(|_| Problem::too_large(LARGEST_BODY))?;
+fn read(body: &[u8]) -> Result<HandedIn, Refusal> {
     let form = "Send {\"query\": \"?client=…&channels=[…]&state=…\"} as JSON, the query as your page received it.";
     // serde would take a list for an object too.
     let is_object = body.trim_ascii_start().starts_with(b"{");
     let handed_in = is_object
-        .then(|| serde_json::from_slice(&body).ok())
+        .then(|| serde_json::from_slice(body).ok())
         .flatten();
     handed_in.ok_or_else(|| Problem::bad_request(form).into())
 }
@@ -311,7 +327,7 @@ mod tests {
     #[test]
     fn only_a_program_gets_json() {
         let reader = |accept: &'static str| {
-            Reader::of(&HeaderMap::from_iter([(
+            Reader::from_headers(&HeaderMap::from_iter([(
                 ACCEPT,
                 HeaderValue::from_static(accept),
             )]))
@@ -323,7 +339,7 @@ mod tests {
             Reader::Person
         );
         assert_eq!(reader("*/*"), Reader::Person);
-        assert_eq!(Reader::of(&HeaderMap::new()), Reader::Person);
+        assert_eq!(Reader::from_headers(&HeaderMap::new()), Reader::Person);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use platform::aws::Aws;
-use platform::lambda;
-use platform::secrets::PartnerSecrets;
-use platform::store::Claims;
 use redirect::{Redirect, Settings, routes};
+use runtime::aws::Aws;
+use runtime::lambda;
+use runtime::secrets::PartnerSecrets;
+use store::Claims;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

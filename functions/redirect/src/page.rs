@@ -8,10 +8,10 @@ use axum::http::header::{
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
+use dialog360::redirect::RedirectQuery;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use onboarding::origin::Origin;
-use onboarding::problem::Problem;
-use onboarding::redirect::RedirectQuery;
+use runtime::http::Problem;
 use sha2::{Digest, Sha256};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:0;min-height:100vh;display:grid;\

@@ -1,27 +1,31 @@
-//! `GET /{partner_id}/sign`: takes an unused second, signs it, and makes the state token of the visit.
+//! `GET /{partner_id}/sign`: takes an unused second, signs it, and makes the state token of the session.
 //!
 //! It stores nothing but the second. No two answers carry the same one: an IO signature holds nothing but partner
-//! and second, and the hub takes each signature once.
+//! and second, and 360dialog takes each signature once.
 
 use std::sync::Arc;
 
-use axum::extract::{Query, Request, State};
+use axum::extract::State;
+use axum::http::header::ORIGIN;
+use axum::http::{Extensions, HeaderMap};
 use axum::routing::get;
-use axum::{Json, RequestPartsExt, Router};
+use axum::{Json, Router};
+use dialog360::id::PartnerId;
+use dialog360::io_signature::{IoEncoding, sign_io};
 use jiff::{SignedDuration, Timestamp};
-use onboarding::id::PartnerId;
 use onboarding::origin::{AllowedOrigins, Origin, ReturnTo};
-use onboarding::problem::Problem;
 use onboarding::secret::SigningSecrets;
 use onboarding::session::Session;
-use onboarding::signature::{IoEncoding, sign_io};
-use platform::clock;
-use platform::http::{GatewayDomain, Refusal, finish, partner, tenant};
-use platform::metric::Metric;
-use platform::secrets::PartnerSecrets;
-use platform::settings::{BaseUrl, Environment, PartnerIds, SettingError};
-use platform::store::{Seconds, Taken};
+use runtime::clock;
+use runtime::http::{
+    CallerTenant, GatewayDomain, Parameters, Partner, PartnerState, Problem, Refusal, TenantState,
+    finish,
+};
+use runtime::metric::Metric;
+use runtime::secrets::PartnerSecrets;
+use runtime::settings::{BaseUrl, Environment, PartnerIds, SettingError};
 use serde::Serialize;
+use store::{IoTimestamps, Taken};
 use url::form_urlencoded;
 
 /// How long a signature can be used: 24 hours, as 360dialog documents.
@@ -90,7 +94,7 @@ pub struct Sign {
     /// Its settings.
     pub settings: Settings,
     /// The unique second.
-    pub seconds: Seconds,
+    pub timestamps: IoTimestamps,
     /// The platform secret.
     pub secrets: PartnerSecrets<SigningSecrets>,
 }
@@ -128,78 +132,73 @@ pub fn routes(sign: Sign) -> Router {
     )
 }
 
-async fn answer(State(sign): State<Arc<Sign>>, request: Request) -> Result<Json<Signed>, Refusal> {
-    sign.sign(request).await.map(Json)
+impl PartnerState for Sign {
+    fn partner_ids(&self) -> &PartnerIds {
+        &self.settings.partner_ids
+    }
+}
+
+impl TenantState for Sign {
+    fn tenant_claim(&self) -> &str {
+        &self.settings.tenant_claim
+    }
+}
+
+async fn answer(
+    State(sign): State<Arc<Sign>>,
+    Partner(partner): Partner,
+    CallerTenant(tenant): CallerTenant,
+    parameters: Parameters,
+    headers: HeaderMap,
+    extensions: Extensions,
+) -> Result<Json<Signed>, Refusal> {
+    let return_to = sign.return_to(&parameters)?;
+    let origin = sign.origin(&headers, return_to.as_ref())?;
+    let public_url = sign.public_url(extensions.get())?;
+    let secrets = sign.secrets.get(&partner).await?;
+    let now = clock::now();
+    let session = Session {
+        second: sign.take_second(&partner, now).await?,
+        partner,
+        tenant,
+        issued_at: now,
+        origin,
+        return_to,
+    };
+    Metric::Signatures.count();
+    Ok(Json(sign.signed(&session, &secrets, &public_url)))
 }
 
 impl Sign {
     /// Opens the connections and reads the secrets that the first request will need.
     pub async fn warm_up(&self) {
         let partners = &self.settings.partner_ids;
-        let knock = async {
+        let preconnect = async {
             if let Some(partner) = partners.first() {
-                self.seconds.knock(partner).await;
+                self.timestamps.preconnect(partner).await;
             }
         };
-        tokio::join!(self.secrets.warm_up(partners), knock);
+        tokio::join!(self.secrets.warm_up(partners), preconnect);
     }
 
-    async fn sign(&self, request: Request) -> Result<Signed, Refusal> {
-        let (mut parts, _) = request.into_parts();
-        let partner = partner(&parts, &self.settings.partner_ids)?;
-        let tenant = tenant(&mut parts, &self.settings.tenant_claim).await?;
-        let query: Query<Vec<(String, String)>> = parts
-            .extract()
-            .await
-            .map_err(|_| Problem::bad_request("The query cannot be read."))?;
-        let return_to = self.return_to(&query)?;
-        let header = parts
-            .headers
-            .get("origin")
-            .and_then(|origin| origin.to_str().ok());
-        let origin = self.origin(header, return_to.as_ref())?;
-        let public_url = self.public_url(parts.extensions.get())?;
-        let secrets = self.secrets.of(&partner).await?;
-        let now = clock::now();
-        let second = self.take_second(&partner, now).await?;
-        Metric::Signatures.count();
-        let session = Session {
-            partner,
-            tenant,
-            second,
-            issued_at: now,
-            origin,
-            return_to,
+    fn return_to(&self, parameters: &Parameters) -> Result<Option<ReturnTo>, Problem> {
+        let given: Vec<&str> = parameters.values("return_to").collect();
+        let raw = match given.as_slice() {
+            [] => return Ok(None),
+            [raw] => raw,
+            _ => return Err(Problem::bad_request("Give return_to once.")),
         };
-        Ok(self.signed(&session, &secrets, &public_url))
-    }
-
-    fn return_to(&self, query: &[(String, String)]) -> Result<Option<ReturnTo>, Refusal> {
-        let mut given = query
-            .iter()
-            .filter(|(name, _)| name == "return_to")
-            .map(|(_, value)| value);
-        let Some(raw) = given.next() else {
-            return Ok(None);
-        };
-        if given.next().is_some() {
-            return Err(Problem::bad_request("Give return_to once.").into());
-        }
         let return_to = ReturnTo::parse(raw, &self.settings.allowed_origins);
-        Ok(Some(return_to.map_err(|why| {
-            Problem::bad_request(format!("return_to cannot be used: {why}"))
-        })?))
+        let refused = |why| Problem::bad_request(format!("return_to cannot be used: {why}"));
+        return_to.map(Some).map_err(refused)
     }
 
     /// The page's origin: the `Origin` header's if it is listed, else that of `return_to`, else the only listed one.
-    fn origin(
-        &self,
-        header: Option<&str>,
-        return_to: Option<&ReturnTo>,
-    ) -> Result<Origin, Refusal> {
+    fn origin(&self, headers: &HeaderMap, return_to: Option<&ReturnTo>) -> Result<Origin, Problem> {
         let allowed = &self.settings.allowed_origins;
+        let header = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
         let from_header = header
-            .and_then(Origin::of_header)
+            .and_then(Origin::from_header)
             .filter(|origin| allowed.contains(origin));
         let origin = from_header
             .or_else(|| return_to.map(ReturnTo::origin))
@@ -207,11 +206,11 @@ impl Sign {
         origin.ok_or_else(|| {
             let detail =
                 "add return_to: several origins are allowed and the request does not say which page it is for.";
-            Problem::bad_request(detail).into()
+            Problem::bad_request(detail)
         })
     }
 
-    fn public_url(&self, gateway: Option<&GatewayDomain>) -> Result<String, Refusal> {
+    fn public_url(&self, gateway: Option<&GatewayDomain>) -> Result<String, Problem> {
         match (&self.settings.public_url, gateway) {
             (Some(public_url), _) => Ok(public_url.as_str().to_owned()),
             (None, Some(GatewayDomain(domain))) => Ok(format!("https://{domain}")),
@@ -219,14 +218,14 @@ impl Sign {
                 tracing::error!(
                     "PUBLIC_URL is empty and the request does not come through a gateway"
                 );
-                Err(Problem::unavailable().into())
+                Err(Problem::unavailable())
             }
         }
     }
 
     async fn take_second(&self, partner: &PartnerId, now: Timestamp) -> Result<i64, Refusal> {
         match self
-            .seconds
+            .timestamps
             .take(partner, now.as_second(), self.settings.window)
             .await?
         {

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use platform::aws::Aws;
-use platform::lambda;
-use platform::secrets::PartnerSecrets;
-use platform::store::Seconds;
+use runtime::aws::Aws;
+use runtime::lambda;
+use runtime::secrets::PartnerSecrets;
 use sign::{Settings, Sign, routes};
+use store::IoTimestamps;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -15,10 +15,10 @@ async fn main() -> ExitCode {
 
 async fn run(aws: Aws) -> Result<(), lambda::Error> {
     let settings = Settings::from_env(&aws.environment)?;
-    let seconds = Seconds::new(aws.table(&settings.table_name));
+    let timestamps = IoTimestamps::new(aws.table(&settings.table_name));
     let sign = Sign {
         settings,
-        seconds,
+        timestamps,
         secrets: PartnerSecrets::new(aws.partner_secrets()?),
     };
     sign.warm_up().await;

@@ -6,33 +6,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::body::Bytes;
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Json, Router};
-use onboarding::hub_event::HubEvent;
-use onboarding::id::PartnerId;
-use onboarding::problem::Problem;
+use dialog360::event::HubEvent;
+use dialog360::id::PartnerId;
+use dialog360::webhook::{BadSignature, SIGNATURE_HEADER, UnverifiedEvent, VerifiedEvent};
 use onboarding::secret::SigningSecrets;
-use onboarding::signature::{BadSignature, UnverifiedEvent, VerifiedEvent};
-use platform::clock;
-use platform::http::{Refusal, finish, partner};
-use platform::metric::Metric;
-use platform::secrets::PartnerSecrets;
-use platform::settings::{Environment, PartnerIds, SettingError};
-use platform::store::Facts;
+use runtime::clock;
+use runtime::http::{LimitedBody, Partner, PartnerState, Problem, Refusal, finish};
+use runtime::metric::Metric;
+use runtime::secrets::PartnerSecrets;
+use runtime::settings::{Environment, PartnerIds, SettingError};
 use serde_json::{Value, json};
+use store::{Facts, Write};
 use tokio::time::timeout;
 
 /// The largest body that is read, bytes.
 const LARGEST_BODY: usize = 256 * 1024;
 
-/// The hub waits for 5 s, as 360dialog documents for messages; an answer that comes later is none.
+/// 360dialog waits for 5 s, as 360dialog documents for messages; an answer that comes later is none.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
-
-/// Where the hub puts its signature.
-const SIGNATURE: &str = "x-360dialog-signature";
 
 /// The settings of this function.
 #[derive(Clone, Debug)]
@@ -77,12 +73,20 @@ pub fn routes(webhook: Webhook) -> Router {
     )
 }
 
+impl PartnerState for Webhook {
+    fn partner_ids(&self) -> &PartnerIds {
+        &self.settings.partner_ids
+    }
+}
+
 async fn answer(
     State(webhook): State<Arc<Webhook>>,
-    request: Request,
+    Partner(partner): Partner,
+    headers: HeaderMap,
+    LimitedBody(body): LimitedBody<LARGEST_BODY>,
 ) -> Result<Json<Value>, Refusal> {
-    match timeout(ANSWER_WITHIN, webhook.take(request)).await {
-        Ok(taken) => taken.map(|()| Json(json!({}))),
+    match timeout(ANSWER_WITHIN, webhook.accept(&partner, &headers, body)).await {
+        Ok(accepted) => accepted.map(|()| Json(json!({}))),
         // What was stored by then is stored, and the same event again is the same fact.
         Err(_) => {
             tracing::error!("the table or the partner secret took too long");
@@ -95,24 +99,24 @@ impl Webhook {
     /// Opens the connections and reads the secrets that the first request will need.
     pub async fn warm_up(&self) {
         let partners = &self.settings.partner_ids;
-        let knock = async {
+        let preconnect = async {
             if let Some(partner) = partners.first() {
-                self.facts.knock(partner).await;
+                self.facts.preconnect(partner).await;
             }
         };
-        tokio::join!(self.secrets.warm_up(partners), knock);
+        tokio::join!(self.secrets.warm_up(partners), preconnect);
     }
 
-    async fn take(&self, request: Request) -> Result<(), Refusal> {
-        let (parts, body) = request.into_parts();
-        let partner = partner(&parts, &self.settings.partner_ids)?;
-        let body = to_bytes(body, LARGEST_BODY)
-            .await
-            .map_err(|_| Problem::too_large(LARGEST_BODY))?;
-        let event = self.verify(&partner, &parts.headers, body).await?;
+    async fn accept(
+        &self,
+        partner: &PartnerId,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<(), Refusal> {
+        let event = self.verify(partner, headers, body).await?;
         let now = clock::now();
         for event in HubEvent::parse(event) {
-            let is_new = self.facts.append_event(&partner, &event, now).await?;
+            let is_new = self.facts.append_event(partner, &event, now).await? == Write::Done;
             let (name, channel) = (
                 event.name.as_deref(),
                 event.channel.as_ref().map(|id| id.as_str()),
@@ -136,9 +140,9 @@ impl Webhook {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<VerifiedEvent, Refusal> {
-        let header = the_only(headers, SIGNATURE);
-        let event = UnverifiedEvent::new(body.to_vec());
-        let secrets = self.secrets.of(partner).await?;
+        let header = the_only(headers, SIGNATURE_HEADER);
+        let event = UnverifiedEvent::new(body.into());
+        let secrets = self.secrets.get(partner).await?;
         let event = match event.verify(header, &secrets.accepted(clock::now())) {
             Ok((event, which)) => return Ok(noted(partner, event, which)),
             Err((event, BadSignature::Mismatch)) => event,
@@ -161,7 +165,7 @@ fn bad_signature() -> Refusal {
 fn noted(partner: &PartnerId, event: VerifiedEvent, which: usize) -> VerifiedEvent {
     if which > 0 {
         Metric::PreviousSecretUses.count();
-        tracing::warn!(%partner, "the hub still signs with the previous platform secret");
+        tracing::warn!(%partner, "360dialog still signs with the previous platform secret");
     }
     event
 }

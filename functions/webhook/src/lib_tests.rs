@@ -2,18 +2,18 @@ use std::future::pending;
 
 use async_trait::async_trait;
 use axum::body::Body;
-use onboarding::secret::Secret;
-use onboarding::signature::sign_webhook;
-use platform::secrets::{SecretSource, SecretUnavailable};
-use platform::table::Table;
+use axum::extract::Request;
+use dialog360::secret::Secret;
+use dialog360::webhook::sign_webhook;
+use runtime::secrets::{SecretSource, SecretUnavailable};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::*;
 
-/// The hub gives up after so long.
-const HUB_WAITS: Duration = Duration::from_secs(5);
+/// 360dialog gives up after so long.
+const DIALOG360_WAITS: Duration = Duration::from_secs(5);
 
 enum Secrets {
     Read,
@@ -32,7 +32,7 @@ impl SecretSource for Secrets {
     }
 }
 
-/// What the hub is told of a good event beside a DynamoDB that takes calls and never answers.
+/// The status of the answer to a good event beside a DynamoDB that takes calls and never answers.
 async fn status_beside(secrets: Secrets) -> u16 {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
@@ -43,14 +43,14 @@ async fn status_beside(secrets: Secrets) -> u16 {
         .collect();
     let routes = routes(Webhook {
         settings: Settings::from_env(&environment).unwrap(),
-        facts: Facts::new(Table::at_endpoint(&endpoint, "t")),
+        facts: Facts::new(runtime::aws::local::table(&endpoint, "t")),
         secrets: PartnerSecrets::new(Arc::new(secrets)),
     });
     let event =
         json!({"id": "b1", "event": "channel_running", "data": {"id": "oneCH"}}).to_string();
     let signature = sign_webhook(&Secret::new("secret"), event.as_bytes());
     let request = Request::post("/aPA/webhook")
-        .header(SIGNATURE, signature)
+        .header(SIGNATURE_HEADER, signature)
         .body(Body::from(event));
     routes
         .oneshot(request.unwrap())
@@ -62,10 +62,10 @@ async fn status_beside(secrets: Secrets) -> u16 {
 
 // The clock stands still but when everybody waits, and then goes on at once: nothing here is measured.
 #[tokio::test(start_paused = true)]
-async fn the_hub_is_asked_to_come_again_before_it_gives_up() {
+async fn a_webhook_is_answered_503_before_360dialog_gives_up() {
     for secrets in [Secrets::Read, Secrets::Silent] {
         let begun = Instant::now();
         assert_eq!(status_beside(secrets).await, 503);
-        assert!(begun.elapsed() < HUB_WAITS, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < DIALOG360_WAITS, "{:?}", begun.elapsed());
     }
 }

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use platform::aws::Aws;
-use platform::lambda;
-use platform::secrets::PartnerSecrets;
-use platform::store::Facts;
+use runtime::aws::Aws;
+use runtime::lambda;
+use runtime::secrets::PartnerSecrets;
+use store::Facts;
 use webhook::{Settings, Webhook, routes};
 
 #[tokio::main(flavor = "current_thread")]

@@ -8,19 +8,22 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn;
-use hub::RunningHub;
-use onboarding::problem::Problem;
-use onboarding::secret::Secret;
-use platform::clock;
-use platform::event_bus::{EventBus, NoBus};
-use platform::http::Refusal;
-use platform::secrets::PartnerSecrets;
-use platform::settings::{Environment, SettingError};
-use platform::store::{Channels, Claims, Facts, Seconds, Wakes};
-use platform::table::Table;
-use platform::tls::{NoTls, Tls};
+use dialog360::secret::Secret;
+use fold::Fold;
 use provision::{Provision, RunTime};
 use reconcile::Reconcile;
+use runtime::aws;
+use runtime::clock;
+use runtime::event_bus::{EventBus, NoBus};
+use runtime::http::Problem;
+use runtime::http::Refusal;
+use runtime::secrets::PartnerSecrets;
+use runtime::settings::{Environment, SettingError};
+use runtime::tls::{NoTls, Tls};
+use simulator::RunningSimulator;
+use store::stream::{Record, StoppedBefore};
+use store::table::Table;
+use store::{Channels, Claims, Facts, IoTimestamps, Requeues};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,26 +31,24 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::cors;
-use crate::data::Data;
 use crate::demo::Demo;
-use crate::embedded::{Embedded, EmbeddedError, announce};
 use crate::event_file::FileBus;
 use crate::follower::{Follower, StreamError};
 use crate::jwt::{Guarded, Jwt};
-use crate::secrets_file::{SecretsFile, SecretsFileError};
-use crate::settings::{Hub, Settings};
-use crate::vault_file::FileVault;
-
-/// The table's name on one machine, unless `TABLE_NAME` says otherwise.
-pub const TABLE: &str = "onboarding";
+use crate::settings::Settings;
+use embedded::data::Data;
+use embedded::database::{Embedded, EmbeddedError, announce};
+use embedded::secrets_file::{SecretsFile, SecretsFileError};
+use embedded::settings::{Hub, TABLE};
+use embedded::vault_file::FileVault;
 
 /// The tenant the demo signs in as.
 const DEMO_TENANT: &str = "demo";
 
-/// How often `reconcile` runs here.
+/// How often the clocks of `fold` and `reconcile` run here.
 const PASS: Duration = Duration::from_secs(1);
 
-/// What `provision` may run for, as its function on AWS.
+/// How long one run of `fold` or `provision` may take, as on AWS.
 const RUN_TIME: Duration = Duration::from_secs(20);
 
 /// How long open requests may take to end when the bundle is stopped.
@@ -82,8 +83,8 @@ pub enum StartError {
     /// The secrets file cannot be used.
     #[error(transparent)]
     Secrets(#[from] SecretsFileError),
-    /// The simulated hub does not start.
-    #[error("the simulated hub: {0}")]
+    /// The simulator does not start.
+    #[error("the simulator: {0}")]
     Hub(String),
     /// The embedded database does not start.
     #[error(transparent)]
@@ -100,18 +101,18 @@ pub enum StartError {
 pub struct Running {
     /// Where it answers.
     pub address: SocketAddr,
-    /// Where the simulated hub answers, if there is one.
+    /// Where the simulator answers, if there is one.
     pub hub: Option<String>,
     data: Data,
     stop: watch::Sender<bool>,
     server: JoinHandle<io::Result<()>>,
     workers: Vec<JoinHandle<()>>,
-    running_hub: Option<RunningHub>,
+    running_hub: Option<RunningSimulator>,
     _embedded: Embedded,
     _lock: File,
 }
 
-/// Starts the bundle and, unless `HUB=none`, the simulated hub and the demo.
+/// Starts the bundle and, unless `HUB=none`, the simulator and the demo.
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let unusable = |why| StartError::Data {
         path: settings.data.display().to_string(),
@@ -125,10 +126,11 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         why,
     })?;
     let lock = data.lock().map_err(unusable)?;
+    data.check_layout().map_err(unusable)?;
     let address = listener.local_addr().unwrap_or(settings.listen);
     let secrets = match (&settings.secrets_file, settings.hub) {
         (Some(path), _) => SecretsFile::at(path),
-        (None, _) => SecretsFile::of_demo(&data.demo_secrets())?,
+        (None, _) => SecretsFile::for_demo(&data.demo_secrets())?,
     };
     let base = match settings.hub {
         Hub::Simulated => settings
@@ -146,7 +148,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let jwt = Jwt::new(jwt_secret(&settings.environment, &secrets)?);
 
     let embedded = Embedded::open(&data.database()).await?;
-    let table = Table::at_endpoint(
+    let table = aws::local::table(
         embedded.endpoint(),
         environment.text("TABLE_NAME").unwrap_or(TABLE),
     );
@@ -164,14 +166,14 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         vault,
         bus,
     };
-    let (router, provision, reconcile) = (parts.router()?, parts.provision()?, parts.reconcile()?);
+    let (router, workers) = (parts.router()?, parts.workers()?);
     let router = match running_hub {
         Some(_) => router
             .layer(from_fn(crate::demo::name_origin))
             .merge(parts.demo()?),
         None => router,
     };
-    let workers = work(provision, reconcile, embedded.endpoint()).await?;
+    let workers = workers.start(embedded.endpoint()).await?;
     announce(&data, &embedded).map_err(unusable)?;
 
     let (stop, stopped) = watch::channel(false);
@@ -223,8 +225,8 @@ async fn start_hub(
     data: &Data,
     secrets: &SecretsFile,
     address: SocketAddr,
-) -> Result<RunningHub, StartError> {
-    let partners = hub::Partner::from_secrets_json(secrets.text()?.expose());
+) -> Result<RunningSimulator, StartError> {
+    let partners = simulator::Partner::from_secrets_json(secrets.text()?.expose());
     let mut partners = partners.map_err(|why| StartError::Hub(why.to_string()))?;
     for partner in &mut partners {
         partner.webhook_url = Some(format!(
@@ -239,17 +241,17 @@ async fn start_hub(
             partner.id
         ));
     }
-    let hub_settings = hub::Settings {
+    let hub_settings = simulator::Settings {
         listen: settings.hub_listen,
         state_file: Some(data.hub()),
         partners,
         stage_delay: settings.stage_delay,
-        ..hub::Settings::default()
+        ..simulator::Settings::default()
     };
-    RunningHub::start(hub_settings)
+    RunningSimulator::start(hub_settings)
         .await
         .map_err(|error| match error {
-            hub::StartError::Listen { addr, source } => StartError::Address {
+            simulator::StartError::Listen { addr, source } => StartError::Address {
                 setting: "HUB_LISTEN",
                 address: addr,
                 why: source,
@@ -269,7 +271,11 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// The functions' settings, with what is known on one machine filled in.
-fn environment(base: Environment, address: SocketAddr, hub: Option<&RunningHub>) -> Environment {
+fn environment(
+    base: Environment,
+    address: SocketAddr,
+    hub: Option<&RunningSimulator>,
+) -> Environment {
     let mut environment = base
         .with_default("TABLE_NAME", TABLE)
         .with_default("TENANT_CLAIM", "sub")
@@ -320,13 +326,13 @@ impl Parts {
     /// All HTTP functions behind what the gateway does: CORS, and a token where the template has an authorizer.
     fn router(&self) -> Result<Router, StartError> {
         let (env, table) = (&self.environment, &self.table);
-        let (seconds, claims) = (Seconds::new(table.clone()), Claims::new(table.clone()));
+        let (timestamps, claims) = (IoTimestamps::new(table.clone()), Claims::new(table.clone()));
         let secrets = PartnerSecrets::new(self.source.clone());
         let sign = sign::Settings::from_env(env)?;
         let allowed = sign.allowed_origins.clone();
         let sign = sign::routes(sign::Sign {
             settings: sign,
-            seconds,
+            timestamps,
             secrets: secrets.clone(),
         });
         let redirect = redirect::Redirect {
@@ -364,22 +370,35 @@ impl Parts {
 
     fn provision(&self) -> Result<Provision, StartError> {
         let settings = provision::Settings::from_env(&self.environment)?;
-        let (table, vault, bus) = (self.table.clone(), self.vault.clone(), self.bus.clone());
+        let (table, vault) = (self.table.clone(), self.vault.clone());
+        let secrets = self.source.clone();
         Ok(Provision::new(
             settings,
             table,
-            self.source.clone(),
+            secrets,
             vault,
-            bus,
             &Tls::new()?,
         )?)
+    }
+
+    fn fold(&self) -> Result<Fold, StartError> {
+        let settings = fold::Settings::from_env(&self.environment)?;
+        Ok(Fold::new(settings, self.table.clone(), self.bus.clone()))
     }
 
     fn reconcile(&self) -> Result<Reconcile, StartError> {
         let settings = reconcile::Settings::from_env(&self.environment)?;
         Ok(Reconcile {
             settings,
-            wakes: Wakes::new(self.table.clone()),
+            requeues: Requeues::new(self.table.clone()),
+        })
+    }
+
+    fn workers(&self) -> Result<Workers, StartError> {
+        Ok(Workers {
+            fold: self.fold()?,
+            provision: self.provision()?,
+            reconcile: self.reconcile()?,
         })
     }
 
@@ -399,43 +418,55 @@ impl Parts {
     }
 }
 
-/// Starts the two mappings of `provision` and the clock of `reconcile`.
-async fn work(
+/// What works behind the HTTP functions.
+struct Workers {
+    fold: Fold,
     provision: Provision,
     reconcile: Reconcile,
-    endpoint: &str,
-) -> Result<Vec<JoinHandle<()>>, StartError> {
-    let table = provision.settings.table_name.clone();
-    let fold = Follower::new("fold", endpoint, &table, Provision::folds);
-    let act = Follower::new("act", endpoint, &table, Provision::acts_on);
-    fold.prepare().await?;
-    let folding = provision.clone();
-    Ok(vec![
-        tokio::spawn(async move {
-            fold.follow(|records| {
-                let provision = folding.clone();
-                async move { provision.fold(&records).await }
-            })
-            .await;
-        }),
-        tokio::spawn(async move {
-            act.follow(|records| {
-                let provision = provision.clone();
-                async move {
-                    provision
-                        .act(&records, RunTime::until(Instant::now() + RUN_TIME))
+}
+
+impl Workers {
+    /// Starts the mappings of `fold` and `provision`, and the clocks of `fold` and `reconcile`.
+    async fn start(self, endpoint: &str) -> Result<Vec<JoinHandle<()>>, StartError> {
+        let table = self.fold.settings.table_name.clone();
+        let facts = Follower::new("fold", endpoint, &table, Fold::takes);
+        let due = Follower::new("provision", endpoint, &table, Provision::takes);
+        facts.prepare().await?;
+        let (fold, sender) = (self.fold.clone(), self.fold);
+        let (provision, reconcile) = (self.provision, self.reconcile);
+        Ok(vec![
+            tokio::spawn(async move { facts.follow(|records| join(fold.clone(), records)).await }),
+            tokio::spawn(
+                async move { due.follow(|records| act(provision.clone(), records)).await },
+            ),
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(PASS).await;
+                    if let Err(error) = sender
+                        .send_again(clock::now(), Instant::now() + RUN_TIME)
                         .await
+                    {
+                        tracing::error!(%error, "events of the outbox could not be sent again");
+                    }
                 }
-            })
-            .await;
-        }),
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(PASS).await;
-                if let Err(error) = reconcile.wake_due(clock::now()).await {
-                    tracing::error!(%error, "what is due could not be woken");
+            }),
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(PASS).await;
+                    if let Err(error) = reconcile.requeue_due(clock::now()).await {
+                        tracing::error!(%error, "what is due could not be requeued");
+                    }
                 }
-            }
-        }),
-    ])
+            }),
+        ])
+    }
+}
+
+async fn join(fold: Fold, records: Vec<Record>) -> Result<(), StoppedBefore> {
+    fold.handle(&records).await
+}
+
+async fn act(provision: Provision, records: Vec<Record>) -> Result<(), StoppedBefore> {
+    let run_time = RunTime::until(Instant::now() + RUN_TIME);
+    provision.handle(&records, run_time).await
 }

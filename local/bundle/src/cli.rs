@@ -3,23 +3,24 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use platform::settings::Environment;
+use runtime::settings::Environment;
 use tracing_subscriber::EnvFilter;
 
 use crate::bundle::{self, StartError};
-use crate::data::Data;
 use crate::jwt::Jwt;
-use crate::secrets_file::SecretsFile;
-use crate::settings::{Hub, Settings};
+use crate::settings::Settings;
+use embedded::data::Data;
+use embedded::secrets_file::SecretsFile;
+use embedded::settings::Hub;
 
 const USAGE: &str = "\
-Runs the onboarding bundle on one machine, beside a simulated hub. For development only.
+Runs the onboarding bundle on one machine, beside a simulated 360dialog. For development only.
 
   local                 start it (Ctrl-C stops it)
   local token TENANT    print a token for TENANT, good for 12 hours
 
 Settings (environment): LISTEN, HUB (simulated|none), HUB_LISTEN, DATA, SECRETS_FILE, JWT_HS256_SECRET, and those of
-the functions. The README explains them. RUST_LOG=info logs every request.
+the functions. docs/settings.md explains them. RUST_LOG=info logs every request.
 ";
 
 /// Does what the arguments of this process say.
@@ -48,7 +49,7 @@ pub async fn main() -> ExitCode {
 async fn run() -> Result<(), String> {
     log();
     let settings =
-        Settings::from_env(Environment::of_process()).map_err(|error| error.to_string())?;
+        Settings::from_env(Environment::from_process()).map_err(|error| error.to_string())?;
     let (data, hub) = (settings.data.clone(), settings.hub);
     let running = bundle::start(settings)
         .await
@@ -68,9 +69,10 @@ async fn run() -> Result<(), String> {
 }
 
 fn token(tenant: &str) -> Result<(), String> {
-    let environment = Environment::of_process();
+    let environment = Environment::from_process();
     let settings = Settings::from_env(environment).map_err(|error| error.to_string())?;
-    let tenant: onboarding::id::Tenant = tenant.parse().map_err(|why| format!("TENANT: {why}"))?;
+    let tenant: onboarding::tenant::Tenant =
+        tenant.parse().map_err(|why| format!("TENANT: {why}"))?;
     let secret = secret(&settings).map_err(|error| error.to_string())?;
     let claim = settings
         .environment
@@ -83,7 +85,7 @@ fn token(tenant: &str) -> Result<(), String> {
     say(&format!("{token}\n"))
 }
 
-fn secret(settings: &Settings) -> Result<onboarding::secret::Secret, StartError> {
+fn secret(settings: &Settings) -> Result<dialog360::secret::Secret, StartError> {
     let secrets = match &settings.secrets_file {
         Some(path) => SecretsFile::at(path),
         None => {
@@ -91,7 +93,7 @@ fn secret(settings: &Settings) -> Result<onboarding::secret::Secret, StartError>
                 path: settings.data.display().to_string(),
                 why,
             })?;
-            SecretsFile::of_demo(&data.demo_secrets())?
+            SecretsFile::for_demo(&data.demo_secrets())?
         }
     };
     bundle::jwt_secret(&settings.environment, &secrets)

@@ -15,7 +15,7 @@ use axum::middleware::{Next, map_response};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use onboarding::id::PartnerId;
+use dialog360::id::PartnerId;
 use serde::Serialize;
 use url::Url;
 

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use platform::event_bus::{BusError, BusEvent, EventBus, SOURCE};
+use runtime::event_bus::{BusEvent, EventBus, NotTaken, SOURCE};
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use crate::data::append_private;
+use embedded::data::append_private;
 
 /// A line as EventBridge hands it to a target, as far as one machine can say.
 #[derive(Serialize)]
@@ -35,18 +35,23 @@ impl FileBus {
 
 #[async_trait]
 impl EventBus for FileBus {
-    async fn put(&self, events: &[BusEvent]) -> Result<(), BusError> {
+    async fn put(&self, events: &[BusEvent]) -> Result<(), NotTaken> {
+        let not_taken = |why: String| NotTaken {
+            why,
+            places: (0..events.len()).collect(),
+        };
         let mut lines = Vec::new();
         for event in events {
             let line = Line {
                 source: SOURCE,
                 event,
             };
-            serde_json::to_writer(&mut lines, &line)
-                .map_err(|_| BusError("an event cannot be written".to_owned()))?;
+            let written = serde_json::to_writer(&mut lines, &line);
+            written.map_err(|_| not_taken("an event cannot be written".to_owned()))?;
             lines.push(b'\n');
         }
         let _turn = self.turn.lock().await;
-        append_private(&self.path, &lines).map_err(|error| BusError(error.kind().to_string()))
+        let appended = append_private(&self.path, &lines);
+        appended.map_err(|error| not_taken(error.kind().to_string()))
     }
 }

@@ -13,8 +13,8 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_sdk_dynamodbstreams as streams;
 use aws_sdk_dynamodbstreams::types::{OperationType, Shard, ShardIteratorType};
-use platform::stream::{Change, Record, StoppedBefore};
-use platform::table::Item;
+use store::stream::{Change, Record, StoppedBefore};
+use store::table::Item;
 use tokio::time::Instant;
 
 /// How many records a batch holds at most, unless a mapping says otherwise.
@@ -58,7 +58,7 @@ impl Follower {
         table: &str,
         wants: fn(&Record) -> bool,
     ) -> Self {
-        let config = platform::table::local_config(endpoint);
+        let config = runtime::aws::local::dynamodb_config(endpoint);
         let mut streams = streams::Config::builder()
             .behavior_version(streams::config::BehaviorVersion::latest())
             .region(config.region().cloned())

@@ -7,11 +7,11 @@ use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use dialog360::secret::Secret;
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto, decode_header, encode};
-use onboarding::secret::Secret;
-use platform::clock;
-use platform::http::Caller;
+use runtime::clock;
+use runtime::http::Caller;
 use serde_json::{Map, Value, json};
 
 /// How long a token made by `local token` or the demo is good for.

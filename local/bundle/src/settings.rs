@@ -2,40 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use platform::settings::{Environment, SettingError, Switch};
-
-/// Where the bundle listens unless `LISTEN` says otherwise.
-const LISTEN: &str = "127.0.0.1:8360";
-
-/// Where the simulated hub listens unless `HUB_LISTEN` says otherwise: the stock button with `env="local"` goes there.
-pub const HUB_LISTEN: &str = "127.0.0.1:8082";
+use embedded::settings::{DATA, HUB_LISTEN, Hub, LISTEN};
+use runtime::settings::{Environment, SettingError, Switch};
 
 /// A second from stage to stage lets a person watch.
 const STAGE_DELAY_MS: u64 = 1000;
-
-/// Which hub the bundle works with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hub {
-    /// The one that is simulated beside it, with the demo.
-    Simulated,
-    /// One that is elsewhere: `PARTNER_API_URL`.
-    None,
-}
-
-impl FromStr for Hub {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        match text {
-            "simulated" => Ok(Self::Simulated),
-            "none" => Ok(Self::None),
-            _ => Err("say simulated or none"),
-        }
-    }
-}
 
 /// The settings of this machine.
 #[derive(Clone)]
@@ -50,9 +23,9 @@ pub struct Settings {
     pub data: PathBuf,
     /// `SECRETS_FILE`; in the demo one is made in `DATA`.
     pub secrets_file: Option<PathBuf>,
-    /// `HUB_STAGE_DELAY_MS`: how long the simulated hub takes from one stage of a number to the next.
+    /// `HUB_STAGE_DELAY_MS`: how long the simulator takes from one stage of a number to the next.
     pub stage_delay: Duration,
-    /// `HUB_CHECK_SIGNATURE`: whether the simulated hub insists on a signed link.
+    /// `HUB_CHECK_SIGNATURE`: whether the simulator insists on a signed link.
     pub check_signature: bool,
     /// The settings the functions read.
     pub environment: Environment,
@@ -65,7 +38,7 @@ impl Settings {
             listen: address(&environment, "LISTEN", LISTEN)?,
             hub: environment.optional("HUB")?.unwrap_or(Hub::Simulated),
             hub_listen: address(&environment, "HUB_LISTEN", HUB_LISTEN)?,
-            data: environment.text("DATA").unwrap_or(".local").into(),
+            data: environment.text("DATA").unwrap_or(DATA).into(),
             secrets_file: environment.text("SECRETS_FILE").map(PathBuf::from),
             stage_delay: Duration::from_millis(
                 environment
@@ -84,7 +57,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Without the simulated hub nothing can be made up.
+    /// Without the simulator nothing can be made up.
     fn check_required(&self) -> Result<(), SettingError> {
         let required = [
             (

@@ -1,47 +1,56 @@
 //! Which assumptions about 360dialog hold with this account. Changes nothing, neither there nor here.
 
+use dialog360::channel::ChannelObject;
+use dialog360::client::{ApiError, Page, Query};
+use dialog360::id::{ChannelId, ClientId};
 use serde_json::{Value, json};
 
-use super::decide::{Foreign, Seen};
-use super::partner_api::{ApiError, PAGE, Page, Query};
-use super::visit::{Now, Trouble, Visit};
-use super::voice::{Finding, Voice};
+use super::decide::{OnConflict, Seen};
+use super::partner_connection::{ConnectError, Now, PartnerConnection};
+use super::patient_client::advice;
+use crate::reporter::{Finding, Reporter};
+
+/// Channels asked for at once.
+const PAGE: usize = 100;
 
 const LISTED: &str = "channels are listed as {\"partner_channels\": […]}";
 
 /// Says of each assumption whether it holds; fails where the bundle could not work at all.
-pub(crate) async fn check(visit: &mut Visit<'_>, voice: &mut Voice<'_>) -> Result<(), Trouble> {
+pub(crate) async fn check(
+    connection: &mut PartnerConnection<'_>,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), ConnectError> {
     let credentials = format!(
         "the credentials are accepted ({})",
-        visit.api.credential_form()
+        connection.client.credential_form()
     );
-    let now = match visit.look(voice).await {
+    let now = match connection.read_current(reporter).await {
         Ok(now) => now,
         Err(why) => {
             let finding = match &why {
-                Trouble::Api(ApiError::BadCredentials) => {
+                ConnectError::Api(ApiError::BadCredentials) => {
                     Finding::NotConfirmed("HTTP 401".to_owned())
                 }
                 _ => Finding::Unknown("360dialog did not say".to_owned()),
             };
-            voice.finding(&credentials, &finding);
+            reporter.finding(&credentials, &finding);
             return Err(why);
         }
     };
-    let page = visit
-        .api
-        .channels(
+    let page = connection
+        .client
+        .page(
             &Query {
                 limit: PAGE,
                 offset: 0,
                 filters: None,
             },
-            voice,
+            reporter,
         )
         .await;
     let is_accepted = page.is_ok() || !matches!(now.webhook, Seen::Untold(_));
     let unknown = || Finding::Unknown("360dialog did not say".to_owned());
-    voice.finding(
+    reporter.finding(
         &credentials,
         &if is_accepted {
             Finding::Confirmed
@@ -49,20 +58,20 @@ pub(crate) async fn check(visit: &mut Visit<'_>, voice: &mut Voice<'_>) -> Resul
             unknown()
         },
     );
-    voice.finding("the webhook URL can be read", &readable(&now.webhook));
-    voice.finding(
+    reporter.finding("the webhook URL can be read", &readable(&now.webhook));
+    reporter.finding(
         "the redirect URL can be read (not documented)",
         &readable(&now.redirect),
     );
     match page {
-        Ok(page) => channels(visit, &page, voice).await?,
+        Ok(page) => channels(connection, &page, reporter).await?,
         Err(why) => {
-            voice.finding(LISTED, &Finding::NotConfirmed(why.to_string()));
-            voice.trouble("without a list of channels the bundle confirms no permission: ask 360dialog for it");
+            reporter.finding(LISTED, &Finding::NotConfirmed(advice(&why)));
+            reporter.trouble("without a list of channels the bundle confirms no permission: ask 360dialog for it");
         }
     }
-    bundle(visit, voice).await;
-    outlook(visit, &now, voice).await
+    bundle(connection, reporter).await;
+    preview(connection, &now, reporter).await
 }
 
 fn readable(seen: &Seen) -> Finding {
@@ -74,37 +83,45 @@ fn readable(seen: &Seen) -> Finding {
 
 /// What the bundle relies on in lists of channels and of keys.
 async fn channels(
-    visit: &mut Visit<'_>,
+    connection: &mut PartnerConnection<'_>,
     page: &Page,
-    voice: &mut Voice<'_>,
-) -> Result<(), Trouble> {
-    voice.finding(LISTED, &Finding::Confirmed);
+    reporter: &mut Reporter<'_>,
+) -> Result<(), ConnectError> {
+    reporter.finding(LISTED, &Finding::Confirmed);
     let total = match page.total {
         Some(_) => Finding::Confirmed,
         None => Finding::NotConfirmed(
             "it is missing; the bundle reads until a page brings nothing new".to_owned(),
         ),
     };
-    voice.finding("the list says its total", &total);
-    for (what, path) in [
-        ("every channel has an id", &["id"] as &[&str]),
+    reporter.finding("the list says its total", &total);
+    let channels = &page.channels;
+    let client_named = "every channel names its client (client_id or client.id)";
+    let integration = "every channel has integration.state";
+    for (what, having) in [
+        ("every channel has an id", channels.len()),
         (
-            "every channel names its client (client_id or client.id)",
-            &["client_id"],
+            client_named,
+            count(channels, |channel| channel.client.is_some()),
         ),
-        ("every channel has created_at", &["created_at"]),
-        ("every channel has hub_status", &["hub_status"]),
         (
-            "every channel has integration.state",
-            &["integration", "state"],
+            "every channel has created_at",
+            count(channels, |channel| channel.created_at.is_some()),
+        ),
+        (
+            "every channel has hub_status",
+            count(channels, |channel| channel.hub_status.is_some()),
+        ),
+        (
+            integration,
+            count(channels, |channel| channel.integration_state.is_some()),
         ),
     ] {
-        voice.finding(what, &everywhere(&page.rows, path));
+        reporter.finding(what, &everywhere(having, page.rows));
     }
-    let first = page
-        .rows
+    let first = channels
         .iter()
-        .find_map(|row| Some((text(row, &["id"])?, client_of(row)?)));
+        .find_map(|channel| Some((channel.id.clone(), channel.client.clone()?)));
     let Some((id, client)) = first else {
         let none = Finding::Unknown("this account has no channel yet".to_owned());
         for what in [
@@ -112,73 +129,89 @@ async fn channels(
             "filters by client_id are honoured",
             "keys can be listed",
         ] {
-            voice.finding(what, &none);
+            reporter.finding(what, &none);
         }
         return Ok(());
     };
-    for (name, value) in [("id", &id), ("client_id", &client)] {
-        let finding = filter(visit, page, name, value, voice).await?;
-        voice.finding(&format!("filters by {name} are honoured"), &finding);
+    for filter in [Filter::Id(id.clone()), Filter::Client(client)] {
+        let finding = filters(connection, page, &filter, reporter).await?;
+        reporter.finding(
+            &format!("filters by {} are honoured", filter.name()),
+            &finding,
+        );
     }
-    if page.rows.len() > 1 {
-        let finding = paging(visit, &id, voice).await?;
-        voice.finding("limit and offset are honoured", &finding);
+    if page.rows > 1 {
+        let finding = paging(connection, &id, reporter).await?;
+        reporter.finding("limit and offset are honoured", &finding);
     }
-    let finding = keys(visit, &id, voice).await?;
-    voice.finding("keys can be listed", &finding);
+    let finding = keys(connection, &id, reporter).await?;
+    reporter.finding("keys can be listed", &finding);
     Ok(())
 }
 
-/// Whether all rows have a text at `path`.
-fn everywhere(rows: &[Value], path: &[&str]) -> Finding {
-    let has = |row: &&Value| {
-        if path == ["client_id"] {
-            client_of(row).is_some()
-        } else {
-            text(row, path).is_some()
-        }
-    };
-    let having = rows.iter().filter(has).count();
-    match rows.len() {
+fn count(channels: &[ChannelObject], has: impl Fn(&ChannelObject) -> bool) -> usize {
+    channels.iter().filter(|channel| has(channel)).count()
+}
+
+/// Whether all rows have what `having` of them have.
+fn everywhere(having: usize, rows: usize) -> Finding {
+    match rows {
         0 => Finding::Unknown("this account has no channel yet".to_owned()),
         all if all == having => Finding::Confirmed,
         all => Finding::NotConfirmed(format!("{having} of {all} have it")),
     }
 }
 
+/// A filter of the list of channels.
+enum Filter {
+    Id(ChannelId),
+    Client(ClientId),
+}
+
+impl Filter {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Id(_) => "id",
+            Self::Client(_) => "client_id",
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Id(id) => json!({"id": id}),
+            Self::Client(client) => json!({"client_id": client}),
+        }
+    }
+
+    fn fits(&self, channel: &ChannelObject) -> bool {
+        match self {
+            Self::Id(id) => channel.id == *id,
+            Self::Client(client) => channel.client.as_ref() == Some(client),
+        }
+    }
+}
+
 /// Whether a filter finds what it names, and nothing else.
-async fn filter(
-    visit: &mut Visit<'_>,
+async fn filters(
+    connection: &mut PartnerConnection<'_>,
     page: &Page,
-    name: &str,
-    value: &str,
-    voice: &mut Voice<'_>,
-) -> Result<Finding, Trouble> {
+    filter: &Filter,
+    reporter: &mut Reporter<'_>,
+) -> Result<Finding, ConnectError> {
     let query = Query {
         limit: PAGE,
         offset: 0,
-        filters: Some(json!({name: value})),
+        filters: Some(filter.to_json()),
     };
-    let filtered = match visit.api.channels(&query, voice).await {
+    let filtered = match connection.client.page(&query, reporter).await {
         Ok(filtered) => filtered,
         Err(why) => return Ok(refusal(why)?),
     };
-    let fits = |row: &&Value| {
-        if name == "id" {
-            text(row, &["id"])
-        } else {
-            client_of(row)
-        }
-        .as_deref()
-            == Some(value)
-    };
-    let (fitting, others) = (
-        filtered.rows.iter().filter(fits).count(),
-        page.rows.iter().filter(|row| !fits(row)).count(),
-    );
-    Ok(match (fitting, filtered.rows.len()) {
+    let fitting = count(&filtered.channels, |channel| filter.fits(channel));
+    let others = count(&page.channels, |channel| !filter.fits(channel));
+    Ok(match (fitting, filtered.rows) {
         (0, _) => {
-            voice.trouble("without it the bundle confirms no permission: ask 360dialog how channels are filtered");
+            reporter.trouble("without it the bundle confirms no permission: ask 360dialog how channels are filtered");
             Finding::NotConfirmed("it does not find what it names".to_owned())
         }
         (fitting, all) if fitting < all => Finding::NotConfirmed(
@@ -192,27 +225,21 @@ async fn filter(
 
 /// Whether the second page of one is another channel than the first.
 async fn paging(
-    visit: &mut Visit<'_>,
-    first: &str,
-    voice: &mut Voice<'_>,
-) -> Result<Finding, Trouble> {
-    let second = match visit
-        .api
-        .channels(
-            &Query {
-                limit: 1,
-                offset: 1,
-                filters: None,
-            },
-            voice,
-        )
-        .await
-    {
+    connection: &mut PartnerConnection<'_>,
+    first: &ChannelId,
+    reporter: &mut Reporter<'_>,
+) -> Result<Finding, ConnectError> {
+    let query = Query {
+        limit: 1,
+        offset: 1,
+        filters: None,
+    };
+    let second = match connection.client.page(&query, reporter).await {
         Ok(second) => second,
         Err(why) => return Ok(refusal(why)?),
     };
-    Ok(match second.rows.as_slice() {
-        [row] if text(row, &["id"]).is_some_and(|id| id != first) => Finding::Confirmed,
+    Ok(match second.channels.as_slice() {
+        [channel] if second.rows == 1 && channel.id != *first => Finding::Confirmed,
         _ => Finding::NotConfirmed(
             "the bundle copes, unless there are more channels than fit on a page".to_owned(),
         ),
@@ -220,67 +247,58 @@ async fn paging(
 }
 
 async fn keys(
-    visit: &mut Visit<'_>,
-    channel: &str,
-    voice: &mut Voice<'_>,
-) -> Result<Finding, Trouble> {
-    let Ok(channel) = channel.parse() else {
-        return Ok(Finding::Unknown("no channel with a usable id".to_owned()));
-    };
-    Ok(match visit.api.count_keys(&channel, voice).await {
-        Ok(_) => Finding::Confirmed,
-        Err(ApiError::NoSuchThing) => {
-            let why = "HTTP 404 or 405; the bundle makes keys only for numbers connected through it (keys_unlisted)";
-            Finding::NotConfirmed(why.to_owned())
-        }
-        Err(why) => refusal(why)?,
-    })
+    connection: &mut PartnerConnection<'_>,
+    channel: &ChannelId,
+    reporter: &mut Reporter<'_>,
+) -> Result<Finding, ConnectError> {
+    Ok(
+        match connection.client.count_keys(channel, reporter).await {
+            Ok(_) => Finding::Confirmed,
+            Err(ApiError::NotFound) => {
+                let why = "HTTP 404 or 405; the bundle makes keys only for numbers connected through it (keys_unlisted)";
+                Finding::NotConfirmed(why.to_owned())
+            }
+            Err(why) => refusal(why)?,
+        },
+    )
 }
 
 /// A refusal of one question is a finding; where every other one would be refused too, it is trouble.
 fn refusal(why: ApiError) -> Result<Finding, ApiError> {
     match why {
-        ApiError::BadCredentials | ApiError::Later(_) | ApiError::Silent => Err(why),
-        why => Ok(Finding::NotConfirmed(why.to_string())),
+        ApiError::BadCredentials | ApiError::RateLimited(_) | ApiError::Silent => Err(why),
+        why => Ok(Finding::NotConfirmed(advice(&why))),
     }
 }
 
 /// Whether the bundle is there; a signed event would leave a trace, so none is sent.
-async fn bundle(visit: &Visit<'_>, voice: &mut Voice<'_>) {
+async fn bundle(connection: &PartnerConnection<'_>, reporter: &mut Reporter<'_>) {
     let what = "the bundle serves this partner and refuses an unsigned event";
-    match visit.probe.refuses_unsigned().await {
-        Ok(()) => voice.finding(what, &Finding::Confirmed),
-        Err(why) => voice.trouble(&why.to_string()),
+    match connection.probe.refuses_unsigned().await {
+        Ok(()) => reporter.finding(what, &Finding::Confirmed),
+        Err(why) => reporter.trouble(&why.to_string()),
     }
     let why = "only connecting sends a signed event, which is kept".to_owned();
-    voice.finding(
+    reporter.finding(
         "the bundle has this partner's platform secret",
         &Finding::Unknown(why),
     );
     let why = "only a webhook of 360dialog's own can show it".to_owned();
-    voice.finding(
+    reporter.finding(
         "360dialog signs with this partner's platform secret",
         &Finding::Unknown(why),
     );
 }
 
-async fn outlook(visit: &Visit<'_>, now: &Now, voice: &mut Voice<'_>) -> Result<(), Trouble> {
-    for words in visit.outlook(now, Foreign::Refuse).await? {
-        voice.tell("connecting", &words);
+async fn preview(
+    connection: &PartnerConnection<'_>,
+    now: &Now,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), ConnectError> {
+    for words in connection.preview(now, OnConflict::Refuse).await? {
+        reporter.item("connecting", &words);
     }
     Ok(())
-}
-
-fn client_of(row: &Value) -> Option<String> {
-    text(row, &["client_id"]).or_else(|| text(row, &["client", "id"]))
-}
-
-fn text(row: &Value, path: &[&str]) -> Option<String> {
-    let value = path.iter().try_fold(row, |value, name| value.get(name))?;
-    value
-        .as_str()
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -289,27 +307,19 @@ mod tests {
 
     #[test]
     fn an_attribute_is_confirmed_only_where_every_channel_has_it() {
-        let rows = [
-            json!({"id": "a", "client": {"id": "c"}, "integration": {"state": "running"}}),
-            json!({"id": "b"}),
-        ];
-        assert_eq!(everywhere(&rows, &["id"]), Finding::Confirmed);
-        for path in [&["client_id"] as &[&str], &["integration", "state"]] {
-            assert_eq!(
-                everywhere(&rows, path),
-                Finding::NotConfirmed("1 of 2 have it".to_owned())
-            );
-        }
-        assert!(matches!(everywhere(&[], &["id"]), Finding::Unknown(_)));
+        assert_eq!(everywhere(2, 2), Finding::Confirmed);
+        let some = Finding::NotConfirmed("1 of 2 have it".to_owned());
+        assert_eq!(everywhere(1, 2), some);
+        assert!(matches!(everywhere(0, 0), Finding::Unknown(_)));
     }
 
     #[test]
     fn a_refusal_of_one_question_is_a_finding_and_of_all_is_trouble() {
         for why in [
-            ApiError::NoSuchThing,
+            ApiError::NotFound,
             ApiError::NotPermitted,
             ApiError::Status(500),
-            ApiError::Unclear("x"),
+            ApiError::Unreadable("x"),
         ] {
             assert!(matches!(refusal(why), Ok(Finding::NotConfirmed(_))));
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use platform::store::{Before, KeptAddress};
+use store::{Before, KeptAddress};
 use url::Url;
 
 /// What 360dialog points to now.
@@ -18,7 +18,7 @@ pub(crate) enum Seen {
 
 /// What to do with an address that somebody else has set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Foreign {
+pub enum OnConflict {
     /// Leave it, and everything else too.
     Refuse,
     /// Keep it and put ours in its place.
@@ -59,13 +59,13 @@ pub(crate) fn connect(
     seen: &Seen,
     ours: &str,
     kept: Option<&KeptAddress>,
-    foreign: Foreign,
+    on_conflict: OnConflict,
 ) -> Step {
     let before = match seen {
         Seen::Url(url) if is_same(url, ours) => return Step::IsOurs,
         Seen::Url(url) if was_ours(url, kept) => None,
-        Seen::Url(_) if foreign == Foreign::Refuse => return Step::Refuse,
-        Seen::Untold(_) if foreign == Foreign::Refuse => return Step::LeaveUntold,
+        Seen::Url(_) if on_conflict == OnConflict::Refuse => return Step::Refuse,
+        Seen::Untold(_) if on_conflict == OnConflict::Refuse => return Step::LeaveUntold,
         Seen::Url(url) => Some(Before::Url(url.clone())),
         Seen::Nothing | Seen::Untold(_) => None,
     };
@@ -144,21 +144,27 @@ mod tests {
     #[test]
     fn nothing_becomes_ours_and_that_there_was_nothing_is_kept() {
         let step = Step::Set(kept(Before::Nothing, &[OURS]));
-        assert_eq!(connect(&Seen::Nothing, OURS, None, Foreign::Refuse), step);
-        assert_eq!(connect(&Seen::Nothing, OURS, None, Foreign::Replace), step);
+        assert_eq!(
+            connect(&Seen::Nothing, OURS, None, OnConflict::Refuse),
+            step
+        );
+        assert_eq!(
+            connect(&Seen::Nothing, OURS, None, OnConflict::Replace),
+            step
+        );
     }
 
     #[test]
     fn ours_stays_whatever_is_kept() {
         for known in [None, Some(&kept_foreign())] {
-            for foreign in [Foreign::Refuse, Foreign::Replace] {
-                assert_eq!(connect(&url(OURS), OURS, known, foreign), Step::IsOurs);
+            for on_conflict in [OnConflict::Refuse, OnConflict::Replace] {
+                assert_eq!(connect(&url(OURS), OURS, known, on_conflict), Step::IsOurs);
                 assert_eq!(
                     connect(
                         &url("HTTPS://API.example:443/aPA/webhook"),
                         OURS,
                         known,
-                        foreign
+                        on_conflict
                     ),
                     Step::IsOurs
                 );
@@ -175,13 +181,13 @@ mod tests {
             "not an address",
         ] {
             assert_eq!(
-                connect(&url(seen), OURS, None, Foreign::Refuse),
+                connect(&url(seen), OURS, None, OnConflict::Refuse),
                 Step::Refuse,
                 "{seen}"
             );
             let step = Step::Set(kept(Before::Url(seen.to_owned()), &[OURS]));
             assert_eq!(
-                connect(&url(seen), OURS, None, Foreign::Replace),
+                connect(&url(seen), OURS, None, OnConflict::Replace),
                 step,
                 "{seen}"
             );
@@ -194,11 +200,11 @@ mod tests {
         let known = kept(before.clone(), &[EARLIER]);
         let step = Step::Set(kept(before, &[EARLIER, OURS]));
         assert_eq!(
-            connect(&url(EARLIER), OURS, Some(&known), Foreign::Refuse),
+            connect(&url(EARLIER), OURS, Some(&known), OnConflict::Refuse),
             step
         );
         assert_eq!(
-            connect(&url(EARLIER), OURS, Some(&known), Foreign::Replace),
+            connect(&url(EARLIER), OURS, Some(&known), OnConflict::Replace),
             step
         );
     }
@@ -207,21 +213,31 @@ mod tests {
     fn what_is_kept_gives_way_to_another_address_but_not_to_none() {
         let step = Step::Set(kept_foreign());
         assert_eq!(
-            connect(&Seen::Nothing, OURS, Some(&kept_foreign()), Foreign::Refuse),
+            connect(
+                &Seen::Nothing,
+                OURS,
+                Some(&kept_foreign()),
+                OnConflict::Refuse
+            ),
             step
         );
         assert_eq!(
-            connect(&untold(), OURS, Some(&kept_foreign()), Foreign::Replace),
+            connect(&untold(), OURS, Some(&kept_foreign()), OnConflict::Replace),
             step
         );
         let other = "https://other.example/hook";
         let step = Step::Set(kept(Before::Url(other.to_owned()), &[OURS]));
         assert_eq!(
-            connect(&url(other), OURS, Some(&kept_foreign()), Foreign::Replace),
+            connect(
+                &url(other),
+                OURS,
+                Some(&kept_foreign()),
+                OnConflict::Replace
+            ),
             step
         );
         assert_eq!(
-            connect(&url(other), OURS, Some(&kept_foreign()), Foreign::Refuse),
+            connect(&url(other), OURS, Some(&kept_foreign()), OnConflict::Refuse),
             Step::Refuse
         );
     }
@@ -229,11 +245,11 @@ mod tests {
     #[test]
     fn what_is_not_told_is_left_unless_told_to() {
         assert_eq!(
-            connect(&untold(), OURS, None, Foreign::Refuse),
+            connect(&untold(), OURS, None, OnConflict::Refuse),
             Step::LeaveUntold
         );
         let step = Step::Set(kept(Before::Untold, &[OURS]));
-        assert_eq!(connect(&untold(), OURS, None, Foreign::Replace), step);
+        assert_eq!(connect(&untold(), OURS, None, OnConflict::Replace), step);
     }
 
     #[test]
@@ -278,16 +294,16 @@ mod tests {
             (url(FOREIGN), Some(FOREIGN.to_owned())),
             (Seen::Nothing, None),
         ] {
-            let Step::Set(first) = connect(&start, OURS, None, Foreign::Replace) else {
+            let Step::Set(first) = connect(&start, OURS, None, OnConflict::Replace) else {
                 panic!("{start:?}")
             };
             assert_eq!(
-                connect(&url(OURS), OURS, Some(&first), Foreign::Replace),
+                connect(&url(OURS), OURS, Some(&first), OnConflict::Replace),
                 Step::IsOurs
             );
             // Cut off between keeping and setting, and done again.
             assert_eq!(
-                connect(&start, OURS, Some(&first), Foreign::Replace),
+                connect(&start, OURS, Some(&first), OnConflict::Replace),
                 Step::Set(first.clone())
             );
             assert_eq!(remove(&url(OURS), OURS, Some(&first)), Back::Put(back));

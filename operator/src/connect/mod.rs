@@ -2,34 +2,30 @@
 //!
 //! The same steps on AWS and on one machine; [`Target`] says where. Nothing here makes or reads a key.
 
-mod voice;
 mod decide;
-mod partner_api;
+mod patient_client;
 mod probe;
 mod target;
-mod stack;
-mod machine;
-mod visit;
+mod partner_connection;
 mod check;
 mod keys;
 
-pub use decide::Foreign;
-pub use machine::MachineError;
-pub use stack::StackError;
+pub use decide::OnConflict;
 pub use target::{Target, TargetError};
 
-use onboarding::id::PartnerId;
+use dialog360::id::PartnerId;
 
 use check::check;
 use keys::list_keys;
-use visit::Visit;
-use voice::{Voice, shown};
+use partner_connection::PartnerConnection;
+
+use crate::reporter::{Reporter, shown};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum Action {
     /// Point 360dialog at the bundle.
-    Connect(Foreign, Keys),
+    Connect(OnConflict, Keys),
     /// Change nothing; say what would change and which assumptions hold.
     Check,
     /// Put back what was there before.
@@ -50,30 +46,34 @@ pub enum Keys {
 pub enum Outcome {
     /// All is as it was asked for.
     Fine,
-    /// Something was said to be trouble.
+    /// Something was reported as trouble.
     Trouble,
 }
 
 /// Does what is asked for, partner by partner; says it line by line. Trouble with one does not stop the others.
-pub async fn connect(target: &Target, ask: Ask, say: &mut dyn FnMut(&str)) -> Outcome {
-    let mut voice = Voice::new(say);
-    voice.say(&format!("{} at {}", target.name(), shown(target.address())));
+pub async fn connect(target: &Target<'_>, action: Action, say: &mut dyn FnMut(&str)) -> Outcome {
+    let mut reporter = Reporter::new(say);
+    reporter.say(&format!(
+        "{} at {}",
+        target.instance().name(),
+        shown(target.address())
+    ));
     let mut connected = Vec::new();
     for partner in target.partners() {
-        voice.say(&format!("partner {partner}"));
-        if let Some(visit) = of_partner(target, partner, ask, &mut voice).await {
-            connected.push(visit);
+        reporter.say(&format!("partner {partner}"));
+        if let Some(connection) = connect_partner(target, partner, action, &mut reporter).await {
+            connected.push(connection);
         }
     }
-    if let Ask::Connect(_, Keys::List) = ask {
-        for visit in &mut connected {
-            voice.say(&format!("keys of partner {}", visit.partner()));
-            if let Err(why) = list_keys(visit, &mut voice).await {
-                voice.trouble(&why.to_string());
+    if let Action::Connect(_, Keys::List) = action {
+        for connection in &mut connected {
+            reporter.say(&format!("keys of partner {}", connection.partner()));
+            if let Err(why) = list_keys(connection, &mut reporter).await {
+                reporter.trouble(&why.to_string());
             }
         }
     }
-    if voice.is_trouble() {
+    if reporter.is_trouble() {
         Outcome::Trouble
     } else {
         Outcome::Fine
@@ -81,28 +81,28 @@ pub async fn connect(target: &Target, ask: Ask, say: &mut dyn FnMut(&str)) -> Ou
 }
 
 /// Does it for one partner; whom it gives back is connected.
-async fn of_partner<'t>(
-    target: &'t Target,
+async fn connect_partner<'t>(
+    target: &'t Target<'t>,
     partner: &PartnerId,
-    ask: Ask,
-    voice: &mut Voice<'_>,
-) -> Option<Visit<'t>> {
-    let mut visit = match Visit::open(target, partner).await {
-        Ok(visit) => visit,
+    action: Action,
+    reporter: &mut Reporter<'_>,
+) -> Option<PartnerConnection<'t>> {
+    let mut connection = match PartnerConnection::open(target, partner).await {
+        Ok(connection) => connection,
         Err(why) => {
-            voice.trouble(&why.to_string());
+            reporter.trouble(&why.to_string());
             return None;
         }
     };
-    let done = match ask {
-        Ask::Connect(foreign, _) => visit.connect(foreign, voice).await,
-        Ask::Check => check(&mut visit, voice).await,
-        Ask::Remove => visit.remove(voice).await,
+    let done = match action {
+        Action::Connect(on_conflict, _) => connection.connect(on_conflict, reporter).await,
+        Action::Check => check(&mut connection, reporter).await,
+        Action::Remove => connection.remove(reporter).await,
     };
     match done {
-        Ok(()) => Some(visit),
+        Ok(()) => Some(connection),
         Err(why) => {
-            voice.trouble(&why.to_string());
+            reporter.trouble(&why.to_string());
             None
         }
     }

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use onboarding::id::PartnerId;
-use onboarding::secret::Secret;
-use onboarding::signature::sign_webhook;
-use platform::tls::{NoTls, Tls};
+use dialog360::id::PartnerId;
+use dialog360::secret::Secret;
+use dialog360::webhook::{SIGNATURE_HEADER, sign_webhook};
 use reqwest::StatusCode;
+use runtime::tls::{NoTls, Tls};
 use serde_json::json;
-
-/// Where 360dialog puts its signature.
-const SIGNATURE: &str = "x-360dialog-signature";
 
 /// 360dialog waits for 5 s; a function that starts for the first time may take longer, once.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -105,7 +102,7 @@ impl Probe {
             .body(self.body.clone());
         let request = signature
             .into_iter()
-            .fold(request, |request, it| request.header(SIGNATURE, it));
+            .fold(request, |request, it| request.header(SIGNATURE_HEADER, it));
         let answer = request.send().await.map_err(|_| BundleError::Silent)?;
         Ok(answer.status())
     }

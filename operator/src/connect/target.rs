@@ -1,30 +1,20 @@
-//! Which bundle is connected: its address, its partners, their secrets, the Partner API and the table.
+//! What is connected: an instance, its address and its partners.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
 
-use local::embedded::Embedded;
-use onboarding::id::PartnerId;
-use platform::hub_api::KeysPath;
-use platform::secrets::SecretSource;
-use platform::settings::{BaseUrl, PartnerIds};
-use platform::table::Table;
+use dialog360::id::PartnerId;
+use runtime::settings::BaseUrl;
 use url::{Host, Url};
 
-use super::machine::MachineError;
-use super::partner_api::Rate;
-use super::stack::StackError;
+use crate::instance::{Instance, OperatorError, Parts};
+use crate::reporter::shown;
 
 /// Why no bundle can be connected; says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// The stack cannot be read.
+    /// The instance cannot be read.
     #[error(transparent)]
-    Stack(#[from] StackError),
-    /// The bundle on this machine cannot be read.
-    #[error(transparent)]
-    Machine(#[from] MachineError),
+    Instance(#[from] OperatorError),
     /// A partner was named that the bundle does not serve.
     #[error("the bundle does not serve partner {0}: name one of {1}")]
     NotServed(PartnerId, String),
@@ -40,77 +30,35 @@ pub enum TargetError {
     Unreachable(String),
 }
 
-/// Where things are kept, for the words of advice.
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    /// A stack on AWS.
-    Stack {
-        name: String,
-        region: String,
-        secret_prefix: String,
-        table: String,
-    },
-    /// This machine.
-    Machine { secrets_file: PathBuf },
-}
-
-/// What a target is made of, before it is checked.
-pub(crate) struct Parts {
-    pub(crate) place: Place,
-    pub(crate) address: BaseUrl,
-    pub(crate) served: PartnerIds,
-    pub(crate) api: BaseUrl,
-    pub(crate) keys_path: KeysPath,
-    pub(crate) secrets: Arc<dyn SecretSource>,
-    pub(crate) table: Table,
-    /// What keeps the table open where no bundle runs.
-    pub(crate) _embedded: Option<Embedded>,
-}
-
-/// A bundle that can be connected.
-pub struct Target {
+/// An instance that can be connected.
+pub struct Target<'i> {
+    instance: &'i Instance,
     parts: Parts,
     partners: Vec<PartnerId>,
 }
 
-impl Target {
-    /// The bundle of `parts`, and of its partners those of `only`; all if that is empty.
-    pub(crate) fn new(parts: Parts, only: &[PartnerId]) -> Result<Self, TargetError> {
-        if parts.address.as_str().contains('{') {
-            return Err(TargetError::Address);
-        }
-        let (ours, api) = (
-            Url::parse(parts.address.as_str()).ok(),
-            Url::parse(parts.api.as_str()).ok(),
-        );
-        let is_near = ours
-            .as_ref()
-            .is_none_or(|url| url.scheme() != "https" || is_this_machine(url));
-        if is_near && !api.as_ref().is_some_and(is_this_machine) {
-            return Err(TargetError::Unreachable(super::shown(
-                parts.address.as_str(),
-            )));
-        }
-        for partner in only {
-            if parts.served.find(partner.as_str()).is_none() {
-                let served: Vec<&str> = parts.served.iter().map(PartnerId::as_str).collect();
-                return Err(TargetError::NotServed(partner.clone(), served.join(", ")));
-            }
-        }
-        let is_meant = |partner: &&PartnerId| only.is_empty() || only.contains(partner);
-        let partners = parts.served.iter().filter(is_meant).cloned().collect();
-        Ok(Self { parts, partners })
+impl<'i> Target<'i> {
+    /// Of the partners of `instance` those of `only`; all if that is empty. `address` instead of the bundle's own, for
+    /// the one on this machine.
+    pub fn new(
+        instance: &'i Instance,
+        address: Option<BaseUrl>,
+        only: &[PartnerId],
+    ) -> Result<Self, TargetError> {
+        let parts = instance.parts(address)?;
+        Ok(Self {
+            partners: partners(&parts, only)?,
+            instance,
+            parts,
+        })
     }
 
-    /// What it is, in words.
-    pub(crate) fn name(&self) -> String {
-        match &self.parts.place {
-            Place::Stack { name, region, .. } => format!("stack {name} in {region}"),
-            Place::Machine { .. } => "the bundle of this machine".to_owned(),
-        }
+    /// The instance.
+    pub(crate) fn instance(&self) -> &'i Instance {
+        self.instance
     }
 
-    /// Its address, without a slash at the end.
+    /// The bundle's address, without a slash at the end.
     pub(crate) fn address(&self) -> &str {
         self.parts.address.as_str()
     }
@@ -120,59 +68,40 @@ impl Target {
         &self.partners
     }
 
-    /// The Partner API's address.
-    pub(crate) fn api(&self) -> &BaseUrl {
-        &self.parts.api
+    /// What connecting needs to know.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
     }
 
-    /// The path that lists keys.
-    pub(crate) fn keys_path(&self) -> &KeysPath {
-        &self.parts.keys_path
+    /// Whether the Partner API is simulated: it is on this machine.
+    pub(crate) fn is_simulated(&self) -> bool {
+        Url::parse(self.parts.api.as_str()).is_ok_and(|url| is_this_machine(&url))
     }
+}
 
-    /// How fast the Partner API may be asked: one on this machine is simulated.
-    pub(crate) fn rate(&self) -> Rate {
-        let is_near = Url::parse(self.api().as_str()).is_ok_and(|url| is_this_machine(&url));
-        if is_near {
-            Rate::unlimited()
-        } else {
-            Rate::of_360dialog()
+/// The partners that are meant, once the address is one that 360dialog can reach.
+fn partners(parts: &Parts, only: &[PartnerId]) -> Result<Vec<PartnerId>, TargetError> {
+    let address = parts.address.as_str();
+    if address.contains('{') {
+        return Err(TargetError::Address);
+    }
+    let (ours, api) = (
+        Url::parse(address).ok(),
+        Url::parse(parts.api.as_str()).ok(),
+    );
+    let is_near = |url: &Url| url.scheme() != "https" || is_this_machine(url);
+    let is_near = ours.as_ref().is_none_or(is_near);
+    if is_near && !api.as_ref().is_some_and(is_this_machine) {
+        return Err(TargetError::Unreachable(shown(address)));
+    }
+    for partner in only {
+        if parts.served.find(partner.as_str()).is_none() {
+            let served: Vec<&str> = parts.served.iter().map(PartnerId::as_str).collect();
+            return Err(TargetError::NotServed(partner.clone(), served.join(", ")));
         }
     }
-
-    /// The partner secrets.
-    pub(crate) fn secrets(&self) -> &dyn SecretSource {
-        &*self.parts.secrets
-    }
-
-    /// The table.
-    pub(crate) fn table(&self) -> &Table {
-        &self.parts.table
-    }
-
-    /// Where a partner's secret is kept, in words.
-    pub(crate) fn secret_of(&self, partner: &PartnerId) -> String {
-        match &self.parts.place {
-            Place::Stack { secret_prefix, .. } => {
-                format!("the secret {secret_prefix}{partner} in Secrets Manager")
-            }
-            Place::Machine { secrets_file } => {
-                format!("the entry {partner} in {}", secrets_file.display())
-            }
-        }
-    }
-
-    /// What the table asks for, in words.
-    pub(crate) fn table_advice(&self) -> String {
-        match &self.parts.place {
-            Place::Stack { table, .. } => {
-                format!(
-                    "your AWS credentials need dynamodb:GetItem and dynamodb:PutItem on the table {table}"
-                )
-            }
-            Place::Machine { .. } => "start the bundle, and set DATA to its directory".to_owned(),
-        }
-    }
+    let is_meant = |partner: &&PartnerId| only.is_empty() || only.contains(partner);
+    Ok(parts.served.iter().filter(is_meant).cloned().collect())
 }
 
 fn is_this_machine(url: &Url) -> bool {
@@ -186,42 +115,35 @@ fn is_this_machine(url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use local::secrets_file::SecretsFile;
+    use std::sync::Arc;
+
+    use dialog360::client::KeysPath;
+    use embedded::secrets_file::SecretsFile;
 
     use super::*;
 
-    fn target(address: &str, api: &str, only: &[&str]) -> Result<Target, String> {
+    fn named(address: &str, api: &str, only: &[&str]) -> Result<Vec<String>, String> {
         let only: Vec<PartnerId> = only.iter().map(|id| id.parse().unwrap()).collect();
         let parts = Parts {
-            place: Place::Machine {
-                secrets_file: "s.json".into(),
-            },
             address: address.parse().unwrap(),
             served: "aPA,bPA".parse().unwrap(),
             api: api.parse().unwrap(),
             keys_path: KeysPath::default(),
             secrets: Arc::new(SecretsFile::at("s.json")),
-            table: Table::at_endpoint("http://127.0.0.1:1", "onboarding"),
-            _embedded: None,
         };
-        Target::new(parts, &only).map_err(|error| error.to_string())
+        let partners = partners(&parts, &only).map_err(|error| error.to_string())?;
+        Ok(partners.iter().map(PartnerId::to_string).collect())
     }
 
     const PUBLIC: &str = "https://x.example";
-    const HUB: &str = "https://hub.360dialog.io/api/v2";
+    const API: &str = "https://hub.360dialog.io/api/v2";
 
     #[test]
     fn all_partners_are_meant_unless_some_are_named() {
-        assert_eq!(target(PUBLIC, HUB, &[]).unwrap().partners().len(), 2);
-        assert_eq!(
-            target(PUBLIC, HUB, &["bPA"]).unwrap().partners(),
-            ["bPA".parse().unwrap()]
-        );
-        let error = target(PUBLIC, HUB, &["cPA"]).err().unwrap();
-        assert_eq!(
-            error,
-            "the bundle does not serve partner cPA: name one of aPA, bPA"
-        );
+        assert_eq!(named(PUBLIC, API, &[]).unwrap(), ["aPA", "bPA"]);
+        assert_eq!(named(PUBLIC, API, &["bPA"]).unwrap(), ["bPA"]);
+        let error = "the bundle does not serve partner cPA: name one of aPA, bPA";
+        assert_eq!(named(PUBLIC, API, &["cPA"]).unwrap_err(), error);
     }
 
     #[test]
@@ -232,18 +154,12 @@ mod tests {
             "https://localhost",
             "http://[::1]:8360",
         ] {
-            let error = target(address, HUB, &[]).err().unwrap();
-            assert!(
-                error.starts_with(&format!("360dialog cannot reach {address}")),
-                "{error}"
-            );
-            assert!(target(address, "http://127.0.0.1:8082/api/v2", &[]).is_ok());
+            let error = named(address, API, &[]).unwrap_err();
+            let expected = format!("360dialog cannot reach {address}");
+            assert!(error.starts_with(&expected), "{error}");
+            assert!(named(address, "http://127.0.0.1:8082/api/v2", &[]).is_ok());
         }
-        assert!(
-            target("https://{partner_id}.example", HUB, &[])
-                .err()
-                .unwrap()
-                .contains("plain address")
-        );
+        let error = named("https://{partner_id}.example", API, &[]).unwrap_err();
+        assert!(error.contains("plain address"), "{error}");
     }
 }

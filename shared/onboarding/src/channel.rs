@@ -1,18 +1,20 @@
 //! A channel: the join of its facts. Any order, any repetition and any split of the same facts gives the same
 //! channel, so nothing here may depend on a clock, on another item or on what came first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use dialog360::event::{Permission, Stage};
+use dialog360::id::{ChannelId, ChannelRef, ClientId, PartnerId};
+use dialog360::{Description, Field};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::fact::{Binding, Fact, FactId, KeyReason, KeyState, KeyStatus, Said};
-use crate::hub_event::{Permission, Stage};
-use crate::id::{ChannelId, ClientId, PartnerId, Tenant};
+use crate::fact::{Assertion, Binding, Fact, FactId, KeyReason, KeyState, KeyStatus};
+use crate::tenant::Tenant;
 
 /// A value, when it was said and by which fact; of two, the later one wins, at equal times the greater fact id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark<T> {
+pub struct LastWrite<T> {
     /// What was said.
     pub value: T,
     /// When (ms).
@@ -25,53 +27,42 @@ pub struct Mark<T> {
 /// One WhatsApp number as the facts about it add up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Channel {
-    /// The hub it belongs to.
-    pub partner: PartnerId,
-    /// Its id at the hub.
-    pub id: ChannelId,
-    /// The client that owns it at the hub.
+    /// Which one it is.
+    pub id: ChannelRef,
+    /// The client that owns it at 360dialog.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<Mark<ClientId>>,
+    pub client: Option<LastWrite<ClientId>>,
     /// The highest stage reached, and when it first was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reached: Option<Mark<Stage>>,
+    pub reached: Option<LastWrite<Stage>>,
     /// Whether it is cancelled now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cancelled: Option<Mark<bool>>,
+    pub cancelled: Option<LastWrite<bool>>,
     /// Whether the partner may create keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub permission: Option<Mark<Permission>>,
+    pub permission: Option<LastWrite<Permission>>,
     /// That a confirmed claim named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub claimed: Option<Mark<bool>>,
+    pub claimed: Option<LastWrite<bool>>,
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub binding: Option<Mark<Binding>>,
+    pub binding: Option<LastWrite<Binding>>,
     /// The owners in whose onboarding session it was created: once fresh, a binding to the same owner stays fresh.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub fresh_for: BTreeSet<(Tenant, ClientId)>,
-    /// The last verdict on its key.
+    /// Where its key stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<Mark<KeyState>>,
-    /// The WhatsApp number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phone_number: Option<Mark<String>>,
-    /// The number's display name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub display_name: Option<Mark<String>>,
-    /// Quality rating.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quality: Option<Mark<String>>,
-    /// Messaging limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub messaging_limit: Option<Mark<String>>,
+    pub key: Option<LastWrite<KeyState>>,
+    /// What describes it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub description: BTreeMap<Field, LastWrite<String>>,
 }
 
 /// The stage as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShownStage {
-    /// The number exists at the hub.
+    /// The number exists at 360dialog.
     Created,
     /// It is set up.
     Ready,
@@ -85,9 +76,8 @@ pub enum ShownStage {
 
 impl Channel {
     /// A channel nothing has been said about.
-    pub fn unknown(partner: PartnerId, id: ChannelId) -> Self {
+    pub fn unknown(id: ChannelRef) -> Self {
         Self {
-            partner,
             id,
             client: None,
             reached: None,
@@ -97,20 +87,16 @@ impl Channel {
             binding: None,
             fresh_for: BTreeSet::new(),
             key: None,
-            phone_number: None,
-            display_name: None,
-            quality: None,
-            messaging_limit: None,
+            description: BTreeMap::new(),
         }
     }
 
     /// Adds one fact. A fact about another channel is none of this channel's business and is left out.
     pub fn join(&mut self, fact: &Fact) {
-        if fact.partner != self.partner || fact.channel != self.id {
+        if fact.channel != self.id {
             return;
         }
-        let said = fact.said.clone();
-        let Said {
+        let Assertion {
             client,
             stage,
             cancelled,
@@ -118,23 +104,25 @@ impl Channel {
             claimed,
             binding,
             key,
-            ..
-        } = said;
+            description,
+        } = fact.assertion.clone();
         join_later(&mut self.client, client, fact);
         join_stage(&mut self.reached, stage, fact);
         join_later(&mut self.cancelled, cancelled, fact);
         join_permission(&mut self.permission, permission, fact);
         join_later(&mut self.claimed, claimed.then_some(true), fact);
         if let Some(binding) = binding.as_ref().filter(|binding| binding.fresh) {
-            self.fresh_for
-                .insert((binding.tenant.clone(), binding.client.clone()));
+            let owner = (binding.tenant.clone(), binding.client.clone());
+            self.fresh_for.insert(owner);
         }
         join_later(&mut self.binding, binding, fact);
         join_later(&mut self.key, key, fact);
-        join_later(&mut self.phone_number, said.phone_number, fact);
-        join_later(&mut self.display_name, said.display_name, fact);
-        join_later(&mut self.quality, said.quality, fact);
-        join_later(&mut self.messaging_limit, said.messaging_limit, fact);
+        for (field, text) in description {
+            let mut slot = self.description.remove(&field);
+            join_later(&mut slot, Some(text), fact);
+            self.description
+                .extend(slot.map(|written| (field, written)));
+        }
     }
 
     /// Adds every one of `facts`.
@@ -142,24 +130,31 @@ impl Channel {
         facts.into_iter().for_each(|fact| self.join(fact));
     }
 
-    /// What is left of `said` when everything that this channel already shows is taken out.
-    pub fn news(&self, said: Said) -> Said {
-        Said {
-            client: unless_known(said.client, &self.client),
-            stage: said.stage.filter(|stage| {
-                self.reached
-                    .as_ref()
-                    .is_none_or(|reached| *stage > reached.value)
-            }),
-            cancelled: unless_known(said.cancelled, &self.cancelled),
-            permission: unless_known(said.permission, &self.permission),
-            claimed: said.claimed && self.claimed.is_none(),
-            binding: said.binding.filter(|binding| !self.has_binding(binding)),
-            key: unless_known(said.key, &self.key),
-            phone_number: unless_known(said.phone_number, &self.phone_number),
-            display_name: unless_known(said.display_name, &self.display_name),
-            quality: unless_known(said.quality, &self.quality),
-            messaging_limit: unless_known(said.messaging_limit, &self.messaging_limit),
+    /// What is left of `assertion` when everything that this channel already shows is taken out.
+    pub fn news(&self, assertion: Assertion) -> Assertion {
+        let is_higher = |stage: &Stage| {
+            self.reached
+                .as_ref()
+                .is_none_or(|reached| *stage > reached.value)
+        };
+        let is_new = |field: &Field, text: &String| {
+            self.description
+                .get(field)
+                .is_none_or(|known| known.value != *text)
+        };
+        let mut description = assertion.description;
+        description.retain(|field, text| is_new(field, text));
+        Assertion {
+            client: unless_known(assertion.client, &self.client),
+            stage: assertion.stage.filter(is_higher),
+            cancelled: unless_known(assertion.cancelled, &self.cancelled),
+            permission: unless_known(assertion.permission, &self.permission),
+            claimed: assertion.claimed && self.claimed.is_none(),
+            binding: assertion
+                .binding
+                .filter(|binding| !self.has_binding(binding)),
+            key: unless_known(assertion.key, &self.key),
+            description,
         }
     }
 
@@ -167,7 +162,7 @@ impl Channel {
     pub fn is_fresh(&self) -> bool {
         self.binding
             .as_ref()
-            .is_some_and(|Mark { value, .. }| self.is_fresh_for(value))
+            .is_some_and(|LastWrite { value, .. }| self.is_fresh_for(value))
     }
 
     fn is_fresh_for(&self, binding: &Binding) -> bool {
@@ -175,14 +170,14 @@ impl Channel {
             .contains(&(binding.tenant.clone(), binding.client.clone()))
     }
 
-    /// Whether `said` adds nothing to the binding there is.
-    fn has_binding(&self, said: &Binding) -> bool {
-        let same = |known: &Binding| known.tenant == said.tenant && known.client == said.client;
+    /// Whether `new` adds nothing to the binding there is.
+    fn has_binding(&self, new: &Binding) -> bool {
+        let same = |known: &Binding| known.tenant == new.tenant && known.client == new.client;
         let is_owner = self
             .binding
             .as_ref()
             .is_some_and(|known| same(&known.value));
-        is_owner && (!said.fresh || self.is_fresh_for(said))
+        is_owner && (!new.fresh || self.is_fresh_for(new))
     }
 
     /// The tenant it belongs to.
@@ -226,6 +221,7 @@ impl Channel {
 
     /// When anything about it last became so.
     pub fn updated_at(&self) -> Option<Timestamp> {
+        let described = self.description.values().map(|written| written.at);
         [
             at(&self.client),
             at(&self.reached),
@@ -234,95 +230,72 @@ impl Channel {
             at(&self.claimed),
             at(&self.binding),
             at(&self.key),
-            at(&self.phone_number),
-            at(&self.display_name),
-            at(&self.quality),
-            at(&self.messaging_limit),
         ]
         .into_iter()
         .flatten()
+        .chain(described)
         .max()
     }
 
-    /// Where its key stands before the first verdict.
+    /// Where its key stands before the first decision about it.
     fn key_to_come(&self) -> KeyView {
-        let reason = match (self.is_running(), self.is_permitted()) {
-            (false, _) => KeyReason::NotRunning,
-            (true, false) => KeyReason::AwaitingPermission,
-            (true, true) => {
-                return KeyView {
-                    status: KeyStatus::Minting,
-                    reason: None,
-                    secret_name: None,
-                };
-            }
-        };
-        KeyView {
-            status: KeyStatus::Waiting,
-            reason: Some(reason),
-            secret_name: None,
+        match (self.is_running(), self.is_permitted()) {
+            (false, _) => KeyView::waiting(KeyReason::NotRunning),
+            (true, false) => KeyView::waiting(KeyReason::AwaitingPermission),
+            (true, true) => KeyView {
+                status: KeyStatus::Minting,
+                reason: None,
+                secret_name: None,
+            },
         }
     }
 
     /// The channel as the tenant sees it, or `None` while it belongs to nobody.
     pub fn view(&self) -> Option<ChannelView> {
         let binding = &self.binding.as_ref()?.value;
+        let permission = self.permission.as_ref().map(|permission| permission.value);
+        let key = self.key.as_ref().map(|key| KeyView::from(&key.value));
+        let described = self.description.iter();
+        let described = described.map(|(field, written)| (*field, written.value.clone()));
         Some(ChannelView {
-            id: self.id.clone(),
-            partner_id: self.partner.clone(),
+            id: self.id.channel.clone(),
+            partner_id: self.id.partner.clone(),
             client_id: binding.client.clone(),
             tenant: binding.tenant.clone(),
             stage: self.stage(),
-            permission: match &self.permission {
+            permission: match permission {
                 None => PermissionView::Unknown,
-                Some(Mark {
-                    value: Permission::Granted,
-                    ..
-                }) => PermissionView::Granted,
-                Some(Mark {
-                    value: Permission::Revoked,
-                    ..
-                }) => PermissionView::Revoked,
+                Some(Permission::Granted) => PermissionView::Granted,
+                Some(Permission::Revoked) => PermissionView::Revoked,
             },
-            claim: if self.claimed.is_some() {
-                ClaimView::Confirmed
-            } else {
-                ClaimView::None
+            claim: match self.claimed {
+                Some(_) => ClaimView::Confirmed,
+                None => ClaimView::None,
             },
-            key: self
-                .key
-                .as_ref()
-                .map_or_else(|| self.key_to_come(), |key| KeyView::from(&key.value)),
-            phone_number: value(&self.phone_number),
-            display_name: value(&self.display_name),
-            quality: value(&self.quality),
-            messaging_limit: value(&self.messaging_limit),
+            key: key.unwrap_or_else(|| self.key_to_come()),
+            description: shown(described.collect()),
             updated_at: self.updated_at().unwrap_or_default(),
         })
     }
 }
 
-fn at<T>(mark: &Option<Mark<T>>) -> Option<Timestamp> {
-    mark.as_ref().map(|mark| mark.at)
+fn at<T>(written: &Option<LastWrite<T>>) -> Option<Timestamp> {
+    written.as_ref().map(|written| written.at)
 }
 
-fn value<T: Clone>(mark: &Option<Mark<T>>) -> Option<T> {
-    mark.as_ref().map(|mark| mark.value.clone())
+fn unless_known<T: PartialEq>(asserted: Option<T>, known: &Option<LastWrite<T>>) -> Option<T> {
+    asserted.filter(|new| known.as_ref().is_none_or(|known| known.value != *new))
 }
 
-fn unless_known<T: PartialEq>(said: Option<T>, known: &Option<Mark<T>>) -> Option<T> {
-    said.filter(|said| known.as_ref().is_none_or(|known| known.value != *said))
-}
-
-/// Puts the greater of what stands in `slot` and what `fact` says there; `rank` must be a total order of marks.
+/// Puts the greater of what stands in `slot` and what `fact` says there; `rank` must be a total order.
 fn join_by<T, R: Ord>(
-    slot: &mut Option<Mark<T>>,
-    said: Option<T>,
+    slot: &mut Option<LastWrite<T>>,
+    asserted: Option<T>,
     fact: &Fact,
-    rank: impl Fn(&Mark<T>) -> R,
+    rank: impl Fn(&LastWrite<T>) -> R,
 ) {
-    let Some(value) = said else { return };
-    let new = Mark {
+    let Some(value) = asserted else { return };
+    let new = LastWrite {
         value,
         at: fact.received_at,
         fact: fact.id.clone(),
@@ -332,25 +305,31 @@ fn join_by<T, R: Ord>(
     }
 }
 
-fn join_later<T>(slot: &mut Option<Mark<T>>, said: Option<T>, fact: &Fact) {
-    join_by(slot, said, fact, |mark| (mark.at, mark.fact.clone()));
+fn join_later<T>(slot: &mut Option<LastWrite<T>>, asserted: Option<T>, fact: &Fact) {
+    join_by(slot, asserted, fact, |written| {
+        (written.at, written.fact.clone())
+    });
 }
 
 /// A stage only moves up; of two facts about the same stage the first one counts.
-fn join_stage(slot: &mut Option<Mark<Stage>>, said: Option<Stage>, fact: &Fact) {
+fn join_stage(slot: &mut Option<LastWrite<Stage>>, asserted: Option<Stage>, fact: &Fact) {
     use std::cmp::Reverse;
-    join_by(slot, said, fact, |mark| {
-        (mark.value, Reverse((mark.at, mark.fact.clone())))
+    join_by(slot, asserted, fact, |written| {
+        (written.value, Reverse((written.at, written.fact.clone())))
     });
 }
 
 /// At equal times a revocation wins.
-fn join_permission(slot: &mut Option<Mark<Permission>>, said: Option<Permission>, fact: &Fact) {
-    join_by(slot, said, fact, |mark| {
+fn join_permission(
+    slot: &mut Option<LastWrite<Permission>>,
+    asserted: Option<Permission>,
+    fact: &Fact,
+) {
+    join_by(slot, asserted, fact, |written| {
         (
-            mark.at,
-            mark.value == Permission::Revoked,
-            mark.fact.clone(),
+            written.at,
+            written.value == Permission::Revoked,
+            written.fact.clone(),
         )
     });
 }
@@ -373,11 +352,11 @@ pub enum PermissionView {
 pub enum ClaimView {
     /// Nobody claimed it.
     None,
-    /// Claimed, not yet found at the hub.
+    /// Claimed, not yet found at 360dialog.
     Pending,
     /// Claimed; an operator must confirm it.
     Held,
-    /// Claimed and confirmed by the hub.
+    /// Claimed and confirmed by 360dialog.
     Confirmed,
 }
 
@@ -390,6 +369,17 @@ pub struct KeyView {
     pub reason: Option<KeyReason>,
     /// The vault's name of the stored key, an opaque reference.
     pub secret_name: Option<String>,
+}
+
+impl KeyView {
+    /// No key yet, for `reason`.
+    pub(crate) fn waiting(reason: KeyReason) -> Self {
+        Self {
+            status: KeyStatus::Waiting,
+            reason: Some(reason),
+            secret_name: None,
+        }
+    }
 }
 
 impl From<&KeyState> for KeyView {
@@ -405,9 +395,9 @@ impl From<&KeyState> for KeyView {
 /// A channel as `GET /{partner_id}/channels` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelView {
-    /// Its id at the hub.
+    /// Its id at 360dialog.
     pub id: ChannelId,
-    /// The hub it belongs to.
+    /// The partner it belongs to.
     pub partner_id: PartnerId,
     /// The 360dialog client it belongs to.
     pub client_id: ClientId,
@@ -421,24 +411,22 @@ pub struct ChannelView {
     pub claim: ClaimView,
     /// Its key.
     pub key: KeyView,
-    /// The WhatsApp number.
-    pub phone_number: Option<String>,
-    /// The number's display name.
-    pub display_name: Option<String>,
-    /// Quality rating.
-    pub quality: Option<String>,
-    /// Messaging limit.
-    pub messaging_limit: Option<String>,
+    /// What describes it, each field by its name; `None` for what is not known.
+    #[serde(flatten)]
+    pub description: BTreeMap<Field, Option<String>>,
     /// When anything about it last became so; RFC 3339, whole seconds, UTC.
     #[serde(serialize_with = "whole_seconds")]
     pub updated_at: Timestamp,
 }
 
+/// Every descriptive field, with the text that is known of it.
+pub(crate) fn shown(mut description: Description) -> BTreeMap<Field, Option<String>> {
+    let text = |field| (field, description.remove(&field));
+    Field::ALL.into_iter().map(text).collect()
+}
+
 /// Writes a time as RFC 3339 in UTC with whole seconds, `2026-04-09T13:09:08Z`.
-pub fn whole_seconds<S: serde::Serializer>(
-    at: &Timestamp,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn whole_seconds<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Timestamp::from_second(at.as_second()).unwrap_or_default())
 }
 

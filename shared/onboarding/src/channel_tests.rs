@@ -5,30 +5,33 @@ use proptest::prelude::*;
 use super::*;
 use crate::fact::Source;
 
+fn id() -> ChannelRef {
+    ChannelRef::new("aAbBcCPA".parse().unwrap(), "y9MiLoCH".parse().unwrap())
+}
+
 fn channel() -> Channel {
-    Channel::unknown("aAbBcCPA".parse().unwrap(), "y9MiLoCH".parse().unwrap())
+    Channel::unknown(id())
 }
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn fact(said: Said, second: i64, cause: &str) -> Fact {
-    let Channel { partner, id, .. } = channel();
-    Fact::new((&partner, &id), Source::Webhook, said, at(second), cause)
+fn fact(assertion: Assertion, second: i64, cause: &str) -> Fact {
+    Fact::new(id(), Source::Webhook, assertion, at(second), cause)
 }
 
-fn stage(stage: Stage) -> Said {
-    Said {
+fn stage(stage: Stage) -> Assertion {
+    Assertion {
         stage: Some(stage),
-        ..Said::default()
+        ..Assertion::default()
     }
 }
 
-fn permission(permission: Permission) -> Said {
-    Said {
+fn permission(permission: Permission) -> Assertion {
+    Assertion {
         permission: Some(permission),
-        ..Said::default()
+        ..Assertion::default()
     }
 }
 
@@ -63,7 +66,7 @@ fn any_binding() -> impl Strategy<Value = Binding> {
 }
 
 prop_compose! {
-    fn any_said()(
+    fn any_assertion()(
         client in proptest::option::of("[cd]CL".prop_map(|id| id.parse().unwrap())),
         stage in proptest::option::of(prop_oneof![
             Just(Stage::Created), Just(Stage::Ready), Just(Stage::Running), Just(Stage::Live)
@@ -74,17 +77,18 @@ prop_compose! {
         binding in proptest::option::of(any_binding()),
         key in proptest::option::of(any_key()),
         words in proptest::array::uniform4(proptest::option::of("[xyz]")),
-    ) -> Said {
-        let [phone_number, display_name, quality, messaging_limit] = words;
-        Said { client, stage, cancelled, permission, claimed, binding, key,
-            phone_number, display_name, quality, messaging_limit }
+    ) -> Assertion {
+        let words = Field::ALL.into_iter().zip(words);
+        let description = words.filter_map(|(field, word)| Some((field, word?))).collect();
+        Assertion { client, stage, cancelled, permission, claimed, binding, key, description }
     }
 }
 
 fn any_facts() -> impl Strategy<Value = Vec<Fact>> {
     // Few moments and few causes, so that equal times and equal facts do happen.
     proptest::collection::vec(
-        (any_said(), 0..4i64, "[pq]").prop_map(|(said, s, cause)| fact(said, s, &cause)),
+        (any_assertion(), 0..4i64, "[pq]")
+            .prop_map(|(assertion, s, cause)| fact(assertion, s, &cause)),
         0..12,
     )
     .prop_map(|mut facts| {
@@ -117,11 +121,11 @@ proptest! {
     }
 
     #[test]
-    fn a_fact_that_was_joined_is_no_news(facts in any_facts(), said in any_said()) {
+    fn a_fact_that_was_joined_is_no_news(facts in any_facts(), assertion in any_assertion()) {
         let mut channel = joined(&facts);
         // Later than all else, so that it wins every field but a lower stage.
-        channel.join(&fact(said.clone(), 100, "late"));
-        prop_assert_eq!(channel.news(said), Said::default());
+        channel.join(&fact(assertion.clone(), 100, "late"));
+        prop_assert_eq!(channel.news(assertion), Assertion::default());
     }
 }
 
@@ -130,17 +134,17 @@ fn a_stage_only_moves_up_until_it_is_cancelled_and_an_operator_reopens_it() {
     let live = fact(stage(Stage::Live), 1, "");
     let running = fact(stage(Stage::Running), 2, "");
     let cancelled = fact(
-        Said {
+        Assertion {
             cancelled: Some(true),
-            ..Said::default()
+            ..Assertion::default()
         },
         3,
         "",
     );
     let reopened = fact(
-        Said {
+        Assertion {
             cancelled: Some(false),
-            ..Said::default()
+            ..Assertion::default()
         },
         4,
         "",
@@ -165,13 +169,13 @@ fn the_later_permission_wins_and_at_equal_times_the_revocation() {
 
 #[test]
 fn a_binding_that_was_fresh_once_stays_fresh_for_the_same_owner() {
-    let binding = |tenant: &str, fresh| Said {
+    let binding = |tenant: &str, fresh| Assertion {
         binding: Some(Binding {
             tenant: tenant.parse().unwrap(),
             client: "cCL".parse().unwrap(),
             fresh,
         }),
-        ..Said::default()
+        ..Assertion::default()
     };
     let (fresh, later) = (
         fact(binding("acme", true), 1, ""),
@@ -185,7 +189,7 @@ fn a_binding_that_was_fresh_once_stays_fresh_for_the_same_owner() {
 #[test]
 fn a_fact_about_another_channel_changes_nothing() {
     let mut other = fact(stage(Stage::Live), 1, "");
-    other.channel = "otherCH".parse().unwrap();
+    other.channel.channel = "otherCH".parse().unwrap();
     assert_eq!(joined(&[other]), channel());
 }
 
@@ -203,15 +207,15 @@ fn a_channel_is_shown_in_the_form_of_the_contract() {
     };
     let facts = [
         fact(
-            Said {
+            Assertion {
                 binding: Some(binding),
-                ..Said::default()
+                ..Assertion::default()
             },
             1_775_740_147,
             "",
         ),
         fact(
-            Said {
+            Assertion {
                 claimed: true,
                 ..permission(Permission::Granted)
             },

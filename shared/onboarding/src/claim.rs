@@ -1,4 +1,4 @@
-//! A claim: what a browser says on a tenant's behalf, and how much of it the hub has confirmed since.
+//! A claim: what a browser says on a tenant's behalf, and how much of it 360dialog has confirmed since.
 //!
 //! A state or a token proves who asks, not who owns the number: a claim changes no channel by itself.
 
@@ -6,16 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use data_encoding::HEXLOWER;
+use dialog360::Description;
+use dialog360::channel::ChannelObject;
+use dialog360::event::Permission;
+use dialog360::id::{ChannelId, ChannelRef, ClientId, PartnerId};
+use dialog360::redirect::RedirectQuery;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::channel::{ClaimView, KeyView, PermissionView, whole_seconds};
-use crate::fact::{Binding, Fact, KeyReason, KeyStatus, Reading, Said, Source};
-use crate::hub_event::Permission;
-use crate::id::{ChannelId, ClientId, PartnerId, Tenant};
-use crate::redirect::RedirectQuery;
+use crate::channel::{ChannelView, ClaimView, KeyView, PermissionView, shown};
+use crate::fact::{Assertion, Binding, Fact, KeyReason, Source};
 use crate::session::Session;
+use crate::tenant::Tenant;
 
 /// How much earlier than its session's link a channel may have been created and still count as created in it:
 /// clocks differ.
@@ -24,7 +27,7 @@ const CLOCK_ALLOWANCE: SignedDuration = SignedDuration::from_mins(5);
 /// How far back a claim without a session reaches when it asks which channels are new.
 const SESSIONLESS_REACH: SignedDuration = SignedDuration::from_hours(24);
 
-/// How long an id may stay unknown to the hub before it is refused.
+/// How long an id may stay unknown to 360dialog before it is refused.
 const UNKNOWN_ID_PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// How long after the door `provision` looks at the latest, should the stream lose the record.
@@ -71,27 +74,27 @@ pub enum ClaimStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Settled {
-    /// The hub listed it as the client's.
+    /// 360dialog listed it as the client's.
     Confirmed,
-    /// The hub did not list it for 24 hours.
+    /// 360dialog did not list it for 24 hours.
     Refused,
 }
 
 /// What a read of an unclaimed client's channels says about the right to bind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum BindDecision {
     /// It has no channel yet: wait.
-    NoChannel,
+    Wait,
     /// It has some, and all were created in the session: bind.
-    Fresh,
+    Bind,
     /// Some existed before: hold.
-    Doubtful,
+    Hold,
 }
 
 /// One claim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// The hub it is about.
+    /// The partner it is about.
     pub partner: PartnerId,
     /// Its name.
     pub id: ClaimId,
@@ -126,7 +129,7 @@ pub struct Claim {
 
 impl Claim {
     /// The claim of a browser that came back with a valid state; `None` when it was cancelled.
-    pub fn of_session(session: &Session, query: &RedirectQuery, now: Timestamp) -> Option<Self> {
+    pub fn from_session(session: &Session, query: &RedirectQuery, now: Timestamp) -> Option<Self> {
         let id = ClaimId(session.second.to_string());
         let fresh_since = earlier(session.issued_at, CLOCK_ALLOWANCE);
         Self::new(
@@ -139,7 +142,7 @@ impl Claim {
     }
 
     /// The claim of an authenticated caller without a state; `None` when it was cancelled.
-    pub fn of_caller(
+    pub fn from_caller(
         partner: &PartnerId,
         tenant: &Tenant,
         query: &RedirectQuery,
@@ -195,49 +198,49 @@ impl Claim {
             .filter(|id| !self.settled.contains_key(*id))
     }
 
-    /// Whether a channel was created in the claim's session; no, if the hub does not say when.
-    pub fn is_fresh(&self, reading: &Reading) -> bool {
-        reading
+    /// Whether a channel was created in the claim's session; no, if 360dialog does not say when.
+    pub fn is_fresh(&self, channel: &ChannelObject) -> bool {
+        channel
             .created_at
             .is_some_and(|created_at| created_at >= self.fresh_since)
     }
 
     /// Whether all the channels of its client, as just read, allow the client to be bound by this claim.
-    pub fn standing(&self, readings: &[Reading]) -> Standing {
-        match readings {
-            [] => Standing::NoChannel,
-            all if all.iter().all(|reading| self.is_fresh(reading)) => Standing::Fresh,
-            _ => Standing::Doubtful,
+    pub fn bind_decision(&self, listed: &[ChannelObject]) -> BindDecision {
+        match listed {
+            [] => BindDecision::Wait,
+            all if all.iter().all(|channel| self.is_fresh(channel)) => BindDecision::Bind,
+            _ => BindDecision::Hold,
         }
     }
 
     /// What `read` makes known of a channel of the claim's client, once the client is the tenant's.
-    pub fn binding_of(&self, reading: &Reading) -> Binding {
+    pub fn binding_of(&self, channel: &ChannelObject) -> Binding {
         Binding {
             tenant: self.tenant.clone(),
             client: self.client.clone(),
-            fresh: self.is_fresh(reading),
+            fresh: self.is_fresh(channel),
         }
     }
 
-    /// The permission facts for the ids that are named, unsettled and among `readings`; dated as the claim.
-    pub fn permission_facts(&self, readings: &[Reading]) -> Vec<Fact> {
-        let found: BTreeSet<&ChannelId> = readings.iter().map(|reading| &reading.channel).collect();
+    /// The permission facts for the ids that are named, unsettled and among `listed`; dated as the claim.
+    pub fn permission_facts(&self, listed: &[ChannelObject]) -> Vec<Fact> {
+        let found: BTreeSet<&ChannelId> = listed.iter().map(|channel| &channel.id).collect();
         let granted = self.channels.iter().map(|id| (id, Permission::Granted));
         let revoked = self.revoked.iter().map(|id| (id, Permission::Revoked));
         granted
             .chain(revoked)
             .filter(|(id, _)| found.contains(id) && !self.settled.contains_key(*id))
             .map(|(id, permission)| {
-                let said = Said {
+                let assertion = Assertion {
                     permission: Some(permission),
                     claimed: true,
-                    ..Said::default()
+                    ..Assertion::default()
                 };
                 Fact::new(
-                    (&self.partner, id),
+                    ChannelRef::new(self.partner.clone(), id.clone()),
                     Source::Provision,
-                    said,
+                    assertion,
                     self.received_at,
                     self.id.as_str(),
                 )
@@ -248,8 +251,8 @@ impl Claim {
     /// Settles what can be settled after a read of the client's channels, once the client is the tenant's.
     ///
     /// The claim stays open: see [`Claim::close_if_settled`].
-    pub fn settle(&mut self, readings: &[Reading], now: Timestamp) {
-        let found: BTreeSet<&ChannelId> = readings.iter().map(|reading| &reading.channel).collect();
+    pub fn settle(&mut self, listed: &[ChannelObject], now: Timestamp) {
+        let found: BTreeSet<&ChannelId> = listed.iter().map(|channel| &channel.id).collect();
         let patience_is_over = self.patience_is_over(now);
         for id in self.unsettled().cloned().collect::<Vec<_>>() {
             if found.contains(&id) {
@@ -260,7 +263,7 @@ impl Claim {
         }
     }
 
-    /// The ids that the hub confirmed.
+    /// The ids that 360dialog confirmed.
     pub fn confirmed(&self) -> impl Iterator<Item = &ChannelId> {
         self.settled
             .iter()
@@ -282,7 +285,7 @@ impl Claim {
         }
     }
 
-    /// Whether an id the hub does not know is no longer waited for.
+    /// Whether an id 360dialog does not know is no longer waited for.
     pub fn patience_is_over(&self, now: Timestamp) -> bool {
         now.duration_since(self.received_at) >= UNKNOWN_ID_PATIENCE
     }
@@ -303,7 +306,7 @@ impl Claim {
     }
 
     /// The ids it names, as the tenant sees them while the claim is open.
-    pub fn views(&self) -> impl Iterator<Item = ClaimedView> {
+    pub fn views(&self) -> impl Iterator<Item = ChannelView> {
         let (claim, reason) = match self.status {
             ClaimStatus::Held => (ClaimView::Held, KeyReason::HeldForReview),
             _ => (ClaimView::Pending, KeyReason::Unclaimed),
@@ -313,23 +316,16 @@ impl Claim {
             .iter()
             .chain(&self.revoked)
             .filter(refused)
-            .map(move |id| ClaimedView {
+            .map(move |id| ChannelView {
                 id: id.clone(),
                 partner_id: self.partner.clone(),
                 client_id: self.client.clone(),
                 tenant: self.tenant.clone(),
-                stage: (),
+                stage: None,
                 permission: PermissionView::Unknown,
                 claim,
-                key: KeyView {
-                    status: KeyStatus::Waiting,
-                    reason: Some(reason),
-                    secret_name: None,
-                },
-                phone_number: (),
-                display_name: (),
-                quality: (),
-                messaging_limit: (),
+                key: KeyView::waiting(reason),
+                description: shown(Description::new()),
                 updated_at: self.received_at,
             })
     }
@@ -337,26 +333,6 @@ impl Claim {
 
 fn earlier(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.saturating_sub(by).unwrap_or(at)
-}
-
-/// An id that is claimed but not the tenant's channel (yet), in the same form as a channel; `()` is written `null`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "the fields of a channel, see ChannelView")]
-pub struct ClaimedView {
-    pub id: ChannelId,
-    pub partner_id: PartnerId,
-    pub client_id: ClientId,
-    pub tenant: Tenant,
-    pub stage: (),
-    pub permission: PermissionView,
-    pub claim: ClaimView,
-    pub key: KeyView,
-    pub phone_number: (),
-    pub display_name: (),
-    pub quality: (),
-    pub messaging_limit: (),
-    #[serde(serialize_with = "whole_seconds")]
-    pub updated_at: Timestamp,
 }
 
 #[cfg(test)]
@@ -372,7 +348,7 @@ mod tests {
     /// A claim without a session, received at hour 100.
     fn claim(query: &str) -> Claim {
         let (partner, tenant) = ("xPA".parse().unwrap(), "acme".parse().unwrap());
-        Claim::of_caller(
+        Claim::from_caller(
             &partner,
             &tenant,
             &RedirectQuery::parse(query).unwrap(),
@@ -381,13 +357,12 @@ mod tests {
         .unwrap()
     }
 
-    fn reading(channel: &str, created_at: Option<i64>) -> Reading {
-        let (channel, client) = (channel.parse().unwrap(), "aCL".parse().unwrap());
-        Reading {
-            channel,
-            client,
+    fn object(id: &str, created_at: Option<i64>) -> ChannelObject {
+        let object = serde_json::json!({"id": id, "client_id": "aCL"});
+        let object = ChannelObject::parse(&object).unwrap();
+        ChannelObject {
             created_at: created_at.map(at),
-            said: Said::default(),
+            ..object
         }
     }
 
@@ -395,42 +370,45 @@ mod tests {
     fn a_client_is_bound_only_if_it_has_channels_and_all_are_new() {
         let claim = claim("client=aCL&channels=[aCH]");
         let (new, old) = (Some(90 * HOUR), Some(75 * HOUR));
-        assert_eq!(claim.standing(&[]), Standing::NoChannel);
+        assert_eq!(claim.bind_decision(&[]), BindDecision::Wait);
         assert_eq!(
-            claim.standing(&[reading("aCH", new), reading("bCH", new)]),
-            Standing::Fresh
+            claim.bind_decision(&[object("aCH", new), object("bCH", new)]),
+            BindDecision::Bind
         );
         assert_eq!(
-            claim.standing(&[reading("aCH", new), reading("bCH", old)]),
-            Standing::Doubtful
+            claim.bind_decision(&[object("aCH", new), object("bCH", old)]),
+            BindDecision::Hold
         );
-        assert_eq!(claim.standing(&[reading("aCH", None)]), Standing::Doubtful);
+        assert_eq!(
+            claim.bind_decision(&[object("aCH", None)]),
+            BindDecision::Hold
+        );
     }
 
     #[test]
     fn each_id_counts_by_itself() {
         let mut claim = claim("client=aCL&channels=[aCH,bCH]&revoked=[cCH]");
-        let readings = [reading("aCH", None), reading("zCH", None)];
-        let facts = claim.permission_facts(&readings);
+        let listed = [object("aCH", None), object("zCH", None)];
+        let facts = claim.permission_facts(&listed);
         assert_eq!(
             facts
                 .iter()
-                .map(|fact| fact.channel.as_str())
+                .map(|fact| fact.channel.channel.as_str())
                 .collect::<Vec<_>>(),
             ["aCH"]
         );
         assert_eq!(facts[0].received_at, claim.received_at);
 
-        claim.settle(&readings, at(101 * HOUR));
+        claim.settle(&listed, at(101 * HOUR));
         assert!(claim.is_open());
         assert!(
-            claim.permission_facts(&readings).is_empty(),
+            claim.permission_facts(&listed).is_empty(),
             "a settled id makes no second fact"
         );
 
         claim.close_if_settled();
         assert!(claim.is_open(), "two ids are not settled");
-        claim.settle(&[reading("cCH", None)], at(124 * HOUR));
+        claim.settle(&[object("cCH", None)], at(124 * HOUR));
         assert!(claim.is_open(), "until its channels show their tenant");
         claim.close_if_settled();
         assert_eq!(claim.status, ClaimStatus::Confirmed);
@@ -461,7 +439,7 @@ mod tests {
     fn a_cancelled_visit_claims_nothing() {
         let (partner, tenant) = ("xPA".parse().unwrap(), "acme".parse().unwrap());
         assert_eq!(
-            Claim::of_caller(&partner, &tenant, &RedirectQuery::parse("").unwrap(), at(0)),
+            Claim::from_caller(&partner, &tenant, &RedirectQuery::parse("").unwrap(), at(0)),
             None
         );
     }

@@ -1,13 +1,17 @@
-//! A fact: one thing the hub, a claim, `provision` or an operator said about one channel, kept for ever or for
-//! 90 days. A channel is nothing but the join of its facts (see [`crate::channel`]); a fact is never changed.
+//! A fact: one thing that 360dialog, `provision` or an operator said about one channel, kept for ever or for 90 days.
+//!
+//! A channel is nothing but the join of its facts (see [`crate::channel`]); a fact is never changed.
 
 use data_encoding::HEXLOWER;
+use dialog360::Description;
+use dialog360::channel::ChannelObject;
+use dialog360::event::{HubEvent, Permission, Stage};
+use dialog360::id::{ChannelRef, ClientId, PartnerId};
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::hub_event::{HubEvent, Permission, Stage};
-use crate::id::{ChannelId, ClientId, PartnerId, Tenant};
+use crate::tenant::Tenant;
 
 /// How long facts of the kinds [`Kind::Raw`], [`Kind::Descriptive`] and [`Kind::Stage`] are kept, in hours (90 days).
 pub const PASSING_FACT_HOURS: i64 = 90 * 24;
@@ -16,11 +20,11 @@ pub const PASSING_FACT_HOURS: i64 = 90 * 24;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// A signed webhook of the hub.
+    /// A signed webhook of 360dialog.
     Webhook,
     /// A read of the Partner API by the clock.
     Reconcile,
-    /// `provision`: a confirmed claim, a binding, a verdict on the key, a read on the way.
+    /// `provision`: a confirmed claim, a binding, a decision about the key, a read.
     Provision,
     /// A person on duty.
     Operator,
@@ -40,7 +44,7 @@ pub enum Kind {
     Permission,
     /// The channel belongs to a tenant.
     Bound,
-    /// A verdict on the key.
+    /// What was decided about the key.
     Key,
     /// The key is in the vault.
     KeyStored,
@@ -64,9 +68,9 @@ impl FactId {
         &self.0
     }
 
-    fn of(source: Source, kind: Kind, said: &Said, cause: &str) -> Self {
+    fn hash(source: Source, kind: Kind, assertion: &Assertion, cause: &str) -> Self {
         // A tuple of plain data always serialises; an empty text would still be a valid, if shared, id.
-        let content = serde_json::to_vec(&(source, kind, said, cause)).unwrap_or_default();
+        let content = serde_json::to_vec(&(source, kind, assertion, cause)).unwrap_or_default();
         Self(HEXLOWER.encode(&Sha256::digest(content)))
     }
 }
@@ -108,9 +112,9 @@ pub enum KeyReason {
     NotRunning,
     /// The client has not permitted the partner to create keys.
     AwaitingPermission,
-    /// The hub refused the partner's credentials.
+    /// 360dialog refused the partner's credentials.
     BadCredentials,
-    /// The hub could not be asked, or did not answer clearly.
+    /// 360dialog could not be asked, or did not answer clearly.
     HubUnavailable,
     /// `AUTO_PROVISION` is off.
     SwitchedOff,
@@ -118,17 +122,17 @@ pub enum KeyReason {
     HeldForReview,
     /// The channel has a key that is not ours.
     ExistingKey,
-    /// The hub does not tell which keys exist.
+    /// 360dialog does not list which keys exist.
     KeysUnlisted,
     /// The channel belongs to another client.
     WrongClient,
-    /// The hub refused to create the key.
+    /// 360dialog refused to create the key.
     HubRefused,
     /// The channel was cancelled.
     Cancelled,
 }
 
-/// A verdict on a channel's key.
+/// Where the key of a channel stands, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyState {
     /// Where it stands.
@@ -136,7 +140,7 @@ pub struct KeyState {
     /// Why; `None` where the status says it all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<KeyReason>,
-    /// The hub's id of the stored key.
+    /// 360dialog's id of the stored key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
     /// The vault's name of the stored key, an opaque reference.
@@ -166,10 +170,10 @@ impl KeyState {
     }
 }
 
-/// What a fact says; every field that is `None` says nothing.
+/// What a fact asserts of a channel; every field that is `None` says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Said {
+pub struct Assertion {
     /// The client the channel belongs to at 360dialog.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientId>,
@@ -188,25 +192,16 @@ pub struct Said {
     /// Whose the channel is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub binding: Option<Binding>,
-    /// The verdict on its key.
+    /// Where its key stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyState>,
-    /// The WhatsApp number, as the hub writes it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub phone_number: Option<String>,
-    /// The number's display name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub display_name: Option<String>,
-    /// Quality rating, in the hub's word.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quality: Option<String>,
-    /// Messaging limit, in the hub's word.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub messaging_limit: Option<String>,
+    /// What describes the channel.
+    #[serde(skip_serializing_if = "Description::is_empty")]
+    pub description: Description,
 }
 
-impl Said {
-    /// Whether nothing is said at all.
+impl Assertion {
+    /// Whether it asserts nothing at all.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
@@ -227,7 +222,7 @@ impl Said {
             | Self {
                 cancelled: Some(_), ..
             } => Kind::Stage,
-            said if said.is_nothing() => Kind::Raw,
+            assertion if assertion.is_nothing() => Kind::Raw,
             _ => Kind::Descriptive,
         }
     }
@@ -238,16 +233,14 @@ impl Said {
 pub struct Fact {
     /// Its identity.
     pub id: FactId,
-    /// The hub it is about.
-    pub partner: PartnerId,
     /// The channel it is about.
-    pub channel: ChannelId,
+    pub channel: ChannelRef,
     /// Who said it.
     pub source: Source,
     /// What sort of fact it is.
     pub kind: Kind,
     /// What it says.
-    pub said: Said,
+    pub assertion: Assertion,
     /// When it was said (ms): a webhook's arrival, the moment a read was sent, a claim's arrival.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub received_at: Timestamp,
@@ -256,23 +249,21 @@ pub struct Fact {
 }
 
 impl Fact {
-    /// What `said` says of a channel, at `received_at`, because of `cause`.
+    /// That `assertion` was made of `channel` at `received_at`, because of `cause`.
     pub fn new(
-        (partner, channel): (&PartnerId, &ChannelId),
+        channel: ChannelRef,
         source: Source,
-        said: Said,
+        assertion: Assertion,
         received_at: Timestamp,
         cause: impl Into<String>,
     ) -> Self {
-        let (kind, cause) = (said.kind(), cause.into());
-        let id = FactId::of(source, kind, &said, &cause);
+        let (kind, cause) = (assertion.kind(), cause.into());
         Self {
-            id,
-            partner: partner.clone(),
-            channel: channel.clone(),
+            id: FactId::hash(source, kind, &assertion, &cause),
+            channel,
             source,
             kind,
-            said,
+            assertion,
             received_at,
             cause,
         }
@@ -281,20 +272,23 @@ impl Fact {
     /// The fact a verified webhook event states, or `None` if it names no channel.
     ///
     /// Its id is the hash of the event's own bytes: the envelope's `id` is not known to be unique.
-    pub fn of_event(partner: &PartnerId, event: &HubEvent, received_at: Timestamp) -> Option<Self> {
-        let channel = event.channel.clone()?;
-        let said = if event.is_understood() {
-            Said::from(event)
+    pub fn from_event(
+        partner: &PartnerId,
+        event: &HubEvent,
+        received_at: Timestamp,
+    ) -> Option<Self> {
+        let channel = ChannelRef::new(partner.clone(), event.channel.clone()?);
+        let assertion = if event.is_understood() {
+            Assertion::from(event)
         } else {
-            Said::default()
+            Assertion::default()
         };
         Some(Self {
             id: FactId(event.id.as_str().to_owned()),
-            partner: partner.clone(),
             channel,
             source: Source::Webhook,
-            kind: said.kind(),
-            said,
+            kind: assertion.kind(),
+            assertion,
             received_at,
             cause: event.name.clone().unwrap_or_default(),
         })
@@ -313,45 +307,42 @@ impl Fact {
     }
 }
 
-impl From<&HubEvent> for Said {
+impl From<&HubEvent> for Assertion {
     fn from(event: &HubEvent) -> Self {
         Self {
             client: event.client.clone(),
             stage: event.stage,
             cancelled: event.cancelled.then_some(true),
             permission: event.permission,
-            phone_number: event.phone_number.clone(),
-            display_name: event.display_name.clone(),
-            quality: event.quality.clone(),
-            messaging_limit: event.messaging_limit.clone(),
+            description: event.description.clone(),
             ..Self::default()
         }
     }
 }
 
-/// What one read of the Partner API says of one channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// The channel.
-    pub channel: ChannelId,
-    /// The client it belongs to.
-    pub client: ClientId,
-    /// When the hub created it, if it says so.
-    pub created_at: Option<Timestamp>,
-    /// The rest of what it says.
-    pub said: Said,
+impl From<&ChannelObject> for Assertion {
+    fn from(channel: &ChannelObject) -> Self {
+        Self {
+            client: channel.client.clone(),
+            stage: channel.stage(),
+            description: channel.description.clone(),
+            ..Self::default()
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use dialog360::Field;
+
     use super::*;
 
-    fn fact(said: Said, cause: &str) -> Fact {
-        let (partner, channel) = ("xPA".parse().unwrap(), "xCH".parse().unwrap());
+    fn fact(assertion: Assertion, cause: &str) -> Fact {
+        let channel = ChannelRef::new("xPA".parse().unwrap(), "xCH".parse().unwrap());
         Fact::new(
-            (&partner, &channel),
+            channel,
             Source::Provision,
-            said,
+            assertion,
             Timestamp::UNIX_EPOCH,
             cause,
         )
@@ -359,31 +350,31 @@ mod tests {
 
     #[test]
     fn the_same_content_and_cause_is_the_same_fact_whenever_it_is_said() {
-        let granted = || Said {
+        let granted = || Assertion {
             permission: Some(Permission::Granted),
-            ..Said::default()
+            ..Assertion::default()
         };
         assert_eq!(fact(granted(), "1").id, fact(granted(), "1").id);
         assert_ne!(fact(granted(), "1").id, fact(granted(), "2").id);
-        let revoked = Said {
+        let revoked = Assertion {
             permission: Some(Permission::Revoked),
-            ..Said::default()
+            ..Assertion::default()
         };
         assert_ne!(fact(granted(), "1").id, fact(revoked, "1").id);
     }
 
     #[test]
-    fn only_what_the_hub_says_by_the_way_is_forgotten() {
-        let passing = Said {
-            phone_number: Some("1".into()),
-            ..Said::default()
+    fn only_stages_and_descriptions_are_forgotten() {
+        let passing = Assertion {
+            description: [(Field::PhoneNumber, "1".into())].into(),
+            ..Assertion::default()
         };
         let ninety_days = Timestamp::from_second(90 * 24 * 3600).unwrap();
         assert_eq!(fact(passing, "").expires_at(), Some(ninety_days));
-        let lasting = Said {
+        let lasting = Assertion {
             stage: Some(Stage::Live),
             permission: Some(Permission::Granted),
-            ..Said::default()
+            ..Assertion::default()
         };
         assert_eq!(fact(lasting, "").expires_at(), None);
     }

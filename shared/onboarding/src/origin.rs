@@ -53,7 +53,7 @@ impl Origin {
     /// The origin in an `Origin` header; `None` for `null` and for whatever is no such origin.
     ///
     /// Source: <https://fetch.spec.whatwg.org/#origin-header>.
-    pub fn of_header(header: &str) -> Option<Self> {
+    pub fn from_header(header: &str) -> Option<Self> {
         header.parse().ok()
     }
 
@@ -62,7 +62,7 @@ impl Origin {
         &self.0
     }
 
-    fn of_url(url: &Url) -> Self {
+    fn from_url(url: &Url) -> Self {
         Self(url.origin().ascii_serialization())
     }
 }
@@ -83,7 +83,7 @@ impl FromStr for Origin {
         if !is_web(&url) {
             return Err(OriginError::Scheme);
         }
-        Ok(Self::of_url(&url))
+        Ok(Self::from_url(&url))
     }
 }
 
@@ -229,7 +229,7 @@ impl ReturnTo {
 
     /// The origin it lies on.
     pub fn origin(&self) -> Origin {
-        Origin::of_url(&self.0)
+        Origin::from_url(&self.0)
     }
 
     /// The address as the URL standard serialises it: ASCII, everything else percent-encoded.
@@ -316,9 +316,9 @@ mod tests {
 
     #[test]
     fn the_header_null_is_no_origin() {
-        assert_eq!(Origin::of_header("null"), None);
+        assert_eq!(Origin::from_header("null"), None);
         assert_eq!(
-            Origin::of_header("https://a.example"),
+            Origin::from_header("https://a.example"),
             "https://a.example".parse().ok()
         );
     }

@@ -1,63 +1,18 @@
-//! Secrets, and what is read from a partner's secret.
+//! The partner secret, as this deployment keeps it.
 //!
 //! A partner's secret is one JSON object. Each reader takes only the fields it needs, so that a
 //! function that checks signatures never holds the token that makes keys. No error repeats a value.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+use dialog360::credentials::Credentials;
+use dialog360::secret::Secret;
 use jiff::{SignedDuration, Timestamp};
-use secrecy::{ExposeSecret, SecretString};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// How far ahead the end of a previous platform secret may lie, so that a rotation does end.
 const PREVIOUS_AT_MOST: SignedDuration = SignedDuration::from_hours(24);
-
-/// A text that is neither printed nor left in memory after use.
-///
-/// There is no `Display` and no `Serialize`; `Debug` says only that there is one.
-#[derive(Clone)]
-pub struct Secret(SecretString);
-
-impl Secret {
-    /// Wraps a text that is already known to be usable; only deserialising refuses an empty one.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(SecretString::from(text.into()))
-    }
-
-    /// The text itself: for signing, and for the one request that carries it.
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-
-    fn of(value: Value, field: &'static str) -> Result<Self, SecretError> {
-        match value {
-            Value::String(text) if !text.trim().is_empty() => Ok(Self::new(text)),
-            _ => Err(SecretError::Malformed {
-                field,
-                expected: "a non-empty string",
-            }),
-        }
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret([redacted])")
-    }
-}
-
-// By hand: serde's own message would be `invalid type: integer 1234, expected a string`.
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer).map_err(|_| D::Error::custom(UNREADABLE))?;
-        Self::of(value, "a secret").map_err(D::Error::custom)
-    }
-}
-
-const UNREADABLE: &str = "a secret must be a non-empty string";
 
 /// Why a partner's secret cannot be used. Names the field, never its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,7 +61,7 @@ impl SigningSecrets {
     pub fn parse(json: &str) -> Result<Self, SecretError> {
         let fields: SigningFields =
             serde_json::from_str(json).map_err(|_| SecretError::NotAnObject)?;
-        Self::of(fields)
+        Self::from_fields(fields)
     }
 
     /// The secret that signs.
@@ -136,26 +91,18 @@ impl SigningSecrets {
             .is_some_and(|previous| previous.until.duration_since(now) > PREVIOUS_AT_MOST)
     }
 
-    fn of(fields: SigningFields) -> Result<Self, SecretError> {
+    fn from_fields(fields: SigningFields) -> Result<Self, SecretError> {
         let current = required(fields.platform_secret, "platform_secret")?;
         let previous = fields
             .previous_platform_secret
-            .map(Previous::of)
+            .map(Previous::parse)
             .transpose()?;
         Ok(Self { current, previous })
     }
 }
 
-impl<'de> Deserialize<'de> for SigningSecrets {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fields = SigningFields::deserialize(deserializer)
-            .map_err(|_| D::Error::custom(SecretError::NotAnObject))?;
-        Self::of(fields).map_err(D::Error::custom)
-    }
-}
-
 impl Previous {
-    fn of(value: Value) -> Result<Self, SecretError> {
+    fn parse(value: Value) -> Result<Self, SecretError> {
         let Value::Object(mut fields) = value else {
             return Err(SecretError::Malformed {
                 field: "previous_platform_secret",
@@ -180,24 +127,15 @@ fn until(value: Option<Value>) -> Result<Timestamp, SecretError> {
     time.ok_or(SecretError::Malformed { field, expected })
 }
 
-/// What calls the hub on a partner's behalf, and how that partner pays.
+/// What calls the Partner API on a partner's behalf, and how that partner pays.
 #[derive(Clone, Debug)]
-pub struct HubAccess {
+pub struct PartnerAccess {
     /// What the Partner API asks for.
-    pub credentials: HubCredentials,
+    pub credentials: Credentials,
     /// Who pays, and so whether a client's permission is needed.
     pub billing: Billing,
     /// Headers that a number's messages are to carry to the partner's own webhook.
     pub messaging_webhook_headers: BTreeMap<String, Secret>,
-}
-
-/// How requests to the Partner API are authorised.
-#[derive(Clone, Debug)]
-pub enum HubCredentials {
-    /// `partner_token`, sent as `Authorization: Bearer`.
-    Token(Secret),
-    /// `partner_api_key`, sent as `X-API-Key`; 360dialog prefers it, so it wins if both are there.
-    ApiKey(Secret),
 }
 
 /// Who pays 360dialog for a number.
@@ -211,18 +149,19 @@ pub enum Billing {
     PartnerPaid,
 }
 
-impl HubAccess {
+impl PartnerAccess {
     /// Reads `partner_api_key` or `partner_token`, `billing` and `messaging_webhook_headers` from a
     /// partner's secret (JSON).
     ///
     /// # Errors
     /// Names the field and what belongs there; never a value.
     pub fn parse(json: &str) -> Result<Self, SecretError> {
-        let fields: HubFields = serde_json::from_str(json).map_err(|_| SecretError::NotAnObject)?;
-        Self::of(fields)
+        let fields: AccessFields =
+            serde_json::from_str(json).map_err(|_| SecretError::NotAnObject)?;
+        Self::from_fields(fields)
     }
 
-    fn of(fields: HubFields) -> Result<Self, SecretError> {
+    fn from_fields(fields: AccessFields) -> Result<Self, SecretError> {
         Ok(Self {
             credentials: credentials(fields.partner_api_key, fields.partner_token)?,
             billing: fields.billing.map_or(Ok(Billing::default()), billing)?,
@@ -231,23 +170,23 @@ impl HubAccess {
     }
 }
 
-impl<'de> Deserialize<'de> for HubAccess {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fields = HubFields::deserialize(deserializer)
-            .map_err(|_| D::Error::custom(SecretError::NotAnObject))?;
-        Self::of(fields).map_err(D::Error::custom)
+/// A secret in JSON; no refusal repeats it.
+fn secret(value: Value, field: &'static str) -> Result<Secret, SecretError> {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => Ok(Secret::new(text)),
+        _ => Err(SecretError::Malformed {
+            field,
+            expected: "a non-empty string",
+        }),
     }
 }
 
-fn credentials(
-    api_key: Option<Value>,
-    token: Option<Value>,
-) -> Result<HubCredentials, SecretError> {
+fn credentials(api_key: Option<Value>, token: Option<Value>) -> Result<Credentials, SecretError> {
     if let Some(key) = api_key {
-        return Secret::of(key, "partner_api_key").map(HubCredentials::ApiKey);
+        return secret(key, "partner_api_key").map(Credentials::ApiKey);
     }
     if let Some(token) = token {
-        return Secret::of(token, "partner_token").map(HubCredentials::Token);
+        return secret(token, "partner_token").map(Credentials::Token);
     }
     Err(SecretError::Missing {
         field: "partner_api_key",
@@ -267,15 +206,19 @@ fn headers(value: Option<Value>) -> Result<BTreeMap<String, Secret>, SecretError
         field: "messaging_webhook_headers",
         expected: "an object whose values are non-empty strings",
     };
-    match value {
-        None => Ok(BTreeMap::new()),
-        Some(value) => serde_json::from_value(value).map_err(|_| malformed),
-    }
+    let Some(value) = value else {
+        return Ok(BTreeMap::new());
+    };
+    let Value::Object(headers) = value else {
+        return Err(malformed);
+    };
+    let header = |(name, value)| Ok((name, secret(value, "").map_err(|_| malformed)?));
+    headers.into_iter().map(header).collect()
 }
 
 fn required(value: Option<Value>, field: &'static str) -> Result<Secret, SecretError> {
     let expected = "a non-empty string";
-    Secret::of(
+    secret(
         value.ok_or(SecretError::Missing { field, expected })?,
         field,
     )
@@ -289,7 +232,7 @@ struct SigningFields {
 }
 
 #[derive(Deserialize)]
-struct HubFields {
+struct AccessFields {
     partner_api_key: Option<Value>,
     partner_token: Option<Value>,
     billing: Option<Value>,
@@ -323,11 +266,6 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_does_not_print() {
-        assert_eq!(format!("{:?}", Secret::new("needle")), "Secret([redacted])");
-    }
-
-    #[test]
     fn the_current_secret_is_tried_before_the_previous_one() {
         assert_eq!(accepted(&rotating("2026-04-09T12:00:01Z")), ["new", "old"]);
         assert_eq!(accepted(&rotating("2026-04-10T12:00:00Z")), ["new", "old"]);
@@ -348,20 +286,21 @@ mod tests {
 
     #[test]
     fn the_api_key_wins_over_the_token() {
-        let access = HubAccess::parse(r#"{"partner_token":"t","partner_api_key":"k"}"#).unwrap();
-        assert!(matches!(access.credentials, HubCredentials::ApiKey(key) if key.expose() == "k"));
+        let access =
+            PartnerAccess::parse(r#"{"partner_token":"t","partner_api_key":"k"}"#).unwrap();
+        assert!(matches!(access.credentials, Credentials::ApiKey(key) if key.expose() == "k"));
     }
 
     #[test]
     fn direct_paid_is_the_default() {
-        let access = HubAccess::parse(r#"{"partner_token":"t","platform_secret":7}"#).unwrap();
+        let access = PartnerAccess::parse(r#"{"partner_token":"t","platform_secret":7}"#).unwrap();
         assert_eq!(access.billing, Billing::DirectPaid);
-        assert!(matches!(access.credentials, HubCredentials::Token(_)));
+        assert!(matches!(access.credentials, Credentials::Token(_)));
     }
 
     #[test]
     fn everything_optional_is_read() {
-        let access = HubAccess::parse(
+        let access = PartnerAccess::parse(
             r#"{"partner_token":"t","billing":"partner_paid","messaging_webhook_headers":{"X-A":"v"}}"#,
         )
         .unwrap();
@@ -376,7 +315,7 @@ mod tests {
             refusal.starts_with("platform_secret is missing"),
             "{refusal}"
         );
-        let refusal = HubAccess::parse("{}").unwrap_err().to_string();
+        let refusal = PartnerAccess::parse("{}").unwrap_err().to_string();
         assert!(
             refusal.starts_with("partner_api_key is missing"),
             "{refusal}"
@@ -396,26 +335,9 @@ mod tests {
         for json in needles {
             let refusals = [
                 SigningSecrets::parse(json).unwrap_err().to_string(),
-                HubAccess::parse(json).unwrap_err().to_string(),
-                serde_json::from_str::<SigningSecrets>(json)
-                    .unwrap_err()
-                    .to_string(),
-                serde_json::from_str::<HubAccess>(json)
-                    .unwrap_err()
-                    .to_string(),
-                serde_json::from_str::<BTreeMap<String, Secret>>(r#"{"a":["needle"]}"#)
-                    .unwrap_err()
-                    .to_string(),
+                PartnerAccess::parse(json).unwrap_err().to_string(),
             ];
             assert!(!refusals.concat().contains("needle"), "{refusals:?}");
         }
-    }
-
-    #[test]
-    fn a_number_is_no_secret_and_is_not_repeated() {
-        let refusal = serde_json::from_str::<Secret>("731731")
-            .unwrap_err()
-            .to_string();
-        assert!(!refusal.contains("731731"), "{refusal}");
     }
 }

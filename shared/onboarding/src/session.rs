@@ -1,4 +1,4 @@
-//! The state token: what `sign` says about a visit, carried by the browser and believed on return.
+//! The state token: what `sign` says about an onboarding session, carried by the browser and believed on return.
 //!
 //! `base64url(payload) "." base64url(HMAC-SHA256(key, payload))`, without padding. Nothing of it is
 //! stored until it comes back; the signed second, unique per partner, is the session's name.
@@ -6,14 +6,15 @@
 use std::fmt;
 
 use data_encoding::BASE64URL_NOPAD;
-use hmac::Mac;
+use dialog360::id::PartnerId;
+use dialog360::secret::Secret;
+use hmac::{Hmac, KeyInit, Mac};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 
-use crate::id::{PartnerId, Tenant};
 use crate::origin::{Origin, ReturnTo};
-use crate::secret::Secret;
-use crate::signature::hmac_sha256;
+use crate::tenant::Tenant;
 
 /// How long a state is good for, from the moment it was issued.
 ///
@@ -27,10 +28,10 @@ const TOKEN_MAX: usize = 16 * 1024;
 /// that it makes elsewhere is then worth nothing here.
 const KEY_LABEL: &[u8] = b"integrated-onboarding/state-token/v1";
 
-/// One visit, from the signed link to the redirect.
+/// One onboarding session, from the signed link to the redirect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// The hub it belongs to.
+    /// The partner it belongs to.
     pub partner: PartnerId,
     /// On whose behalf the link was signed.
     pub tenant: Tenant,
@@ -81,7 +82,7 @@ pub enum StateRefused {
 impl Session {
     /// Makes the token, with the secret that signs now.
     pub fn seal(&self, secret: &Secret) -> State {
-        let payload = Payload::of(self);
+        let payload = Payload::from(self);
         let payload = serde_json::to_vec(&payload).expect("texts and numbers always serialise");
         let tag = mac(secret, &payload).finalize().into_bytes();
         let (payload, tag) = (
@@ -128,6 +129,12 @@ fn mac(secret: &Secret, payload: &[u8]) -> impl Mac {
     hmac_sha256(&key, payload)
 }
 
+/// HMAC takes keys of any length (RFC 2104, section 3), so this cannot fail.
+fn hmac_sha256(key: &[u8], message: &[u8]) -> Hmac<Sha256> {
+    let keyed = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    keyed.chain_update(message)
+}
+
 fn split(state: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     if state.len() > TOKEN_MAX {
         return None;
@@ -149,8 +156,8 @@ struct Payload {
     return_to: Option<ReturnTo>,
 }
 
-impl Payload {
-    fn of(session: &Session) -> Self {
+impl From<&Session> for Payload {
+    fn from(session: &Session) -> Self {
         let Session {
             partner,
             tenant,
@@ -270,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_webhook_signature_is_no_seal() {
-        let payload = serde_json::to_vec(&Payload::of(&session())).unwrap();
+        let payload = serde_json::to_vec(&Payload::from(&session())).unwrap();
         let tag = hmac_sha256(b"s", &payload).finalize().into_bytes();
         let state = format!(
             "{}.{}",
@@ -309,7 +316,7 @@ mod tests {
             open(&sealed_json(b"{}"), ISSUED),
             Err(StateRefused::Malformed)
         );
-        let mut json = serde_json::to_value(Payload::of(&session())).unwrap();
+        let mut json = serde_json::to_value(Payload::from(&session())).unwrap();
         json["return_to"] = "javascript:alert(1)".into();
         assert_eq!(
             open(&sealed_json(json.to_string().as_bytes()), ISSUED),

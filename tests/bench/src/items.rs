@@ -3,15 +3,15 @@
 use std::error::Error;
 use std::path::Path;
 
+use dialog360::event::{Permission, Stage};
+use dialog360::id::{ChannelId, PartnerId};
+use embedded::database::Embedded;
 use jiff::Timestamp;
-use local::embedded::Embedded;
 use onboarding::channel::Channel;
 use onboarding::fact::{Binding, Fact, Said, Source};
-use onboarding::hub_event::{Permission, Stage};
-use onboarding::id::{ChannelId, PartnerId};
-use platform::store::{Channels, Facts, StoredChannel};
-use platform::table::Table;
 use serde_json::{Value, json};
+use store::table::Table;
+use store::{Channels, Facts, StoredChannel};
 
 /// The one partner.
 pub(crate) const PARTNER: &str = "benchPA";

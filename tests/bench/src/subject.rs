@@ -7,12 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use dialog360::secret::Secret;
+use dialog360::webhook::sign_webhook;
 use jiff::Timestamp;
 use onboarding::origin::ReturnTo;
-use onboarding::secret::Secret;
 use onboarding::session::Session;
-use onboarding::signature::sign_webhook;
-use platform::clock;
+use runtime::clock;
 use serde_json::{Value, json};
 use tests::aws::runtime_api::Spec;
 

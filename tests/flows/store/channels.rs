@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use dialog360::id::ChannelId;
 use onboarding::channel::Channel;
 use onboarding::fact::{Binding, Said};
-use onboarding::id::ChannelId;
-use platform::store::{Channels, Claims, Made, Saved, StoredChannel, TenantRow};
-use platform::table::Table;
+use store::table::Table;
+use store::{Channels, Claims, Made, Saved, StoredChannel, TenantRow};
 
 use super::{channel, claim_of, fact_of, items_of, other_partner, partner, tenant};
 

@@ -1,8 +1,8 @@
 //! Claims: one put by the door, then saved with a version; in the indexes only while they are open or pending.
 
 use onboarding::claim::{Claim, ClaimId, ClaimStatus};
-use platform::store::{Claims, Made, StoredClaim, Subject, Wakes};
-use platform::table::Table;
+use store::table::Table;
+use store::{Claims, Made, StoredClaim, Subject, Wakes};
 
 use super::{NOW, after, claim_of, items_of, other_partner, partner, tenant};
 

@@ -1,8 +1,8 @@
 //! Clients: each belongs to at most one tenant, for good.
 
-use onboarding::id::ClientId;
-use platform::store::{Bound, Clients};
-use platform::table::Table;
+use dialog360::id::ClientId;
+use store::table::Table;
+use store::{Bound, Clients};
 
 use super::{items_of, other_partner, partner, tenant};
 

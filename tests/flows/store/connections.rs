@@ -1,7 +1,7 @@
 //! Old addresses: kept once, and never by two at the same time.
 
-use platform::store::{Before, Connections, Kept, KeptAddress, Saved};
-use platform::table::Table;
+use store::table::Table;
+use store::{Before, Connections, Kept, KeptAddress, Saved};
 
 use super::{items_of, other_partner, partner};
 

@@ -1,10 +1,10 @@
 //! Facts: written once, never changed, kept byte for byte.
 
+use dialog360::event::{Permission, Stage};
+use dialog360::id::PartnerId;
 use onboarding::fact::{PASSING_FACT_HOURS, Said};
-use onboarding::hub_event::{Permission, Stage};
-use onboarding::id::PartnerId;
-use platform::store::{Facts, StoredFact};
-use platform::table::{EXPIRES_AT, Item, SK, Table};
+use store::table::{EXPIRES_AT, Item, SK, Table};
+use store::{Facts, StoredFact};
 
 use super::{after, channel, event, fact_of, items_of, number_of, other_partner, partner, text_of};
 

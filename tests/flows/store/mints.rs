@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use onboarding::channel::Mark;
 use onboarding::fact::{Fact, KeyReason, KeyState, KeyStatus, Said, Source};
-use platform::store::{Asked, Intent, Leased, Mint, Mints, NextLook, Subject, Wakes};
-use platform::table::Table;
+use store::table::Table;
+use store::{Asked, Intent, Leased, Mint, Mints, NextLook, Subject, Wakes};
 
 use super::{after, channel, items_of, partner};
 

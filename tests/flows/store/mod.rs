@@ -5,16 +5,17 @@
 
 use std::future::Future;
 
+use dialog360::event::HubEvent;
+use dialog360::id::{ChannelId, PartnerId};
+use dialog360::secret::Secret;
+use dialog360::webhook::{UnverifiedEvent, sign_webhook};
+use embedded::database::Embedded;
 use jiff::Timestamp;
-use local::embedded::Embedded;
 use onboarding::claim::Claim;
 use onboarding::fact::{Fact, Said, Source};
-use onboarding::hub_event::HubEvent;
-use onboarding::id::{ChannelId, PartnerId, Tenant};
-use onboarding::secret::Secret;
 use onboarding::session::Session;
-use onboarding::signature::{UnverifiedEvent, sign_webhook};
-use platform::table::{Item, Table};
+use onboarding::tenant::Tenant;
+use store::table::{Item, Table};
 use tempfile::TempDir;
 use tests::aws::servers::Servers;
 use tests::is_on_aws;
@@ -154,14 +155,14 @@ fn claim_of(who: &str, second: i64, query: &str) -> Claim {
         origin: "https://app.example.com".parse().expect("an origin"),
         return_to: None,
     };
-    let query = onboarding::redirect::RedirectQuery::parse(query).expect("a query");
+    let query = dialog360::redirect::RedirectQuery::parse(query).expect("a query");
     Claim::of_session(&session, &query, after(0)).expect("a claim")
 }
 
 /// The items whose partition key starts with `prefix`.
 async fn items_of(table: &Table, prefix: &str) -> Vec<Item> {
     let mut items = table.scan().await.expect("a scan");
-    items.retain(|item| text_of(item, platform::table::PK).starts_with(prefix));
+    items.retain(|item| text_of(item, store::table::PK).starts_with(prefix));
     items
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use platform::store::{Seconds, Taken};
-use platform::table::Table;
+use store::table::Table;
+use store::{Seconds, Taken};
 use tokio::task::JoinSet;
 
 use super::{NOW, other_partner, partner};

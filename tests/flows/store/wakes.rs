@@ -2,8 +2,8 @@
 
 use jiff::SignedDuration;
 use onboarding::claim::{Claim, ClaimId};
-use platform::store::{Asked, Claims, Due, Leased, Made, Mints, NextLook, Subject, Wakes};
-use platform::table::{EXPIRES_AT, Table};
+use store::table::{EXPIRES_AT, Table};
+use store::{Asked, Claims, Due, Leased, Made, Mints, NextLook, Subject, Wakes};
 
 use super::{NOW, after, channel, claim_of, items_of, number_of, other_partner, partner, tenant};
 
@@ -165,7 +165,7 @@ async fn wake_ups_for_different_reasons_are_different_items(table: Table) {
 
 async fn a_wake_up_names_what_to_look_at(table: Table) {
     let wakes = Wakes::new(table.clone());
-    let query = onboarding::redirect::RedirectQuery::parse("client=aCL").expect("a query");
+    let query = dialog360::redirect::RedirectQuery::parse("client=aCL").expect("a query");
     let of_caller =
         Claim::of_caller(&partner(), &tenant("acme"), &query, after(0)).expect("a claim");
     let subjects = [

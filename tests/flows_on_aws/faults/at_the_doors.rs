@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use platform::table::Item;
 use reqwest::Response;
 use serde_json::{Value, json};
+use store::table::Item;
 use tests::aws::calls::{Fault, Harm, Service};
 use tests::{Bundle, PARTNER};
 

@@ -1,7 +1,7 @@
 //! What goes wrong with one number, or at one hub, and must not be the others' trouble.
 
-use platform::store::{Channels, Mints};
 use serde_json::{Value, json};
+use store::{Channels, Mints};
 use tests::aws::calls::{Fault, Harm, Service};
 use tests::{Bundle, PARTNER, PAYING_PARTNER, until};
 

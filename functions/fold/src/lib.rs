@@ -1,0 +1,108 @@
+//! Joins facts into channels and publishes events to the partner's application, driven by the table's stream.
+//!
+//! It has no right to secrets, to keys or to the Partner API, and nothing slow stands in its way: an event that the bus
+//! does not take is kept in the outbox, which the clock empties. The order of records is not relied on: the join does
+//! not depend on it, and saves are versioned.
+
+mod events;
+mod join;
+mod publish;
+
+use std::sync::Arc;
+
+use runtime::event_bus::EventBus;
+use runtime::settings::{Environment, PartnerIds, SettingError};
+use store::stream::{Change, Record, StoppedBefore};
+use store::table::{Table, prefix};
+use store::{Channels, Outbox};
+
+use join::Facts;
+
+/// The settings of this function.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `TABLE_NAME`
+    pub table_name: String,
+    /// `PARTNER_IDS`
+    pub partner_ids: PartnerIds,
+}
+
+impl Settings {
+    /// Reads them; the error names the one that is missing or malformed.
+    pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
+        Ok(Self {
+            table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
+            partner_ids: env.partner_ids()?,
+        })
+    }
+}
+
+/// What this function may touch.
+#[derive(Clone)]
+pub struct Fold {
+    /// Its settings.
+    pub settings: Settings,
+    /// Channels, which only this function saves.
+    pub channels: Channels,
+    /// Events that the bus did not take.
+    pub outbox: Outbox,
+    /// Where the partner's application listens.
+    pub bus: Arc<dyn EventBus>,
+}
+
+impl Fold {
+    /// Puts it together from the places where things are kept.
+    pub fn new(settings: Settings, table: Table, bus: Arc<dyn EventBus>) -> Self {
+        Self {
+            settings,
+            channels: Channels::new(table.clone()),
+            outbox: Outbox::new(table),
+            bus,
+        }
+    }
+
+    /// Opens the connection that the first batch will need.
+    pub async fn warm_up(&self) {
+        if let Some(partner) = self.settings.partner_ids.first() {
+            self.channels.preconnect(partner).await;
+        }
+    }
+
+    /// The records that its mapping takes: inserted facts, inserted and changed channels.
+    pub fn takes(record: &Record) -> bool {
+        match record.kind() {
+            prefix::FACT | prefix::RAW => record.change == Change::Inserted,
+            prefix::CHANNEL => record.change != Change::Removed,
+            _ => false,
+        }
+    }
+
+    /// Joins the facts of a batch into their channels and publishes what the batch brings.
+    ///
+    /// A record that cannot be understood is logged and passed. Only trouble with the table makes records come again;
+    /// joining and publishing are harmless however often.
+    pub async fn handle(&self, records: &[Record]) -> Result<(), StoppedBefore> {
+        let (mut facts, mut events) = (Facts::default(), Vec::new());
+        for (place, record) in records.iter().enumerate() {
+            if !Self::takes(record) {
+                continue;
+            }
+            match events::read(record) {
+                Ok(read) => {
+                    facts.extend(read.fact.map(|fact| (place, fact)));
+                    events.extend(read.event.map(|event| (place, event)));
+                }
+                Err(what) => {
+                    tracing::error!(record = record.name(), what, "a record was passed");
+                }
+            }
+        }
+        let mut failed = self.join(facts).await;
+        failed.extend(self.publish(events).await);
+        let first = failed
+            .into_iter()
+            .min()
+            .and_then(|place| records.get(place));
+        first.map_or(Ok(()), |record| Err(StoppedBefore(record.sequence.clone())))
+    }
+}

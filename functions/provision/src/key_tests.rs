@@ -1,0 +1,147 @@
+//! What is wanted, by what is known.
+
+use dialog360::event::{Permission, Stage};
+use jiff::Timestamp;
+use onboarding::fact::{Fact, Source};
+
+use super::*;
+
+fn channel(assertion: &[Assertion]) -> Channel {
+    let mut channel = Channel::unknown(ChannelRef::new(
+        "aPA".parse().unwrap(),
+        "bCH".parse().unwrap(),
+    ));
+    for (second, assertion) in assertion.iter().enumerate() {
+        let at = Timestamp::from_second(i64::try_from(second).unwrap()).unwrap();
+        channel.join(&Fact::new(
+            channel.id.clone(),
+            Source::Webhook,
+            assertion.clone(),
+            at,
+            "",
+        ));
+    }
+    channel
+}
+
+fn bound() -> Assertion {
+    let binding = Binding {
+        tenant: "acme".parse().unwrap(),
+        client: "cCL".parse().unwrap(),
+        fresh: true,
+    };
+    Assertion {
+        binding: Some(binding),
+        ..Assertion::default()
+    }
+}
+
+fn running() -> Assertion {
+    Assertion {
+        stage: Some(Stage::Running),
+        ..Assertion::default()
+    }
+}
+
+fn permission(permission: Permission) -> Assertion {
+    Assertion {
+        permission: Some(permission),
+        ..Assertion::default()
+    }
+}
+
+fn wanted(assertion: &[Assertion]) -> Wanted {
+    Wanted::judge(&channel(assertion), Billing::DirectPaid, Switch::On, false)
+}
+
+#[test]
+fn a_key_is_wanted_of_a_bound_permitted_running_channel() {
+    let granted = permission(Permission::Granted);
+    assert_eq!(wanted(&[bound(), running(), granted.clone()]), Wanted::Yes);
+    assert_eq!(
+        wanted(&[running(), granted.clone()]),
+        Wanted::Waits(KeyReason::Unclaimed)
+    );
+    assert_eq!(
+        wanted(&[bound(), granted.clone()]),
+        Wanted::Waits(KeyReason::NotRunning)
+    );
+    assert_eq!(
+        wanted(&[bound(), running()]),
+        Wanted::Waits(KeyReason::AwaitingPermission)
+    );
+    let revoked = permission(Permission::Revoked);
+    assert_eq!(
+        wanted(&[bound(), running(), granted, revoked]),
+        Wanted::Waits(KeyReason::AwaitingPermission)
+    );
+}
+
+#[test]
+fn a_partner_who_pays_needs_no_permission() {
+    let channel = channel(&[bound(), running()]);
+    assert_eq!(
+        Wanted::judge(&channel, Billing::PartnerPaid, Switch::On, false),
+        Wanted::Yes
+    );
+    let off = Wanted::judge(&channel, Billing::PartnerPaid, Switch::Off, false);
+    assert_eq!(off, Wanted::Waits(KeyReason::SwitchedOff));
+}
+
+#[test]
+fn a_stored_key_stays_after_a_revocation_and_goes_with_a_cancellation() {
+    let stored = Assertion {
+        key: Some(KeyState::stored("1".into(), "n".into())),
+        ..Assertion::default()
+    };
+    let facts = [bound(), running(), stored, permission(Permission::Revoked)];
+    assert_eq!(wanted(&facts), Wanted::Stored);
+    let cancelled = Assertion {
+        cancelled: Some(true),
+        ..Assertion::default()
+    };
+    assert_eq!(wanted(&[bound(), cancelled]), Wanted::Cancelled);
+    let open_intent = Wanted::judge(
+        &channel(&facts[..3]),
+        Billing::PartnerPaid,
+        Switch::On,
+        true,
+    );
+    assert_eq!(open_intent, Wanted::Yes);
+}
+
+#[test]
+fn only_what_matters_for_the_key_is_relevant_change() {
+    let old = channel(&[bound()]);
+    assert!(is_relevant_change(None, &old));
+    assert!(!is_relevant_change(Some(&old), &old));
+    let named = channel(&[
+        bound(),
+        Assertion {
+            display_name: Some("Acme".into()),
+            ..Assertion::default()
+        },
+    ]);
+    assert!(!is_relevant_change(Some(&old), &named));
+    let keyed = channel(&[
+        bound(),
+        Assertion {
+            key: Some(KeyState::stored("1".into(), "n".into())),
+            ..Assertion::default()
+        },
+    ]);
+    assert!(!is_relevant_change(Some(&old), &keyed));
+    for assertion in [
+        running(),
+        permission(Permission::Granted),
+        Assertion {
+            cancelled: Some(true),
+            ..Assertion::default()
+        },
+    ] {
+        assert!(is_relevant_change(
+            Some(&old),
+            &channel(&[bound(), assertion])
+        ));
+    }
+}

@@ -1,0 +1,128 @@
+//! DynamoDB inside the process: one SQLite file behind an address of this machine.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use dynoxide::Database;
+use runtime::aws;
+use store::table::{StoreError, Table};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::data::{Data, replace_private, touch_private};
+
+/// How often items whose time is over are removed.
+const SWEEP: Duration = Duration::from_secs(600);
+
+/// The database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddedError {
+    /// The file cannot be opened.
+    #[error("the database {path} cannot be opened: {why}")]
+    Open {
+        /// The file.
+        path: String,
+        /// What the database says.
+        why: String,
+    },
+    /// No address could be had, or a file not written.
+    #[error("the embedded database: {0}")]
+    Io(#[from] io::Error),
+    /// The table could not be made.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An embedded DynamoDB that answers until it is dropped.
+pub struct Embedded {
+    endpoint: String,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Embedded {
+    /// Opens the file `database` and answers at an address of this machine.
+    pub async fn open(database: &Path) -> Result<Self, EmbeddedError> {
+        touch_private(database)?;
+        let path = database.to_string_lossy().into_owned();
+        let opened = Database::new(&path);
+        let database = opened.map_err(|why| EmbeddedError::Open {
+            path,
+            why: why.to_string(),
+        })?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let endpoint = format!("http://{}", listener.local_addr()?);
+        let sweeper = tokio::spawn(sweep(database.clone()));
+        let server = tokio::spawn(dynoxide::server::serve_on(listener, database));
+        Ok(Self {
+            endpoint,
+            tasks: vec![server, sweeper],
+        })
+    }
+
+    /// Its address.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn sweep(database: Database) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let database = database.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || database.sweep_ttl()).await {
+            tracing::warn!(%error, "items whose time is over could not be removed");
+        }
+    }
+}
+
+/// The table of a data directory: through the running bundle if there is one, else by opening the file.
+pub struct Opened {
+    /// The table.
+    pub table: Table,
+    /// What keeps the file open, if no bundle runs.
+    pub embedded: Option<Embedded>,
+}
+
+/// Opens the table `name` of a data directory, beside a running bundle or without one.
+pub async fn open_table(data: &Data, name: &str) -> Result<Opened, EmbeddedError> {
+    if let Ok(endpoint) = std::fs::read_to_string(data.endpoint()) {
+        let address = endpoint.trim().trim_start_matches("http://").to_owned();
+        if tokio::net::TcpStream::connect(&address).await.is_ok() {
+            return Ok(Opened {
+                table: aws::local::table(endpoint.trim(), name),
+                embedded: None,
+            });
+        }
+    }
+    let path = data.database();
+    if !path.exists() {
+        let why = "it is not there; start the bundle once, or set DATA".to_owned();
+        return Err(EmbeddedError::Open {
+            path: path.to_string_lossy().into_owned(),
+            why,
+        });
+    }
+    data.check_layout().map_err(|why| EmbeddedError::Open {
+        path: data.path().to_string_lossy().into_owned(),
+        why: why.to_string(),
+    })?;
+    let embedded = Embedded::open(&path).await?;
+    let table = aws::local::table(embedded.endpoint(), name);
+    Ok(Opened {
+        table,
+        embedded: Some(embedded),
+    })
+}
+
+/// Writes down where the embedded DynamoDB answers.
+pub fn announce(data: &Data, embedded: &Embedded) -> io::Result<()> {
+    replace_private(&data.endpoint(), embedded.endpoint().as_bytes())
+}

@@ -1,0 +1,34 @@
+//! 360dialog, simulated.
+//!
+//! A stand-in for the hub on one machine: the onboarding pages a client clicks through, the signed
+//! webhooks that follow, and the part of the Partner API that makes a channel's API key and sets a
+//! partner's addresses. It shares no code with the software it stands opposite to: a signature made
+//! wrong there must not verify here.
+//!
+//! Deliberately absent: messages, billing, templates, and every switch for making it misbehave.
+
+mod settings;
+
+mod id;
+mod addresses;
+mod signature;
+mod state;
+mod store;
+
+mod simulator;
+mod stages;
+mod webhooks;
+
+mod onboarding;
+
+mod controls;
+mod messaging;
+mod pages;
+mod partner_api;
+mod partner_settings;
+mod same_machine;
+
+mod server;
+
+pub use server::{RunningSimulator, StartError};
+pub use settings::{Access, Billing, Partner, SecretsError, Settings};

@@ -1,0 +1,38 @@
+//! Where a channel's key is used: enough of it to see that a key works.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State, http::HeaderMap, routing::post};
+use serde_json::{Value, json};
+
+use crate::{
+    id,
+    partner_api::{ApiError, digest, text},
+    simulator::Simulator,
+};
+
+pub(crate) fn routes() -> Router<Arc<Simulator>> {
+    Router::new().route("/waba/messages", post(send_message))
+}
+
+/// Takes any message from whoever holds a live key, and sends it nowhere.
+async fn send_message(
+    State(hub): State<Arc<Simulator>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let key = text(&headers, "d360-api-key")
+        .map(digest)
+        .ok_or(ApiError::UNAUTHORIZED)?;
+    let is_live = hub.store.read(|records| {
+        let mut channels = records
+            .accounts
+            .values()
+            .flat_map(|account| account.channels.values());
+        channels.any(|channel| channel.key.as_ref().is_some_and(|live| live.sha256 == key))
+    });
+    if is_live {
+        Ok(Json(json!({"messages": [{"id": id::message()}]})))
+    } else {
+        Err(ApiError::UNAUTHORIZED)
+    }
+}

@@ -1,0 +1,358 @@
+//! The pages a client clicks through. Rendered here, nothing fetched, no script.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Path, RawQuery, State},
+    http::{HeaderName, HeaderValue, StatusCode, Uri, header},
+    response::{Html, IntoResponse, Response},
+    routing::{get, post},
+};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use url::form_urlencoded;
+
+use crate::{
+    onboarding::{Choice, Link, NewNumber, Refusal, Visit},
+    simulator::Simulator,
+    state::{Account, Channel, Client, Permission, Stage},
+};
+
+/// The pages' own parameter beside the link's: which client is looking.
+const CLIENT: &str = "client";
+/// What is prefilled when neither link nor records give a name.
+const EXAMPLE_NAME: &str = "Example Ltd";
+/// The addresses of 360dialog's two front ends.
+const PATHS: [&str; 3] = [
+    "/dashboard/app/{partner}/permissions",
+    "/dashboard/app/{partner}",
+    "/onboarding/{partner}",
+];
+const STYLE: &str = include_str!("pages.css");
+
+pub(crate) fn routes() -> Router<Arc<Simulator>> {
+    PATHS.iter().fold(Router::new(), |router, path| {
+        router
+            .route(path, get(show))
+            .route(&format!("{path}/complete"), post(submit))
+    })
+}
+
+/// The partner an onboarding address belongs to.
+pub(crate) fn partner_of(path: &str) -> Option<&str> {
+    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match segments[..] {
+        ["dashboard", "app", partner]
+        | ["dashboard", "app", partner, "permissions"]
+        | ["onboarding", partner] => Some(partner),
+        _ => None,
+    }
+}
+
+impl Refusal {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::UnknownPartner => StatusCode::NOT_FOUND,
+            Self::Signature(_) => StatusCode::FORBIDDEN,
+            Self::ForeignChannel => StatusCode::CONFLICT,
+            Self::NotSaved(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+async fn show(
+    State(hub): State<Arc<Simulator>>,
+    Path(partner): Path<String>,
+    uri: Uri,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let link = Link::parse(&query.unwrap_or_default());
+    if let Err(refusal) = Visit::begin(&hub, &partner, &link) {
+        return refused(&partner, &refusal);
+    }
+    let page = hub.store.read(|records| {
+        let nothing_yet = Account::default();
+        let account = records.account(&partner).unwrap_or(&nothing_yet);
+        let desk = Desk {
+            partner: &partner,
+            path: uri.path().trim_end_matches('/'),
+            link: &link,
+            account,
+            client: link.value(CLIENT).and_then(|id| account.clients.get(id)),
+            phone: link
+                .value("number")
+                .map_or_else(|| records.unused_phone_number(), str::to_owned),
+        };
+        desk.render()
+    });
+    respond(StatusCode::OK, page)
+}
+
+async fn submit(
+    State(hub): State<Arc<Simulator>>,
+    Path(partner): Path<String>,
+    RawQuery(query): RawQuery,
+    body: String,
+) -> Response {
+    let link = Link::parse(&query.unwrap_or_default());
+    let visit = match Visit::begin(&hub, &partner, &link) {
+        Ok(visit) => visit,
+        Err(refusal) => return refused(&partner, &refusal),
+    };
+    let form = Form::parse(&body);
+    if form.text("action") == Some("cancel") {
+        return see_other(&visit.cancel());
+    }
+    match visit.complete(&hub, form.choice()).await {
+        Ok(address) => see_other(&address),
+        Err(refusal) => refused(&partner, &refusal),
+    }
+}
+
+/// A submitted form.
+struct Form(Vec<(String, String)>);
+
+impl Form {
+    fn parse(body: &str) -> Self {
+        Self(
+            form_urlencoded::parse(body.as_bytes())
+                .into_owned()
+                .collect(),
+        )
+    }
+
+    fn all(&self, name: &str) -> Vec<String> {
+        self.0
+            .iter()
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
+            .collect()
+    }
+
+    /// A field that was filled in.
+    fn text(&self, name: &str) -> Option<&str> {
+        let value = self
+            .0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.trim());
+        value.filter(|text| !text.is_empty())
+    }
+
+    fn choice(&self) -> Choice {
+        let owned = |name| self.text(name).map(str::to_owned);
+        Choice {
+            client: owned(CLIENT),
+            client_name: owned("client_name"),
+            grant: self.all("channels"),
+            new_number: self.text("add").map(|_| NewNumber {
+                phone: owned("phone"),
+                name: owned("name"),
+            }),
+            revoke: self.all("revoked"),
+        }
+    }
+}
+
+/// What one page shows.
+struct Desk<'a> {
+    partner: &'a str,
+    path: &'a str,
+    link: &'a Link,
+    account: &'a Account,
+    client: Option<&'a Client>,
+    phone: String,
+}
+
+impl Desk<'_> {
+    fn render(&self) -> Markup {
+        let channels: Vec<&Channel> = self
+            .account
+            .channels
+            .values()
+            .filter(|channel| {
+                self.client
+                    .is_some_and(|client| client.id == channel.client_id)
+            })
+            .collect();
+        let query = self.link.query_without(CLIENT);
+        layout(
+            "Connect WhatsApp",
+            html! {
+                h1 { "Connect WhatsApp" }
+                p { "Partner " code { (self.partner) } " asks for permission to use WhatsApp numbers of yours." }
+                (self.clients(&query))
+                form method="post" action={ (self.path) "/complete?" (query) } {
+                    (self.client_fields())
+                    @if !channels.is_empty() {
+                        fieldset {
+                            legend { "Your numbers" }
+                            @for channel in &channels { (number(channel)) }
+                        }
+                    }
+                    (self.new_number(channels.is_empty()))
+                    div.actions {
+                        button #grant type="submit" name="action" value="grant" { "Continue" }
+                        button #cancel.quiet type="submit" name="action" value="cancel" formnovalidate { "Cancel" }
+                    }
+                }
+            },
+        )
+    }
+
+    /// Who is looking: links, so that choosing needs no script.
+    fn clients(&self, query: &str) -> Markup {
+        let current = self.client.map(|client| client.id.as_str());
+        html! {
+            @if !self.account.clients.is_empty() {
+                nav #clients aria-label="Client" {
+                    a href={ (self.path) "?" (query) } aria-current=[current.is_none().then_some("true")] { "New client" }
+                    @for client in self.account.clients.values() {
+                        a href={ (self.path) "?" (query) "&" (CLIENT) "=" (client.id) }
+                            aria-current=[(current == Some(&client.id)).then_some("true")] { (client.name) " " code { (client.id) } }
+                    }
+                }
+            }
+        }
+    }
+
+    fn client_fields(&self) -> Markup {
+        html! {
+            @match self.client {
+                Some(client) => {
+                    input type="hidden" name=(CLIENT) value=(client.id);
+                    p { "Signed in as " strong { (client.name) } " " code { (client.id) } }
+                }
+                None => {
+                    label for="client_name" { "Your company" }
+                    input #client_name name="client_name" value=(self.link.value("name").unwrap_or(EXAMPLE_NAME));
+                }
+            }
+        }
+    }
+
+    fn new_number(&self, is_first: bool) -> Markup {
+        let name = self
+            .client
+            .map(|client| client.name.as_str())
+            .or(self.link.value("name"));
+        html! {
+            fieldset {
+                legend { "New number" }
+                label.check { input #add type="checkbox" name="add" value="on" checked[is_first]; "Add a new number" }
+                label for="phone" { "Phone number" }
+                input #phone name="phone" inputmode="tel" value={ "+" (self.phone.trim_start_matches('+')) };
+                label for="name" { "Display name" }
+                input #name name="name" value=(name.unwrap_or(EXAMPLE_NAME));
+            }
+        }
+    }
+}
+
+fn number(channel: &Channel) -> Markup {
+    let stage = match channel.stage {
+        Stage::Created => "created",
+        Stage::Ready => "ready",
+        Stage::Running => "running",
+        Stage::Live => "live",
+    };
+    let (field, verb) = match channel.permission {
+        Permission::Granted => ("revoked", "Revoke permission for"),
+        Permission::Unasked | Permission::Revoked => ("channels", "Permit"),
+    };
+    html! {
+        label.check {
+            input type="checkbox" name=(field) value=(channel.id);
+            span { (verb) " +" (channel.phone_number) ", " (channel.phone_name) " " code { (channel.id) } " " small { (stage) } }
+        }
+    }
+}
+
+fn refused(partner: &str, refusal: &Refusal) -> Response {
+    tracing::warn!(?partner, reason = %refusal, "onboarding refused");
+    let page = layout(
+        "This link cannot be used",
+        html! {
+            h1 { "This link cannot be used" }
+            p #reason { (refusal) }
+            p { "Go back to where you found it and start again: every link works once." }
+        },
+    );
+    respond(refusal.status(), page)
+}
+
+fn layout(title: &str, body: Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " · 360dialog, simulated" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header { strong { "360dialog hub" } span.badge { "simulated" } }
+                main { (body) }
+                footer { "Nothing here reaches 360dialog, Meta or a phone. Every number is fictitious." }
+            }
+        }
+    }
+}
+
+fn respond(status: StatusCode, page: Markup) -> Response {
+    (status, private(), Html(page.into_string())).into_response()
+}
+
+fn see_other(address: &str) -> Response {
+    // A parsed URL is ASCII.
+    let Ok(location) = HeaderValue::from_str(address) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    (
+        StatusCode::SEE_OTHER,
+        private(),
+        [(header::LOCATION, location)],
+    )
+        .into_response()
+}
+
+/// A link holds a signature and a state: neither is kept nor passed on. No `form-action`: it would
+/// also stop the redirect that follows the form.
+fn private() -> [(HeaderName, &'static str); 4] {
+    [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_onboarding_address_tells_its_partner() {
+        for path in [
+            "/dashboard/app/aPA",
+            "/dashboard/app/aPA/permissions",
+            "/onboarding/aPA",
+            "/onboarding/aPA/",
+        ] {
+            assert_eq!(partner_of(path), Some("aPA"), "{path}");
+        }
+        for path in [
+            "/",
+            "/onboarding",
+            "/dashboard/app/aPA/other",
+            "/x/onboarding/aPA",
+        ] {
+            assert_eq!(partner_of(path), None, "{path}");
+        }
+    }
+}

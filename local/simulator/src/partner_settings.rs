@@ -1,0 +1,120 @@
+//! The part of the Partner API in which a partner reads and sets its own addresses.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{Path, State, rejection::JsonRejection},
+    http::HeaderMap,
+    routing::get,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    addresses::Setting,
+    partner_api::{ApiError, admit},
+    settings::Partner,
+    simulator::Simulator,
+};
+
+type Body = Result<Json<Map<String, Value>>, JsonRejection>;
+
+pub(crate) fn routes() -> Router<Arc<Simulator>> {
+    Router::new()
+        .route(
+            "/api/v2/partners/{partner}",
+            get(partner).patch(change_partner),
+        )
+        .route(
+            "/api/v2/partners/{partner}/webhook_url",
+            get(webhook_url).post(set_webhook_url),
+        )
+}
+
+async fn partner(
+    State(hub): State<Arc<Simulator>>,
+    Path(partner): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    Ok(Json(view(&hub, admit(&hub, &partner, &headers)?)))
+}
+
+async fn change_partner(
+    State(hub): State<Arc<Simulator>>,
+    Path(partner): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let partner = admit(&hub, &partner, &headers)?;
+    let Json(body) = body.map_err(|_| ApiError::BAD_ADDRESS)?;
+    set(
+        &hub,
+        partner,
+        address(&body, "webhook_url")?,
+        address(&body, "partner_redirect_url")?,
+    )?;
+    Ok(Json(view(&hub, partner)))
+}
+
+async fn webhook_url(
+    State(hub): State<Arc<Simulator>>,
+    Path(partner): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let partner = admit(&hub, &partner, &headers)?;
+    Ok(Json(
+        json!({"webhook_url": view(&hub, partner)["webhook_url"]}),
+    ))
+}
+
+async fn set_webhook_url(
+    State(hub): State<Arc<Simulator>>,
+    Path(partner): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let partner = admit(&hub, &partner, &headers)?;
+    let Json(body) = body.map_err(|_| ApiError::BAD_ADDRESS)?;
+    let webhook_url = address(&body, "webhook_url")?.ok_or(ApiError::BAD_ADDRESS)?;
+    set(&hub, partner, Some(webhook_url), None)?;
+    Ok(Json(
+        json!({"webhook_url": view(&hub, partner)["webhook_url"]}),
+    ))
+}
+
+fn view(hub: &Simulator, partner: &Partner) -> Value {
+    hub.store.read(|records| {
+        json!({
+            "id": partner.id,
+            "webhook_url": records.webhook_url(partner),
+            "partner_redirect_url": records.redirect_url(partner),
+        })
+    })
+}
+
+/// The address under `name`, if the body names one; null is none, like an empty text.
+fn address(body: &Map<String, Value>, name: &str) -> Result<Option<Setting>, ApiError> {
+    let text = match body.get(name) {
+        None => return Ok(None),
+        Some(Value::Null) => "",
+        Some(value) => value.as_str().ok_or(ApiError::BAD_ADDRESS)?,
+    };
+    Setting::parse(text).map(Some).ok_or(ApiError::BAD_ADDRESS)
+}
+
+fn set(
+    hub: &Simulator,
+    partner: &Partner,
+    webhook_url: Option<Setting>,
+    redirect_url: Option<Setting>,
+) -> Result<(), ApiError> {
+    hub.store.change(|records| {
+        records
+            .account_mut(&partner.id)
+            .addresses
+            .set(webhook_url, redirect_url);
+        Ok::<_, ApiError>(())
+    })?;
+    tracing::info!(partner = %partner.id, "addresses set");
+    Ok(())
+}

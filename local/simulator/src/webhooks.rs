@@ -1,0 +1,150 @@
+//! Signed webhooks: written down with the change they tell of, then sent until they are taken.
+
+use std::{sync::Arc, time::Duration};
+
+use reqwest::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+use tokio::{sync::oneshot, time::sleep};
+
+use crate::{
+    id,
+    settings::Partner,
+    signature,
+    simulator::Simulator,
+    state::{Delivery, Records},
+    store::SaveError,
+};
+
+const SIGNATURE_HEADER: &str = "x-360dialog-signature";
+/// The hub's hard limit on an answer.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why a webhook got no answer at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    #[error("the partner has no webhook URL")]
+    NoAddress,
+    #[error("the webhook URL did not answer: {0}")]
+    NoAnswer(reqwest::Error),
+}
+
+impl Records {
+    /// Writes a webhook down, for [`Simulator::dispatch`] once that is durable; nothing for a partner
+    /// without an address.
+    pub(crate) fn announce(
+        &mut self,
+        partner: &Partner,
+        event: &str,
+        data: &Value,
+    ) -> Option<Delivery> {
+        self.webhook_url(partner)?;
+        let delivery = Delivery::new(&partner.id, event, data);
+        self.outbox.insert(delivery.id.clone(), delivery.clone());
+        Some(delivery)
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(partner: &str, event: &str, data: &Value) -> Self {
+        let id = id::event();
+        let body = json!({"id": id, "event": event, "data": data}).to_string();
+        Self {
+            id,
+            partner: partner.to_owned(),
+            event: event.to_owned(),
+            body,
+        }
+    }
+}
+
+impl Simulator {
+    /// Starts sending; each receiver hears when its webhook has been tried once.
+    pub(crate) fn dispatch(
+        self: &Arc<Self>,
+        deliveries: Vec<Delivery>,
+    ) -> Vec<oneshot::Receiver<()>> {
+        deliveries
+            .into_iter()
+            .map(|delivery| {
+                let (tried, first_try) = oneshot::channel();
+                self.spawn(deliver(Arc::clone(self), delivery, tried));
+                first_try
+            })
+            .collect()
+    }
+
+    /// Sends a webhook once and answers the HTTP status it got.
+    pub(crate) async fn send(&self, delivery: &Delivery) -> Result<u16, SendError> {
+        let partner = self
+            .partners
+            .get(&delivery.partner)
+            .ok_or(SendError::NoAddress)?;
+        let address = self
+            .store
+            .read(|records| records.webhook_url(partner).map(str::to_owned));
+        let address = address.ok_or(SendError::NoAddress)?;
+        let _place = self.sending.acquire().await.ok();
+        let answer = self
+            .http
+            .post(address)
+            .timeout(TIMEOUT)
+            .header(CONTENT_TYPE, "application/json")
+            .header(
+                SIGNATURE_HEADER,
+                signature::of_webhook(&partner.platform_secret, delivery.body.as_bytes()),
+            )
+            .body(delivery.body.clone())
+            .send()
+            .await
+            .map_err(|error| SendError::NoAnswer(error.without_url()))?;
+        Ok(answer.status().as_u16())
+    }
+}
+
+async fn deliver(hub: Arc<Simulator>, delivery: Delivery, tried: oneshot::Sender<()>) {
+    let mut tried = Some(tried);
+    let mut pause = FIRST_PAUSE;
+    let Delivery {
+        id, partner, event, ..
+    } = &delivery;
+    loop {
+        let outcome = hub.send(&delivery).await;
+        if let Some(tried) = tried.take() {
+            // Nobody may be waiting.
+            let _ = tried.send(());
+        }
+        match outcome {
+            Ok(200) => break,
+            Ok(status) => tracing::warn!(%partner, %event, %id, status, "webhook not taken"),
+            Err(error) => tracing::warn!(%partner, %event, %id, %error, "webhook not delivered"),
+        }
+        sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+    tracing::info!(%partner, %event, %id, "webhook taken");
+    let forgotten = hub.store.change(|records| {
+        records.outbox.remove(id);
+        Ok::<_, SaveError>(())
+    });
+    if let Err(error) = forgotten {
+        tracing::error!(%partner, %event, %id, %error, "webhook taken, but may be sent again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_has_id_event_and_data() {
+        let delivery = Delivery::new("aAbBcCPA", "channel_live", &json!({"id": "tlbN64CH"}));
+        let body: Value = serde_json::from_str(&delivery.body).unwrap();
+        assert_eq!(
+            body,
+            json!({"id": delivery.id, "event": "channel_live", "data": {"id": "tlbN64CH"}})
+        );
+        assert!(delivery.id.starts_with("evt_"));
+    }
+}

@@ -1,0 +1,251 @@
+//! One hub, one receiver of webhooks, and links signed as a partner's server signs them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU16, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
+use data_encoding::HEXLOWER;
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+use sha2::{Sha256, Sha512};
+use simulator::{Access, Billing, Partner, RunningSimulator, Settings};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
+use url::Url;
+
+pub(crate) const PARTNER: &str = "aAbBcCPA";
+pub(crate) const SECRET: &str = "test_platform_secret";
+pub(crate) const TOKEN: &str = "test_token";
+pub(crate) const API_KEY: &str = "test_api_key";
+pub(crate) const RETURN: &str = "http://app.example/back";
+pub(crate) const LONG: Duration = Duration::from_secs(3600);
+/// Far enough back that no test runs out of seconds.
+const OLDEST_LINK_SECONDS: i64 = 3600;
+/// Only ends a test that would otherwise hang.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct World {
+    pub(crate) hub: RunningSimulator,
+    pub(crate) receiver: Receiver,
+    pub(crate) http: Client,
+    next_second: AtomicI64,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::beside(Receiver::start().await, change).await
+    }
+
+    pub(crate) async fn beside(receiver: Receiver, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = settings(&receiver);
+        change(&mut settings);
+        let hub = RunningSimulator::start(settings).await.unwrap();
+        let http = Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        let next_second = AtomicI64::new(Timestamp::now().as_second() - OLDEST_LINK_SECONDS);
+        Self {
+            hub,
+            receiver,
+            http,
+            next_second,
+        }
+    }
+
+    /// A link with a signature no other has, with more parameters if need be.
+    pub(crate) fn link(&self, more: &[(&str, &str)]) -> Url {
+        self.link_of(self.next_second.fetch_add(1, Ordering::SeqCst), more)
+    }
+
+    /// A link signed for a given second.
+    pub(crate) fn link_of(&self, second: i64, more: &[(&str, &str)]) -> Url {
+        let mut url = Url::parse(&format!(
+            "{}/dashboard/app/{PARTNER}/permissions",
+            self.hub.url()
+        ))
+        .unwrap();
+        url.query_pairs_mut()
+            .append_pair("redirect_url", RETURN)
+            .append_pair("io_signature", &sign(PARTNER, second))
+            .append_pair("io_timestamp", &second.to_string())
+            .extend_pairs(more);
+        url
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        answer(
+            self.http
+                .post(format!("{}{path}", self.hub.url()))
+                .json(body)
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
+    }
+
+    /// Follows a fresh link as the given client does, and answers where the browser goes.
+    pub(crate) async fn complete(&self, choice: Value) -> Url {
+        let mut body = json!({"link": self.link(&[]).as_str()});
+        body.as_object_mut()
+            .unwrap()
+            .extend(choice.as_object().unwrap().clone());
+        let (status, answer) = self.post("/_hub/complete", &body).await;
+        assert_eq!(status, 200, "{answer}");
+        Url::parse(answer["redirect_url"].as_str().unwrap()).unwrap()
+    }
+
+    pub(crate) fn api(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.http
+            .request(method, format!("{}/api/v2{path}", self.hub.url()))
+    }
+
+    pub(crate) async fn send_message(&self, key: &str) -> u16 {
+        let request = self
+            .http
+            .post(format!("{}/waba/messages", self.hub.url()))
+            .header("D360-API-KEY", key);
+        request
+            .json(&json!({}))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    }
+}
+
+pub(crate) fn settings(receiver: &Receiver) -> Settings {
+    Settings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        stage_delay: Duration::from_millis(5),
+        partners: vec![Partner {
+            id: PARTNER.into(),
+            platform_secret: SECRET.into(),
+            access: vec![Access::Token(TOKEN.into()), Access::ApiKey(API_KEY.into())],
+            billing: Billing::DirectPaid,
+            webhook_url: Some(receiver.url.clone()),
+            redirect_url: None,
+            check_signature: true,
+        }],
+        ..Settings::default()
+    }
+}
+
+pub(crate) async fn answer(response: Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let text = response.text().await.unwrap();
+    (
+        status,
+        serde_json::from_str(&text).unwrap_or(Value::String(text)),
+    )
+}
+
+fn sign(partner: &str, second: i64) -> String {
+    let mut mac = Hmac::<Sha512>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(format!("{partner}|{second}").as_bytes());
+    HEXLOWER.encode(&mac.finalize().into_bytes())
+}
+
+/// A partner's webhook, which keeps what it was sent and answers with a status of the test's choice.
+pub(crate) struct Receiver {
+    url: String,
+    status: Arc<AtomicU16>,
+    seen: watch::Receiver<Vec<Webhook>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Webhook {
+    pub(crate) body: Bytes,
+    pub(crate) json: Value,
+    pub(crate) status: u16,
+}
+
+impl Webhook {
+    pub(crate) fn event(&self) -> &str {
+        self.json["event"].as_str().unwrap()
+    }
+}
+
+type Inbox = (Arc<AtomicU16>, watch::Sender<Vec<Webhook>>);
+
+impl Receiver {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!(
+            "http://{}/{PARTNER}/webhook",
+            listener.local_addr().unwrap()
+        );
+        let status = Arc::new(AtomicU16::new(200));
+        let (inbox, seen) = watch::channel(Vec::new());
+        let routes = Router::new()
+            .route("/{partner}/webhook", post(receive))
+            .with_state((Arc::clone(&status), inbox));
+        tokio::spawn(async { axum::serve(listener, routes).await });
+        Self { url, status, seen }
+    }
+
+    pub(crate) fn answer_with(&self, status: u16) {
+        self.status.store(status, Ordering::SeqCst);
+    }
+
+    pub(crate) fn events(&self) -> Vec<String> {
+        self.seen
+            .borrow()
+            .iter()
+            .map(|webhook| webhook.event().to_owned())
+            .collect()
+    }
+
+    /// Waits until what has arrived is enough, and answers it.
+    pub(crate) async fn wait_for(&self, enough: impl Fn(&[Webhook]) -> bool) -> Vec<Webhook> {
+        let mut seen = self.seen.clone();
+        let arrived = timeout(PATIENCE, seen.wait_for(|webhooks| enough(webhooks))).await;
+        arrived
+            .expect("the webhooks waited for never came")
+            .unwrap()
+            .clone()
+    }
+
+    pub(crate) async fn wait_for_event(&self, event: &str) -> Webhook {
+        let is_it = |webhook: &Webhook| webhook.event() == event && webhook.status == 200;
+        self.wait_for(|all| all.iter().any(is_it))
+            .await
+            .into_iter()
+            .find(is_it)
+            .unwrap()
+    }
+}
+
+async fn receive(
+    State((status, inbox)): State<Inbox>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(&body);
+    let signature = HEXLOWER.encode(&mac.finalize().into_bytes());
+    assert_eq!(headers["x-360dialog-signature"], signature);
+    let status = status.load(Ordering::SeqCst);
+    let json = serde_json::from_slice(&body).unwrap();
+    inbox.send_modify(|seen| seen.push(Webhook { body, json, status }));
+    StatusCode::from_u16(status).unwrap()
+}

@@ -1,0 +1,304 @@
+//! The Partner API as a person on duty may use it: not faster than 360dialog takes it, and patient when it asks to wait.
+//!
+//! Nothing here makes a key, so what is sent may be sent twice.
+
+use std::time::Duration;
+
+use dialog360::client::{ApiError, Page, PartnerApi, PartnerClient, Query, Rate};
+use dialog360::credentials::Credentials;
+use dialog360::id::{ChannelId, PartnerId};
+use runtime::tls::{NoTls, Tls};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::decide::Seen;
+use crate::instance::Parts;
+use crate::reporter::Reporter;
+
+/// One call.
+const CALL_TIME: Duration = Duration::from_secs(6);
+
+/// 360dialog has been seen to take about five requests in 30 s; one of them is left to the bundle, which reads and
+/// makes keys with the same credentials.
+const CALLS: usize = 4;
+/// In which time.
+const SPAN: Duration = Duration::from_secs(30);
+
+/// How long a 429 without `Retry-After` is waited out: the span of the rate.
+const WAIT: Duration = SPAN;
+/// The longest wait that is waited; a person has better things to do.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// How often one question is put, 429s and all.
+const TRIES: usize = 6;
+/// A wait that is worth a line.
+const LONG_WAIT: Duration = Duration::from_secs(10);
+
+/// Pages after which the list of all channels is given up: 100,000 channels.
+const MOST_PAGES: usize = 1000;
+
+/// What to do about an error of the Partner API.
+pub(crate) fn advice(error: &ApiError) -> String {
+    match error {
+        ApiError::BadCredentials => {
+            "360dialog refuses the credentials (HTTP 401): correct partner_api_key or partner_token in the partner \
+             secret"
+                .to_owned()
+        }
+        ApiError::NotPermitted => {
+            "360dialog does not permit it (HTTP 403): ask 360dialog to open the Partner API for these credentials"
+                .to_owned()
+        }
+        ApiError::NotFound => {
+            "360dialog knows nothing of the kind (HTTP 404 or 405): check the partner id and the Partner API's address"
+                .to_owned()
+        }
+        ApiError::RateLimited(wait) => {
+            let minutes = wait.unwrap_or(WAIT).as_secs().div_ceil(60).max(1);
+            format!("360dialog asks to wait longer (HTTP 429): run the command again in {minutes} minutes")
+        }
+        ApiError::Status(status) => format!(
+            "360dialog did not do it (HTTP {status}): run the command again, and ask 360dialog if it stays so"
+        ),
+        ApiError::Unreadable(what) => format!(
+            "360dialog's answer cannot be understood ({what}): check the Partner API's address"
+        ),
+        ApiError::Silent => {
+            "360dialog does not answer: check the Partner API's address and this machine's network, and run the \
+             command again"
+                .to_owned()
+        }
+    }
+}
+
+/// The Partner API, for one partner.
+pub(crate) struct PatientClient {
+    api: PartnerApi,
+    partner: PartnerId,
+    credentials: Credentials,
+    rate: Option<Rate>,
+}
+
+impl PatientClient {
+    /// The API of `parts` for `partner`; without a limit where it is simulated. Fails if no TLS can be set up.
+    pub(crate) fn new(
+        parts: &Parts,
+        is_simulated: bool,
+        partner: &PartnerId,
+        credentials: Credentials,
+    ) -> Result<Self, NoTls> {
+        let http = Tls::new()?.client().timeout(CALL_TIME).build();
+        let http = http.map_err(|_| NoTls)?;
+        Ok(Self {
+            api: PartnerApi::new(http, parts.api.as_str(), parts.keys_path.clone()),
+            partner: partner.clone(),
+            credentials,
+            rate: (!is_simulated).then(|| Rate::new(CALLS, SPAN)),
+        })
+    }
+
+    /// How the credentials are sent, in words.
+    pub(crate) fn credential_form(&self) -> &'static str {
+        match self.credentials {
+            Credentials::ApiKey(_) => "partner_api_key, as X-API-Key",
+            Credentials::Token(_) => "partner_token, as Authorization: Bearer",
+        }
+    }
+
+    /// Where webhooks go now.
+    pub(crate) async fn webhook_url(
+        &mut self,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Seen, ApiError> {
+        let answer = self.patiently(reporter, async |client| client.webhook_settings().await);
+        seen(answer.await, "webhook_url")
+    }
+
+    /// Where browsers go whose link names no address. That this can be read is not documented.
+    pub(crate) async fn redirect_url(
+        &mut self,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Seen, ApiError> {
+        let answer = self.patiently(reporter, async |client| client.partner_settings().await);
+        seen(answer.await, "partner_redirect_url")
+    }
+
+    /// Sets where webhooks go; none is an empty text, which is a guess.
+    pub(crate) async fn set_webhook_url(
+        &mut self,
+        url: Option<&str>,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<(), ApiError> {
+        let url = url.unwrap_or_default();
+        self.patiently(reporter, async |client| client.set_webhook_url(url).await)
+            .await
+    }
+
+    /// Sets where browsers go whose link names no address; none is an empty text, which is a guess.
+    pub(crate) async fn set_redirect_url(
+        &mut self,
+        url: Option<&str>,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<(), ApiError> {
+        let url = url.unwrap_or_default();
+        self.patiently(reporter, async |client| client.set_redirect_url(url).await)
+            .await
+    }
+
+    /// One page of the partner's channels.
+    pub(crate) async fn page(
+        &mut self,
+        query: &Query,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Page, ApiError> {
+        self.patiently(reporter, async |client| client.page(query).await)
+            .await
+    }
+
+    /// The ids of all channels.
+    pub(crate) async fn all_channels(
+        &mut self,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Vec<ChannelId>, ApiError> {
+        let (api, partner, credentials) = (
+            self.api.clone(),
+            self.partner.clone(),
+            self.credentials.clone(),
+        );
+        let mut pages = api
+            .for_partner(&partner, &credentials)
+            .pages(None)
+            .up_to(MOST_PAGES);
+        let mut ids = Vec::new();
+        loop {
+            let mut tries = 1;
+            let page = loop {
+                self.wait_for_turn(reporter).await;
+                match pages.next().await {
+                    Err(why) => tries = wait_out(why, tries, reporter).await?,
+                    Ok(page) => break page,
+                }
+            };
+            let Some(channels) = page else { return Ok(ids) };
+            ids.extend(channels.into_iter().map(|channel| channel.id));
+        }
+    }
+
+    /// How many keys a channel has.
+    pub(crate) async fn count_keys(
+        &mut self,
+        channel: &ChannelId,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<usize, ApiError> {
+        let ids = self.patiently(reporter, async |client| client.key_ids(channel).await);
+        Ok(ids.await?.len())
+    }
+
+    /// Puts a question until the answer is not "later", and not faster than 360dialog takes it.
+    async fn patiently<T>(
+        &mut self,
+        reporter: &mut Reporter<'_>,
+        question: impl AsyncFn(PartnerClient<'_>) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let mut tries = 1;
+        loop {
+            self.wait_for_turn(reporter).await;
+            let client = self.api.for_partner(&self.partner, &self.credentials);
+            match question(client).await {
+                Err(why) => tries = wait_out(why, tries, reporter).await?,
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn wait_for_turn(&mut self, reporter: &mut Reporter<'_>) {
+        let Some(rate) = &mut self.rate else { return };
+        let wait = rate.wait(Instant::now().into_std());
+        if wait > LONG_WAIT {
+            let words = format!(
+                "{} s: 360dialog takes few requests at a time",
+                wait.as_secs()
+            );
+            reporter.item("waiting", &words);
+        }
+        tokio::time::sleep(wait).await;
+        rate.count(Instant::now().into_std());
+    }
+}
+
+/// Waits as long as a 429 asks for, and answers which try comes next; every other error, and too long a wait, is given
+/// back.
+async fn wait_out(
+    why: ApiError,
+    tries: usize,
+    reporter: &mut Reporter<'_>,
+) -> Result<usize, ApiError> {
+    let ApiError::RateLimited(wait) = why else {
+        return Err(why);
+    };
+    let wait = wait.unwrap_or(WAIT);
+    if tries >= TRIES || wait > LONGEST_WAIT {
+        return Err(ApiError::RateLimited(Some(wait)));
+    }
+    let words = format!("{} s, as 360dialog asks to (HTTP 429)", wait.as_secs());
+    reporter.item("waiting", &words);
+    tokio::time::sleep(wait).await;
+    Ok(tries + 1)
+}
+
+/// The address that an answer names, or why it names none; fails where asking anything else is in vain too.
+fn seen(answer: Result<Value, ApiError>, name: &str) -> Result<Seen, ApiError> {
+    let body = match answer {
+        Ok(body) => body,
+        Err(ApiError::NotFound) => return Ok(Seen::Untold("HTTP 404 or 405".to_owned())),
+        Err(why) => return Err(why),
+    };
+    let value = body.get(name).or_else(|| body.get("partner")?.get(name));
+    Ok(match value {
+        Some(Value::Null) => Seen::Nothing,
+        Some(Value::String(url)) if url.trim().is_empty() => Seen::Nothing,
+        Some(Value::String(url)) => Seen::Url(url.trim().to_owned()),
+        _ => Seen::Untold(format!("its answer has no {name}")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_where_it_is_and_its_absence_is_not_taken_for_none() {
+        let read = |body: Value| seen(Ok(body), "webhook_url").unwrap();
+        let url = Seen::Url("https://a.example/".to_owned());
+        assert_eq!(read(json!({"webhook_url": " https://a.example/ "})), url);
+        assert_eq!(
+            read(json!({"partner": {"webhook_url": "https://a.example/"}})),
+            url
+        );
+        for none in [
+            json!({"webhook_url": null}),
+            json!({"webhook_url": ""}),
+            json!({"webhook_url": " "}),
+        ] {
+            assert_eq!(read(none), Seen::Nothing);
+        }
+        for odd in [
+            json!({}),
+            json!([]),
+            json!("x"),
+            json!({"webhook_url": 7}),
+            Value::Null,
+        ] {
+            assert!(matches!(read(odd), Seen::Untold(_)));
+        }
+        assert!(matches!(
+            seen(Err(ApiError::NotFound), "x"),
+            Ok(Seen::Untold(_))
+        ));
+        assert_eq!(
+            seen(Err(ApiError::BadCredentials), "x"),
+            Err(ApiError::BadCredentials)
+        );
+    }
+}

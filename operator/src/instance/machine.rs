@@ -1,0 +1,97 @@
+//! The data directory of one machine: the embedded table, and files for secrets and keys.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dialog360::id::PartnerId;
+use embedded::data::Data;
+use embedded::database::{Embedded, EmbeddedError, open_table};
+use embedded::secrets_file::{SecretsFile, SecretsFileError};
+use embedded::settings::{DATA, HUB_LISTEN, Hub, LISTEN, TABLE};
+use embedded::vault_file::FileVault;
+use runtime::settings::{BaseUrl, Environment, SettingError};
+use runtime::vault::CHANNEL_SECRET_PREFIX;
+use store::table::Table;
+
+use super::Parts;
+
+/// Why the bundle of this machine cannot be worked on; names the setting to change.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// A setting is missing or malformed.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The secrets file cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] SecretsFileError),
+    /// The table cannot be opened.
+    #[error(transparent)]
+    Database(#[from] EmbeddedError),
+}
+
+/// A data directory, opened beside the running bundle or without one.
+pub(super) struct Machine {
+    environment: Environment,
+    secrets_file: PathBuf,
+    pub(super) table: Table,
+    pub(super) vault: FileVault,
+    /// What keeps the table open where no bundle runs.
+    _embedded: Option<Embedded>,
+}
+
+impl Machine {
+    /// Opens the data directory of a bundle that was started with the settings of `environment`.
+    pub(super) async fn open(environment: &Environment) -> Result<Self, MachineError> {
+        let data = Data::at(environment.text("DATA").unwrap_or(DATA));
+        let secrets_file = environment.text("SECRETS_FILE");
+        let table = environment.text("TABLE_NAME").unwrap_or(TABLE);
+        let opened = open_table(&data, table).await?;
+        Ok(Self {
+            environment: environment.clone(),
+            secrets_file: secrets_file.map_or_else(|| data.demo_secrets(), PathBuf::from),
+            table: opened.table,
+            vault: FileVault::at(data.vault()),
+            _embedded: opened.embedded,
+        })
+    }
+
+    pub(super) fn channel_secret_prefix(&self) -> &str {
+        let prefix = self.environment.text("CHANNEL_SECRET_PREFIX");
+        prefix.unwrap_or(CHANNEL_SECRET_PREFIX)
+    }
+
+    pub(super) fn secret_place(&self, partner: &PartnerId) -> String {
+        format!("the entry {partner} in {}", self.secrets_file.display())
+    }
+
+    /// The address is `address`, else `PUBLIC_URL`, else that at which the bundle listens.
+    pub(super) fn parts(&self, address: Option<BaseUrl>) -> Result<Parts, MachineError> {
+        let secrets = SecretsFile::at(&self.secrets_file);
+        let environment = self.environment.clone();
+        let listen = environment.text("LISTEN").unwrap_or(LISTEN).to_owned();
+        let environment = environment
+            .with_default("PARTNER_IDS", secrets.partner_ids()?)
+            .with_default("PUBLIC_URL", format!("http://{listen}"));
+        let environment = match environment.optional("HUB")?.unwrap_or(Hub::Simulated) {
+            Hub::Simulated => {
+                let simulator = environment.text("HUB_LISTEN").unwrap_or(HUB_LISTEN);
+                let api = format!("http://{simulator}/api/v2");
+                environment.with_default("PARTNER_API_URL", api)
+            }
+            Hub::None => environment,
+        };
+        let expected = "Name the Partner API, such as https://hub.360dialog.io/api/v2.";
+        Ok(Parts {
+            address: match address {
+                Some(address) => address,
+                None => environment.required("PUBLIC_URL", "Name the bundle's address.")?,
+            },
+            served: environment.partner_ids()?,
+            api: environment.required("PARTNER_API_URL", expected)?,
+            keys_path: environment
+                .optional("HUB_API_KEYS_PATH")?
+                .unwrap_or_default(),
+            secrets: Arc::new(secrets),
+        })
+    }
+}

@@ -1,0 +1,208 @@
+//! The bundle that the operator works on: a stack on AWS, or the data directory of one machine.
+
+mod machine;
+mod stack;
+
+pub use machine::MachineError;
+pub use stack::StackError;
+
+use std::sync::Arc;
+
+use dialog360::client::KeysPath;
+use dialog360::id::{ChannelRef, PartnerId};
+use dialog360::secret::Secret;
+use embedded::database::EmbeddedError;
+use runtime::secrets::SecretSource;
+use runtime::settings::{BaseUrl, Environment, PartnerIds};
+use runtime::vault::{VaultError, secret_name};
+use store::table::Table;
+use store::{Channels, Error, Facts, Mints};
+
+use crate::why;
+use machine::Machine;
+use stack::Stack;
+
+/// Why it could not be done; says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// The stack cannot be read.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    /// The data directory cannot be read.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The table failed.
+    #[error("{0}: {1}")]
+    Store(Error, String),
+    /// The vault failed.
+    #[error("{0}: {1}")]
+    Vault(VaultError, String),
+    /// Nothing was ever said about it.
+    #[error("nothing is known of channel {channel} of {partner}: check both ids, and {place}")]
+    UnknownChannel {
+        /// The partner.
+        partner: PartnerId,
+        /// The channel.
+        channel: dialog360::id::ChannelId,
+        /// How the instance was chosen.
+        place: &'static str,
+    },
+    /// There is no key.
+    #[error(
+        "channel {channel} of {partner} has no stored key: `operator why {partner} {channel}` says why"
+    )]
+    NoKey {
+        /// The partner.
+        partner: PartnerId,
+        /// The channel.
+        channel: dialog360::id::ChannelId,
+    },
+}
+
+impl From<EmbeddedError> for OperatorError {
+    fn from(error: EmbeddedError) -> Self {
+        Self::Machine(error.into())
+    }
+}
+
+/// A bundle, where it is.
+pub struct Instance(Backend);
+
+enum Backend {
+    Stack(Box<Stack>),
+    Machine(Machine),
+}
+
+/// What connecting needs to know of a bundle.
+pub(crate) struct Parts {
+    /// Where 360dialog reaches it.
+    pub(crate) address: BaseUrl,
+    /// The partners it serves.
+    pub(crate) served: PartnerIds,
+    /// The Partner API's address.
+    pub(crate) api: BaseUrl,
+    /// The path that lists keys.
+    pub(crate) keys_path: KeysPath,
+    /// Where the partner secrets are.
+    pub(crate) secrets: Arc<dyn SecretSource>,
+}
+
+impl Instance {
+    /// The bundle of the CloudFormation stack `name`, with the credentials that AWS's own tools use.
+    pub async fn from_stack(name: &str) -> Result<Self, OperatorError> {
+        let stack = Stack::read(name).await?;
+        Ok(Self(Backend::Stack(Box::new(stack))))
+    }
+
+    /// The bundle of the data directory that `environment` names (`DATA`), running or not.
+    pub async fn from_data(environment: &Environment) -> Result<Self, OperatorError> {
+        Ok(Self(Backend::Machine(Machine::open(environment).await?)))
+    }
+
+    /// What it is, in words.
+    pub(crate) fn name(&self) -> String {
+        match &self.0 {
+            Backend::Stack(stack) => stack.name(),
+            Backend::Machine(_) => "the bundle of this machine".to_owned(),
+        }
+    }
+
+    /// Its table.
+    pub(crate) fn table(&self) -> &Table {
+        match &self.0 {
+            Backend::Stack(stack) => &stack.table,
+            Backend::Machine(machine) => &machine.table,
+        }
+    }
+
+    /// What to do when its table fails.
+    pub(crate) fn table_advice(&self) -> String {
+        match &self.0 {
+            Backend::Stack(stack) => stack.table_advice(),
+            Backend::Machine(_) => "start the bundle, and set DATA to its directory".to_owned(),
+        }
+    }
+
+    /// Where a partner's secret is kept, in words.
+    pub(crate) fn secret_place(&self, partner: &PartnerId) -> String {
+        match &self.0 {
+            Backend::Stack(stack) => stack.secret_place(partner),
+            Backend::Machine(machine) => machine.secret_place(partner),
+        }
+    }
+
+    /// What connecting needs; `address` instead of the bundle's own, for the one on this machine.
+    pub(crate) fn parts(&self, address: Option<BaseUrl>) -> Result<Parts, OperatorError> {
+        match &self.0 {
+            Backend::Stack(stack) => Ok(stack.parts()?),
+            Backend::Machine(machine) => Ok(machine.parts(address)?),
+        }
+    }
+
+    /// The channel, when it is due, and its facts in order with what each changed; text for a person.
+    pub async fn why(&self, id: &ChannelRef) -> Result<String, OperatorError> {
+        let failed = |error| OperatorError::Store(error, self.table_advice());
+        let table = self.table();
+        let facts = Facts::new(table.clone()).list(id).await.map_err(failed)?;
+        let stored = Channels::new(table.clone())
+            .read(id)
+            .await
+            .map_err(failed)?;
+        if facts.is_empty() && !stored.exists() {
+            return Err(self.unknown(id));
+        }
+        let mints = Mints::new(table.clone());
+        let (due_at, intent) = mints.inspect(id).await.map_err(failed)?;
+        Ok(why::story(&stored.channel, &facts, due_at, intent.as_ref()))
+    }
+
+    fn unknown(&self, ChannelRef { partner, channel }: &ChannelRef) -> OperatorError {
+        OperatorError::UnknownChannel {
+            partner: partner.clone(),
+            channel: channel.clone(),
+            place: match self.0 {
+                Backend::Stack(_) => "--stack",
+                Backend::Machine(_) => "DATA",
+            },
+        }
+    }
+
+    /// The channel's API key.
+    pub async fn key(&self, id: &ChannelRef) -> Result<Secret, OperatorError> {
+        let failed = |error| OperatorError::Vault(error, self.vault_advice());
+        let none = || OperatorError::NoKey {
+            partner: id.partner.clone(),
+            channel: id.channel.clone(),
+        };
+        let secret = self.read_secret(id).await?.ok_or_else(none)?;
+        let secret: serde_json::Value =
+            serde_json::from_str(secret.expose()).map_err(|_| failed(VaultError::Malformed))?;
+        let key = secret.get("api_key").and_then(|key| key.as_str());
+        key.map(Secret::new).ok_or_else(none)
+    }
+
+    async fn read_secret(&self, id: &ChannelRef) -> Result<Option<Secret>, OperatorError> {
+        let read = match &self.0 {
+            Backend::Stack(stack) => {
+                let name = secret_name(&stack.channel_secret_prefix()?, id);
+                stack.vault().read(&name).await
+            }
+            Backend::Machine(machine) => {
+                let name = secret_name(machine.channel_secret_prefix(), id);
+                machine.vault.read(&name).await
+            }
+        };
+        read.map_err(|error| OperatorError::Vault(error, self.vault_advice()))
+    }
+
+    fn vault_advice(&self) -> String {
+        match &self.0 {
+            Backend::Stack(_) => {
+                "your AWS credentials need secretsmanager:GetSecretValue on the numbers' secrets; attach the policy \
+                 ReadChannelKeys"
+            }
+            Backend::Machine(_) => "set DATA to the directory of the bundle",
+        }
+        .to_owned()
+    }
+}

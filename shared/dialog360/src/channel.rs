@@ -1,0 +1,115 @@
+//! The channel object of the Partner API.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use crate::description::{self, Description, text};
+use crate::event::Stage;
+use crate::id::{ChannelId, ClientId};
+
+/// A channel as a list of the Partner API shows it. What is absent or of another shape is `None`.
+///
+/// Its `status` says nothing about whether it runs: it stays `ready` on channels that are live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelObject {
+    /// Its id.
+    pub id: ChannelId,
+    /// The client it belongs to: `client_id`, or `client.id`.
+    pub client: Option<ClientId>,
+    /// When it was created; a time without a zone is taken as UTC.
+    pub created_at: Option<Timestamp>,
+    /// `hub_status`: `live`, `pending_deletion`, `deleted`, `terminated` or `cancelled`.
+    pub hub_status: Option<String>,
+    /// `integration.state`, such as `running`.
+    pub integration_state: Option<String>,
+    /// What describes it.
+    pub description: Description,
+}
+
+impl ChannelObject {
+    /// Reads a channel object; `None` without a usable id.
+    pub fn parse(object: &Value) -> Option<Self> {
+        let text_at = |pointer: &str| text(object.pointer(pointer));
+        let client = text_at("/client_id").or_else(|| text_at("/client/id"));
+        Some(Self {
+            id: text_at("/id")?.parse().ok()?,
+            client: client.and_then(|client| client.parse().ok()),
+            created_at: text_at("/created_at").and_then(|at| moment(&at)),
+            hub_status: text_at("/hub_status"),
+            integration_state: text_at("/integration/state"),
+            description: description::read(object),
+        })
+    }
+
+    /// The stage it has reached, as far as it shows.
+    pub fn stage(&self) -> Option<Stage> {
+        if self.hub_status.as_deref() == Some("live") {
+            return Some(Stage::Live);
+        }
+        let is_running = self.integration_state.as_deref() == Some("running");
+        is_running.then_some(Stage::Running)
+    }
+}
+
+/// A time with its zone, or without one and then in UTC.
+fn moment(text: &str) -> Option<Timestamp> {
+    let in_utc = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok();
+    text.parse().ok().or_else(|| Some(in_utc()?.timestamp()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::description::Field;
+
+    #[test]
+    fn the_stage_is_read_by_integration_and_hub_status_and_never_by_status() {
+        let mut object = json!({
+            "id": "aCH", "client": {"id": "bCL"}, "status": "running",
+            "created_at": "2026-04-09T13:09:08.123Z", "setup_info": {"phone_number": "15550100"},
+        });
+        let first = ChannelObject::parse(&object).unwrap();
+        assert_eq!(first.client, Some("bCL".parse().unwrap()));
+        assert_eq!(
+            first.created_at.unwrap().as_millisecond(),
+            1_775_740_148_123
+        );
+        assert_eq!(first.description[&Field::PhoneNumber], "15550100");
+        assert_eq!(first.stage(), None);
+
+        object["integration"] = json!({"state": "running"});
+        let stage = |object: &Value| ChannelObject::parse(object).unwrap().stage();
+        assert_eq!(stage(&object), Some(Stage::Running));
+        object["hub_status"] = json!("deleted");
+        assert_eq!(stage(&object), Some(Stage::Running));
+        object["hub_status"] = json!("live");
+        assert_eq!(stage(&object), Some(Stage::Live));
+    }
+
+    #[test]
+    fn without_a_usable_id_there_is_no_channel() {
+        for object in [json!({"id": "not/an/id"}), json!({}), json!([]), json!(7)] {
+            assert_eq!(ChannelObject::parse(&object), None, "{object}");
+        }
+        let bare = ChannelObject::parse(&json!({"id": "aCH", "client_id": "not an id"})).unwrap();
+        assert_eq!(
+            (bare.client, bare.created_at, bare.hub_status),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_utc() {
+        assert_eq!(
+            moment("2026-04-09T13:09:08"),
+            moment("2026-04-09T13:09:08Z")
+        );
+        let half_past = moment("2026-04-09T15:09:08.5+02:00");
+        assert_eq!(moment("2026-04-09 13:09:08.5"), half_past);
+        assert_eq!((half_past.is_some(), moment("yesterday")), (true, None));
+    }
+}

@@ -1,0 +1,126 @@
+//! EventBridge.
+
+use async_trait::async_trait;
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+
+use crate::event_bus::{BusEvent, EventBus, LARGEST_DETAIL, NotTaken, SOURCE};
+use store::sdk_error::code;
+
+/// The most entries of one call.
+/// Source: <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>
+const MOST_ENTRIES: usize = 10;
+
+/// One bus.
+pub struct EventBridge {
+    client: Client,
+    name: String,
+}
+
+impl EventBridge {
+    /// The bus `name` (or its ARN).
+    pub fn new(client: Client, name: &str) -> Self {
+        Self {
+            client,
+            name: name.to_owned(),
+        }
+    }
+
+    fn entry(&self, event: &BusEvent) -> PutEventsRequestEntry {
+        PutEventsRequestEntry::builder()
+            .event_bus_name(&self.name)
+            .source(SOURCE)
+            .detail_type(&event.detail_type)
+            .detail(event.detail.get())
+            .build()
+    }
+
+    /// One call; the places of the events that were not taken, with what the bus said of the last of them.
+    async fn put_call(&self, events: &[BusEvent]) -> Result<(), NotTaken> {
+        let entries = events.iter().map(|event| self.entry(event)).collect();
+        let put = self
+            .client
+            .put_events()
+            .set_entries(Some(entries))
+            .send()
+            .await;
+        let put = put.map_err(|error| NotTaken {
+            why: code(&error).to_owned(),
+            places: (0..events.len()).collect(),
+        })?;
+        // The whole call is answered 200 even if some or all entries were refused.
+        let results = put.entries.unwrap_or_default().into_iter().enumerate();
+        let refused = results.filter_map(|(place, entry)| Some((place, entry.error_code?)));
+        let (places, codes): (Vec<usize>, Vec<String>) = refused.unzip();
+        match codes.into_iter().last() {
+            Some(why) => Err(NotTaken { why, places }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first place behind a call that begins at `from`: at most ten events, and no more bytes than fit.
+fn end_of_call(events: &[BusEvent], from: usize) -> usize {
+    let mut size = 0_usize;
+    let rest = events.iter().enumerate().skip(from).take(MOST_ENTRIES);
+    let fits = rest.take_while(|(place, event)| {
+        size = size.saturating_add(event.detail.get().len());
+        *place == from || size <= LARGEST_DETAIL
+    });
+    fits.last()
+        .map_or(from, |(place, _)| place.saturating_add(1))
+}
+
+#[async_trait]
+impl EventBus for EventBridge {
+    async fn put(&self, events: &[BusEvent]) -> Result<(), NotTaken> {
+        let mut not_taken = NotTaken {
+            why: String::new(),
+            places: Vec::new(),
+        };
+        let mut from = 0;
+        while from < events.len() {
+            let end = end_of_call(events, from);
+            let call = events.get(from..end).unwrap_or_default();
+            if let Err(NotTaken { why, places }) = self.put_call(call).await {
+                let is_away = places.len() == call.len();
+                not_taken.why = why;
+                not_taken
+                    .places
+                    .extend(places.iter().map(|place| from.saturating_add(*place)));
+                // A bus that takes nothing is not asked again now: each call may take seconds.
+                if is_away {
+                    not_taken.places.extend(end..events.len());
+                    break;
+                }
+            }
+            from = end;
+        }
+        if not_taken.places.is_empty() {
+            Ok(())
+        } else {
+            Err(not_taken)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_holds_ten_events_and_no_more_bytes_than_fit() {
+        let partner = "aPA".parse().unwrap();
+        let event =
+            |length: usize| BusEvent::new(&partner, "1", "hub.event", &"x".repeat(length)).unwrap();
+        let small: Vec<BusEvent> = (0..25).map(|_| event(1)).collect();
+        let ends = [0, 10, 20, 25].map(|from| end_of_call(&small, from));
+        assert_eq!(ends, [10, 20, 25, 25]);
+        let large = [
+            event(LARGEST_DETAIL / 2),
+            event(LARGEST_DETAIL / 2),
+            event(LARGEST_DETAIL),
+        ];
+        assert_eq!([0, 1, 2].map(|from| end_of_call(&large, from)), [1, 2, 3]);
+    }
+}

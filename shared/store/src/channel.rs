@@ -1,0 +1,197 @@
+//! Channels: read by all, saved only by the fold, with a version.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+use dialog360::id::{ChannelId, ChannelRef, PartnerId};
+use onboarding::channel::Channel;
+use onboarding::claim::Claim;
+use onboarding::tenant::Tenant;
+
+use super::{VALUE, VERSION, Write, keyed, number_of, text, to_value, value_of};
+use crate::table::{self, ALONE, Item, StoreError, TENANT_PK, TENANT_SK, Table};
+
+/// How many items one BatchGetItem may ask for.
+const BATCH: usize = 100;
+
+/// A channel as it was read.
+#[derive(Clone, Debug)]
+pub struct StoredChannel {
+    /// The channel.
+    pub channel: Channel,
+    /// How often it was saved, which the next save must find; 0: it is not there yet.
+    pub version: i64,
+}
+
+impl StoredChannel {
+    /// Whether it was in the table when it was read.
+    pub fn exists(&self) -> bool {
+        self.version > 0
+    }
+
+    /// The channel that a CHANNEL item holds.
+    pub fn from_item(item: &Item) -> Result<Self, StoreError> {
+        Ok(Self {
+            channel: value_of(item, "channel")?,
+            version: number_of(item, VERSION).unwrap_or(0),
+        })
+    }
+}
+
+/// One row of a tenant's list.
+#[derive(Clone, Debug)]
+pub enum TenantRow {
+    /// A channel that is the tenant's.
+    Channel(Box<Channel>),
+    /// A claim of the tenant that is open.
+    Claim(Box<Claim>),
+}
+
+/// May read channels and save them.
+#[derive(Clone)]
+pub struct Channels(Table);
+
+impl Channels {
+    /// The channels of `table`.
+    pub fn new(table: Table) -> Self {
+        Self(table)
+    }
+
+    /// Opens the connection with a read of nothing.
+    pub async fn preconnect(&self, partner: &PartnerId) {
+        let _nothing = self
+            .0
+            .read(
+                format!("{}#{partner}#{ALONE}", table::prefix::CHANNEL),
+                ALONE,
+            )
+            .await;
+    }
+
+    /// Reads a channel; one about which nothing was ever said is unknown, not missing.
+    pub async fn read(&self, channel: &ChannelRef) -> Result<StoredChannel, StoreError> {
+        match self.0.read(table::channel(channel), ALONE).await? {
+            Some(item) => StoredChannel::from_item(&item),
+            None => Ok(StoredChannel {
+                channel: Channel::unknown(channel.clone()),
+                version: 0,
+            }),
+        }
+    }
+
+    /// Saves a channel if nobody saved it since it was read.
+    pub async fn save(&self, stored: &StoredChannel) -> Result<Write, StoreError> {
+        self.0
+            .put_version(item(&stored.channel)?, stored.version)
+            .await
+    }
+
+    /// Up to `limit` rows of a tenant's list, from the row behind `after` on: channels by id, then open claims.
+    /// One query.
+    pub async fn list_for_tenant(
+        &self,
+        partner: &PartnerId,
+        tenant: &Tenant,
+        after: Option<&ChannelId>,
+        limit: i32,
+    ) -> Result<Vec<TenantRow>, StoreError> {
+        // "" sorts before every row, and DynamoDB allows it in a condition on a sort key, but not as a value of one.
+        let after = after.map_or_else(|| " ".to_owned(), table::channel_row);
+        let query = self
+            .0
+            .client
+            .query()
+            .table_name(&*self.0.name)
+            .index_name(table::BY_TENANT);
+        let query = query
+            .key_condition_expression("tenant_pk = :tenant AND tenant_sk > :after")
+            .expression_attribute_values(":tenant", text(table::tenant_partition(partner, tenant)))
+            .expression_attribute_values(":after", text(after));
+        let mut rows = Vec::new();
+        let wanted = usize::try_from(limit).unwrap_or(1);
+        let mut pages = query.limit(limit).into_paginator().send();
+        // DynamoDB cuts a page at 1 MB: go on until there are enough rows.
+        while let Some(page) = pages.next().await {
+            rows.extend(page?.items.unwrap_or_default());
+            if rows.len() >= wanted {
+                break;
+            }
+        }
+        rows.iter().take(wanted).map(row).collect()
+    }
+
+    /// Those of `ids` that are channels of the tenant.
+    pub async fn owned_by(
+        &self,
+        partner: &PartnerId,
+        tenant: &Tenant,
+        ids: &BTreeSet<ChannelId>,
+    ) -> Result<BTreeSet<ChannelId>, StoreError> {
+        let mut owned = BTreeSet::new();
+        let ids: Vec<&ChannelId> = ids.iter().collect();
+        for some in ids.chunks(BATCH) {
+            let mut wanted: Vec<Item> = some
+                .iter()
+                .map(|id| ChannelRef::new(partner.clone(), (*id).clone()))
+                .map(|id| keyed(table::channel(&id), ALONE))
+                .collect();
+            while !wanted.is_empty() {
+                let keys = KeysAndAttributes::builder()
+                    .set_keys(Some(wanted))
+                    .consistent_read(true)
+                    .build();
+                let keys = keys.map_err(|_| StoreError::Malformed("a batch of keys"))?;
+                let got = self
+                    .0
+                    .client
+                    .batch_get_item()
+                    .request_items(&*self.0.name, keys)
+                    .send()
+                    .await?;
+                for item in got.responses.unwrap_or_default().into_values().flatten() {
+                    let channel = StoredChannel::from_item(&item)?.channel;
+                    if channel.tenant() == Some(tenant) {
+                        owned.insert(channel.id.channel);
+                    }
+                }
+                let left = got
+                    .unprocessed_keys
+                    .unwrap_or_default()
+                    .into_values()
+                    .next();
+                wanted = left.map(|left| left.keys).unwrap_or_default();
+            }
+        }
+        Ok(owned)
+    }
+}
+
+fn row(item: &Item) -> Result<TenantRow, StoreError> {
+    let sort = item
+        .get(TENANT_SK)
+        .and_then(|sort| sort.as_s().ok())
+        .ok_or(StoreError::Malformed("a row"))?;
+    match sort.split_once('#') {
+        Some((table::prefix::CHANNEL, _)) => {
+            Ok(TenantRow::Channel(Box::new(value_of(item, "channel")?)))
+        }
+        Some((table::prefix::CLAIM, _)) => Ok(TenantRow::Claim(Box::new(value_of(item, "claim")?))),
+        _ => Err(StoreError::Malformed("a row of a tenant")),
+    }
+}
+
+fn item(channel: &Channel) -> Result<Item, StoreError> {
+    let mut item = keyed(table::channel(&channel.id), ALONE);
+    item.insert(VALUE.to_owned(), to_value(channel)?);
+    if let Some(tenant) = channel.tenant() {
+        item.insert(
+            TENANT_PK.to_owned(),
+            text(table::tenant_partition(&channel.id.partner, tenant)),
+        );
+        item.insert(
+            TENANT_SK.to_owned(),
+            text(table::channel_row(&channel.id.channel)),
+        );
+    }
+    Ok(item)
+}

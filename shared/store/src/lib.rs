@@ -1,0 +1,219 @@
+//! The one table: keys of its items, records of its stream, and what may be done with it, one handle for each kind of
+//! item. A function holds only the handles it needs.
+
+pub mod table;
+pub mod stream;
+pub mod sdk_error;
+mod io_timestamp;
+mod fact;
+mod channel;
+mod claim;
+mod client;
+mod mint;
+mod requeue;
+mod connect;
+mod outbox;
+
+pub use channel::{Channels, StoredChannel, TenantRow};
+pub use claim::{Claims, Recorded, StoredClaim};
+pub use client::Clients;
+pub use connect::{Before, Connections, Kept, KeptAddress, StoredKept};
+pub use fact::{Facts, RawEvent, StoredFact};
+pub use io_timestamp::{IoTimestamps, Taken};
+pub use mint::{Intent, Leased, Mint, Mints, NextRun, Trigger};
+pub use outbox::{Outbox, WaitingEvent};
+pub use requeue::{Due, Requeues, Subject};
+
+use std::borrow::Cow;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::table::{ALONE, Item, PK, SK, StoreError, Table};
+
+pub use crate::table::StoreError as Error;
+
+/// The attribute under which an item keeps its domain value.
+const VALUE: &str = "value";
+/// The attribute that counts the saves of a channel or a claim.
+const VERSION: &str = "version";
+
+fn text(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+fn number(number: impl ToString) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+fn millis(at: Timestamp) -> AttributeValue {
+    number(at.as_millisecond())
+}
+
+fn keyed(pk: String, sk: impl Into<String>) -> Item {
+    Item::from([(PK.to_owned(), text(pk)), (SK.to_owned(), text(sk))])
+}
+
+fn as_text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+fn number_of(item: &Item, name: &str) -> Option<i64> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+fn time_of(item: &Item, name: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(number_of(item, name)?).ok()
+}
+
+fn to_value(value: &impl Serialize) -> Result<AttributeValue, StoreError> {
+    serde_dynamo::to_attribute_value(value)
+        .map_err(|_| StoreError::Malformed("a value cannot be written"))
+}
+
+/// Reads the domain value of an item.
+fn value_of<T: DeserializeOwned>(item: &Item, what: &'static str) -> Result<T, StoreError> {
+    let value = item
+        .get(VALUE)
+        .cloned()
+        .ok_or(StoreError::Malformed(what))?;
+    serde_dynamo::from_attribute_value(value).map_err(|_| StoreError::Malformed(what))
+}
+
+/// Outcome of a conditional write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Write {
+    /// It is written.
+    Done,
+    /// Its condition did not hold: somebody else has written since, or before.
+    Conflict,
+}
+
+/// The same with the item: the new one, or the one that was there when the condition did not hold.
+enum Written<T> {
+    Done(T),
+    Conflict(Option<Item>),
+}
+
+impl<T> From<Written<T>> for Write {
+    fn from(written: Written<T>) -> Self {
+        match written {
+            Written::Done(_) => Self::Done,
+            Written::Conflict(_) => Self::Conflict,
+        }
+    }
+}
+
+impl Table {
+    async fn read(&self, pk: String, sk: &str) -> Result<Option<Item>, StoreError> {
+        let got = self
+            .client
+            .get_item()
+            .table_name(&*self.name)
+            .consistent_read(true);
+        Ok(got.key(PK, text(pk)).key(SK, text(sk)).send().await?.item)
+    }
+
+    /// Opens the connection with a put that cannot succeed: it takes no right that the function lacks, and leaves nothing.
+    async fn preconnect(&self, pk: String) {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&*self.name)
+            .set_item(Some(keyed(pk, ALONE)));
+        let _refused = put
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(pk)")
+            .send()
+            .await;
+    }
+
+    /// Puts an item unless one with its key is there.
+    async fn put_once(&self, item: Item) -> Result<Written<()>, StoreError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&*self.name)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(pk)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(Written::Done(())),
+            Err(error) => refused_put(error).map(Written::Conflict),
+        }
+    }
+}
+
+impl Table {
+    /// Puts an item if the one that is there has version `seen`; 0: none is there.
+    async fn put_version(&self, mut item: Item, seen: i64) -> Result<Write, StoreError> {
+        item.insert(VERSION.to_owned(), number(seen.saturating_add(1)));
+        let put = self
+            .client
+            .put_item()
+            .table_name(&*self.name)
+            .set_item(Some(item))
+            .condition_expression("version = :seen OR (attribute_not_exists(pk) AND :seen = :none)")
+            .expression_attribute_values(":seen", number(seen))
+            .expression_attribute_values(":none", number(0))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::None)
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(Write::Done),
+            Err(error) => refused_put(error).map(|_| Write::Conflict),
+        }
+    }
+}
+
+fn refused_put(error: SdkError<PutItemError>) -> Result<Option<Item>, StoreError> {
+    match error.as_service_error() {
+        Some(PutItemError::ConditionalCheckFailedException(refused)) => Ok(refused.item.clone()),
+        _ => Err(error.into()),
+    }
+}
+
+fn refused_update(error: SdkError<UpdateItemError>) -> Result<Option<Item>, StoreError> {
+    match error.as_service_error() {
+        Some(UpdateItemError::ConditionalCheckFailedException(refused)) => Ok(refused.item.clone()),
+        _ => Err(error.into()),
+    }
+}
+
+/// An update of one item on a condition: expression, condition and their values side by side.
+struct Update {
+    pk: String,
+    sets: Cow<'static, str>,
+    condition: &'static str,
+    values: Vec<(&'static str, AttributeValue)>,
+}
+
+impl Update {
+    /// Carries it out on the item that is alone under its key; answers the item as it is then.
+    async fn send(self, table: &Table) -> Result<Written<Item>, StoreError> {
+        let mut request = table
+            .client
+            .update_item()
+            .table_name(&*table.name)
+            .key(PK, text(self.pk))
+            .key(SK, text(ALONE))
+            .update_expression(&*self.sets)
+            .condition_expression(self.condition)
+            .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        for (name, value) in self.values {
+            request = request.expression_attribute_values(name, value);
+        }
+        match request.send().await {
+            Ok(done) => Ok(Written::Done(done.attributes.unwrap_or_default())),
+            Err(error) => refused_update(error).map(Written::Conflict),
+        }
+    }
+}

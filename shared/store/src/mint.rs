@@ -1,0 +1,309 @@
+//! MINT: the lease on a channel's key, the intent to make one, and when to reconcile next. Every write but a request to
+//! rerun demands the token of the lease.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use dialog360::id::ChannelRef;
+use jiff::Timestamp;
+use onboarding::channel::LastWrite;
+use onboarding::fact::KeyState;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Update, Write, Written, millis, number, number_of, text, time_of, to_value};
+use crate::table::{self, DUE_AT, DUE_PK, Item, StoreError, Table};
+
+/// How long a lease holds: longer than the function may run (20 s).
+const LEASE: Duration = Duration::from_secs(25);
+
+/// How often a run that finds the lease taken asks its holder to rerun, before it takes the lease itself.
+const TURNS: usize = 4;
+
+const LEASE_TOKEN: &str = "lease";
+const LEASE_UNTIL: &str = "lease_until";
+const INTENT: &str = "intent";
+const TRIES: &str = "tries";
+const NOT_BEFORE: &str = "not_before";
+const VERDICT: &str = "verdict";
+const RERUN_REQUESTED: &str = "rerun_requested";
+
+/// The intent to make a key: written before the POST, open until its outcome is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The attempt's token, also the vault's version.
+    pub attempt: String,
+    /// When the POST was sent, or about to be (ms).
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub sent_at: Timestamp,
+    /// The ids of the keys 360dialog listed before our first POST of this intent.
+    pub baseline: Vec<String>,
+    /// How many POSTs went unanswered, this one included.
+    pub posts: u32,
+}
+
+/// What was found when the lease was taken.
+#[derive(Clone, Debug)]
+pub struct Mint {
+    channel: ChannelRef,
+    token: String,
+    /// An intent whose outcome is not known.
+    pub intent: Option<Intent>,
+    /// How many runs in a row ended in trouble.
+    pub tries: u32,
+    /// After trouble: 360dialog is not asked before then, whatever changes.
+    pub not_before: Option<Timestamp>,
+    /// The verdict of the last run, which the channel may not show yet.
+    pub verdict: Option<LastWrite<KeyState>>,
+}
+
+/// Outcome of asking for the lease.
+#[derive(Clone, Debug)]
+pub enum Leased {
+    /// It is ours for 25 s.
+    Ours(Box<Mint>),
+    /// Another worker has it, and will run again when it is done.
+    Taken,
+    /// It is not due.
+    NotDue,
+}
+
+/// Why a run wants the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// The channel changed.
+    Change,
+    /// The clock says so: only if it is due.
+    Clock,
+}
+
+/// What the holder leaves behind; by default nothing that is due.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NextRun {
+    /// When to run next; `None`: not before something changes.
+    pub due_at: Option<Timestamp>,
+    /// The intent that stays open.
+    pub intent: Option<Intent>,
+    /// How many runs in a row ended in trouble.
+    pub tries: u32,
+    /// After trouble: 360dialog is not asked before then.
+    pub not_before: Option<Timestamp>,
+    /// The verdict that stands now.
+    pub verdict: Option<LastWrite<KeyState>>,
+}
+
+/// May hold leases and intents.
+#[derive(Clone)]
+pub struct Mints(Table);
+
+impl Mints {
+    /// The leases of `table`.
+    pub fn new(table: Table) -> Self {
+        Self(table)
+    }
+
+    /// Takes the lease on a channel's key under `token`, if nobody has it.
+    ///
+    /// If somebody has it, asks that one to rerun, so that the change which this run is for is not missed.
+    pub async fn lease(
+        &self,
+        channel: &ChannelRef,
+        token: &str,
+        trigger: Trigger,
+        now: Timestamp,
+    ) -> Result<Leased, StoreError> {
+        for _ in 0..TURNS {
+            let old = match self.take(channel, token, trigger, now).await? {
+                Written::Done(item) => {
+                    return Ok(Leased::Ours(Box::new(mint(channel, token, &item)?)));
+                }
+                Written::Conflict(old) => old.unwrap_or_default(),
+            };
+            let is_free = time_of(&old, LEASE_UNTIL).is_none_or(|until| until < now);
+            if trigger == Trigger::Clock {
+                return Ok(if is_free {
+                    Leased::NotDue
+                } else {
+                    Leased::Taken
+                });
+            }
+            let holder = old.get(LEASE_TOKEN).cloned().unwrap_or_else(|| text(""));
+            if self.request_rerun(channel, holder).await? == Write::Done {
+                return Ok(Leased::Taken);
+            }
+        }
+        Err(StoreError::Unavailable(
+            "the lease keeps changing hands".to_owned(),
+        ))
+    }
+
+    async fn take(
+        &self,
+        channel: &ChannelRef,
+        token: &str,
+        trigger: Trigger,
+        now: Timestamp,
+    ) -> Result<Written<Item>, StoreError> {
+        let until = now.saturating_add(LEASE).unwrap_or(now);
+        let update = Update {
+            pk: table::mint(channel),
+            sets: "SET lease = :token, lease_until = :until, due_at = :until, due_pk = :due REMOVE rerun_requested".into(),
+            condition: match trigger {
+                Trigger::Change => "attribute_not_exists(lease_until) OR lease_until < :now OR lease = :token",
+                Trigger::Clock => {
+                    "due_at <= :now AND (attribute_not_exists(lease_until) OR lease_until < :now OR lease = :token)"
+                }
+            },
+            values: vec![
+                (":token", text(token)),
+                (":until", millis(until)),
+                (":due", text(table::due(&channel.partner))),
+                (":now", millis(now)),
+            ],
+        };
+        update.send(&self.0).await
+    }
+
+    /// Asks `holder` to rerun when it is done; a conflict if it no longer holds the lease.
+    async fn request_rerun(
+        &self,
+        channel: &ChannelRef,
+        holder: AttributeValue,
+    ) -> Result<Write, StoreError> {
+        let update = Update {
+            pk: table::mint(channel),
+            sets: "SET rerun_requested = :yes".into(),
+            condition: "lease = :holder",
+            values: vec![(":yes", AttributeValue::Bool(true)), (":holder", holder)],
+        };
+        Ok(update.send(&self.0).await?.into())
+    }
+
+    /// Writes the intent, before the POST; a conflict if the lease is lost.
+    pub async fn intend(&self, mint: &Mint, intent: &Intent) -> Result<Write, StoreError> {
+        let update = Update {
+            pk: table::mint(&mint.channel),
+            sets: "SET intent = :intent".into(),
+            condition: "lease = :token",
+            values: vec![
+                (":intent", to_value(intent)?),
+                (":token", text(&mint.token)),
+            ],
+        };
+        Ok(update.send(&self.0).await?.into())
+    }
+
+    /// Holds the lease for another 25 s; `false` if it is lost.
+    pub async fn renew(&self, mint: &Mint, now: Timestamp) -> Result<Write, StoreError> {
+        let until = now.saturating_add(LEASE).unwrap_or(now);
+        let update = Update {
+            pk: table::mint(&mint.channel),
+            sets: "SET lease_until = :until, due_at = :until".into(),
+            condition: "lease = :token AND lease_until >= :now",
+            values: vec![
+                (":until", millis(until)),
+                (":token", text(&mint.token)),
+                (":now", millis(now)),
+            ],
+        };
+        Ok(update.send(&self.0).await?.into())
+    }
+
+    /// Gives the lease back. If a rerun was requested meanwhile, the channel is due at once.
+    pub async fn release(
+        &self,
+        mint: &Mint,
+        next: &NextRun,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let quiet = "lease = :token AND attribute_not_exists(rerun_requested)";
+        let released = self.release_on(quiet, mint, next).await?;
+        let Written::Conflict(Some(old)) = released else {
+            return Ok(());
+        };
+        if old.get(LEASE_TOKEN) == Some(&text(&mint.token)) {
+            let at_once = NextRun {
+                due_at: Some(now),
+                ..next.clone()
+            };
+            self.release_on("lease = :token", mint, &at_once).await?;
+        }
+        Ok(())
+    }
+
+    async fn release_on(
+        &self,
+        condition: &'static str,
+        mint: &Mint,
+        next: &NextRun,
+    ) -> Result<Written<Item>, StoreError> {
+        let verdict = next.verdict.as_ref().map(to_value).transpose()?;
+        let intent = next.intent.as_ref().map(to_value).transpose()?;
+        let fields = [
+            (TRIES, ":tries", Some(number(next.tries))),
+            (DUE_AT, ":due_at", next.due_at.map(millis)),
+            (
+                DUE_PK,
+                ":due",
+                next.due_at.map(|_| text(table::due(&mint.channel.partner))),
+            ),
+            (NOT_BEFORE, ":not_before", next.not_before.map(millis)),
+            (INTENT, ":intent", intent),
+            (VERDICT, ":verdict", verdict),
+        ];
+        let mut values = vec![(":token", text(&mint.token))];
+        let (mut sets, mut removes) = (Vec::new(), vec![LEASE_TOKEN, LEASE_UNTIL, RERUN_REQUESTED]);
+        for (name, placeholder, value) in fields {
+            match value {
+                Some(value) => {
+                    sets.push(format!("{name} = {placeholder}"));
+                    values.push((placeholder, value));
+                }
+                None => removes.push(name),
+            }
+        }
+        let update = Update {
+            pk: table::mint(&mint.channel),
+            sets: format!("SET {} REMOVE {}", sets.join(", "), removes.join(", ")).into(),
+            condition,
+            values,
+        };
+        update.send(&self.0).await
+    }
+
+    /// When the channel is due, and the open intent; for operators and tests.
+    pub async fn inspect(
+        &self,
+        channel: &ChannelRef,
+    ) -> Result<(Option<Timestamp>, Option<Intent>), StoreError> {
+        let item = self
+            .0
+            .read(table::mint(channel), table::ALONE)
+            .await?
+            .unwrap_or_default();
+        Ok((time_of(&item, DUE_AT), kept(&item, INTENT)?))
+    }
+}
+
+fn mint(channel: &ChannelRef, token: &str, item: &Item) -> Result<Mint, StoreError> {
+    Ok(Mint {
+        channel: channel.clone(),
+        token: token.to_owned(),
+        intent: kept(item, INTENT)?,
+        not_before: time_of(item, NOT_BEFORE),
+        verdict: kept(item, VERDICT)?,
+        tries: number_of(item, TRIES)
+            .and_then(|tries| u32::try_from(tries).ok())
+            .unwrap_or(0),
+    })
+}
+
+/// What an attribute keeps; if it cannot be read that is an error, never "none": a key of ours may be live.
+fn kept<T: DeserializeOwned>(item: &Item, name: &str) -> Result<Option<T>, StoreError> {
+    let Some(value) = item.get(name).cloned() else {
+        return Ok(None);
+    };
+    serde_dynamo::from_attribute_value(value)
+        .map(Some)
+        .map_err(|_| StoreError::Malformed("a mint"))
+}

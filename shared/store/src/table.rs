@@ -1,0 +1,354 @@
+//! The one table: its keys, its indexes and how it is reached. One partition key prefix per kind of item, so that
+//! a function's policy (`dynamodb:LeadingKeys`) can name only its own.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableInputBuilder;
+use aws_sdk_dynamodb::operation::create_table::{CreateTableError, CreateTableInput};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement,
+    KeyType, Projection, ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
+    TimeToLiveSpecification,
+};
+use dialog360::id::{ChannelId, ChannelRef, ClientId, PartnerId};
+use onboarding::claim::ClaimId;
+use onboarding::tenant::Tenant;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::sdk_error::code;
+
+/// An item as DynamoDB has it.
+pub type Item = HashMap<String, AttributeValue>;
+
+/// Index of channels and open claims by tenant.
+pub const BY_TENANT: &str = "by_tenant";
+/// Index of mints and pending claims by the time they are due.
+pub const BY_DUE: &str = "by_due";
+
+/// Partition key.
+pub const PK: &str = "pk";
+/// Sort key.
+pub const SK: &str = "sk";
+/// Partition key of [`BY_TENANT`].
+pub const TENANT_PK: &str = "tenant_pk";
+/// Sort key of [`BY_TENANT`].
+pub const TENANT_SK: &str = "tenant_sk";
+/// Partition key of [`BY_DUE`].
+pub const DUE_PK: &str = "due_pk";
+/// Sort key of [`BY_DUE`], ms.
+pub const DUE_AT: &str = "due_at";
+/// Time to live, s.
+pub const EXPIRES_AT: &str = "expires_at";
+
+/// The sort key of an item that is alone under its partition key.
+pub const ALONE: &str = "-";
+
+/// The prefix of every kind of item, without the `#` that follows it.
+pub mod prefix {
+    #![expect(missing_docs, reason = "the kinds are described in ARCHITECTURE.md")]
+    pub const SECOND: &str = "SECOND";
+    pub const FACT: &str = "FACT";
+    pub const RAW: &str = "RAW";
+    pub const CLAIM: &str = "CLAIM";
+    pub const CLIENT: &str = "CLIENT";
+    pub const CHANNEL: &str = "CHANNEL";
+    pub const MINT: &str = "MINT";
+    pub const WAKE: &str = "WAKE";
+    pub const DUE: &str = "DUE";
+    pub const CONNECT: &str = "CONNECT";
+    pub const OUTBOX: &str = "OUTBOX";
+    pub const DEAD: &str = "DEAD";
+}
+
+/// The partition key of an item of kind `prefix` about `rest` at `partner`.
+///
+/// No id holds a `#`, so no two different items share a key.
+fn key(prefix: &str, partner: &PartnerId, rest: &str) -> String {
+    format!("{prefix}#{partner}#{rest}")
+}
+
+/// Where `partner`'s last signed second is.
+pub fn second(partner: &PartnerId) -> String {
+    format!("{}#{partner}", prefix::SECOND)
+}
+
+/// Where the facts of a channel are.
+pub fn facts(channel: &ChannelRef) -> String {
+    key(prefix::FACT, &channel.partner, channel.channel.as_str())
+}
+
+/// Where an event without a channel is; spread over 16 partitions by the first digit of its id.
+pub fn raw(partner: &PartnerId, event_id: &str) -> String {
+    key(prefix::RAW, partner, event_id.get(..1).unwrap_or(ALONE))
+}
+
+/// Where a claim is.
+pub fn claim(partner: &PartnerId, claim: &ClaimId) -> String {
+    key(prefix::CLAIM, partner, claim.as_str())
+}
+
+/// Where the owner of a client is.
+pub fn client(partner: &PartnerId, client: &ClientId) -> String {
+    key(prefix::CLIENT, partner, client.as_str())
+}
+
+/// Where a channel is.
+pub fn channel(channel: &ChannelRef) -> String {
+    key(prefix::CHANNEL, &channel.partner, channel.channel.as_str())
+}
+
+/// Where the lease and the intent of a channel's key are.
+pub fn mint(channel: &ChannelRef) -> String {
+    key(prefix::MINT, &channel.partner, channel.channel.as_str())
+}
+
+/// Where `partner`'s requeues are.
+pub fn wake(partner: &PartnerId) -> String {
+    format!("{}#{partner}", prefix::WAKE)
+}
+
+/// Where the addresses that 360dialog had before `operator connect` are.
+pub fn connect(partner: &PartnerId) -> String {
+    format!("{}#{partner}", prefix::CONNECT)
+}
+
+/// Where the events of `partner` are that the bus has not taken yet.
+pub fn outbox(partner: &PartnerId) -> String {
+    format!("{}#{partner}", prefix::OUTBOX)
+}
+
+/// Where that is which was given up and waits for an operator.
+pub fn dead(partner: &PartnerId) -> String {
+    format!("{}#{partner}", prefix::DEAD)
+}
+
+/// The partition of [`BY_DUE`].
+pub fn due(partner: &PartnerId) -> String {
+    format!("{}#{partner}", prefix::DUE)
+}
+
+/// The partition of [`BY_TENANT`]; the tenant comes last, since it may hold a `#`.
+pub fn tenant_partition(partner: &PartnerId, tenant: &Tenant) -> String {
+    format!("{partner}#{tenant}")
+}
+
+/// The sort key of a channel in [`BY_TENANT`]; channels come before claims.
+pub fn channel_row(channel: &ChannelId) -> String {
+    format!("{}#{channel}", prefix::CHANNEL)
+}
+
+/// The sort key of an open claim in [`BY_TENANT`].
+pub fn claim_row(claim: &ClaimId) -> String {
+    format!("{}#{claim}", prefix::CLAIM)
+}
+
+/// What a partition key is about: its kind, its partner and what follows.
+pub fn parse(pk: &str) -> Option<(&str, PartnerId, &str)> {
+    let (kind, rest) = pk.split_once('#')?;
+    let (partner, rest) = rest.split_once('#').unwrap_or((rest, ""));
+    Some((kind, partner.parse().ok()?, rest))
+}
+
+/// The table could not be asked, or holds what we did not put there; the message never holds an item.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// DynamoDB refused, was throttled, or did not answer.
+    #[error("DynamoDB: {0}")]
+    Unavailable(String),
+    /// An item is not in the form we write.
+    #[error("an item is not in the form we write: {0}")]
+    Malformed(&'static str),
+}
+
+impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for StoreError {
+    fn from(error: SdkError<E, R>) -> Self {
+        match code(&error) {
+            // Asked again it would say the same.
+            "ValidationException" => Self::Malformed("DynamoDB will not take it"),
+            code => Self::Unavailable(code.to_owned()),
+        }
+    }
+}
+
+/// The table and the client that reaches it.
+#[derive(Clone)]
+pub struct Table {
+    pub(crate) client: Client,
+    pub(crate) name: Arc<str>,
+}
+
+impl Table {
+    /// The table `name` as `client` reaches it.
+    pub fn new(client: Client, name: impl Into<Arc<str>>) -> Self {
+        Self {
+            client,
+            name: name.into(),
+        }
+    }
+
+    /// What the table looks like, here and in `template.yaml`: two indexes, a stream of both images.
+    pub fn shape() -> Result<CreateTableInputBuilder, StoreError> {
+        Ok(CreateTableInput::builder()
+            .billing_mode(BillingMode::PayPerRequest)
+            .set_attribute_definitions(Some(
+                [PK, SK, TENANT_PK, TENANT_SK, DUE_PK, DUE_AT]
+                    .map(attribute)
+                    .into_iter()
+                    .collect(),
+            ))
+            .set_key_schema(Some(keys(PK, SK)))
+            .global_secondary_indexes(index(
+                BY_TENANT,
+                keys(TENANT_PK, TENANT_SK),
+                ProjectionType::All,
+            ))
+            .global_secondary_indexes(index(
+                BY_DUE,
+                keys(DUE_PK, DUE_AT),
+                ProjectionType::KeysOnly,
+            ))
+            .stream_specification(
+                StreamSpecification::builder()
+                    .stream_enabled(true)
+                    .stream_view_type(StreamViewType::NewAndOldImages)
+                    .build()
+                    .map_err(|_| StoreError::Malformed("stream specification"))?,
+            ))
+    }
+
+    /// Creates the table unless it exists, as `template.yaml` does on AWS, with its time to live.
+    pub async fn create(&self) -> Result<(), StoreError> {
+        match Self::shape()?
+            .table_name(&*self.name)
+            .send_with(&self.client)
+            .await
+        {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(CreateTableError::is_resource_in_use_exception) =>
+            {
+                return Ok(());
+            }
+            created => created?,
+        };
+        let expiry = TimeToLiveSpecification::builder()
+            .attribute_name(EXPIRES_AT)
+            .enabled(true)
+            .build();
+        let expiry = expiry.map_err(|_| StoreError::Malformed("time to live"))?;
+        self.client
+            .update_time_to_live()
+            .table_name(&*self.name)
+            .time_to_live_specification(expiry)
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    /// Every item, page after page; for operators and tests, never for a function.
+    pub async fn scan(&self) -> Result<Vec<Item>, StoreError> {
+        let pages = self
+            .client
+            .scan()
+            .table_name(&*self.name)
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        pages
+            .collect::<Result<Vec<_>, _>>()
+            .await
+            .map_err(StoreError::from)
+    }
+}
+
+fn attribute(name: &str) -> AttributeDefinition {
+    let kind = if name == DUE_AT {
+        ScalarAttributeType::N
+    } else {
+        ScalarAttributeType::S
+    };
+    #[expect(clippy::expect_used, reason = "name and type are given")]
+    AttributeDefinition::builder()
+        .attribute_name(name)
+        .attribute_type(kind)
+        .build()
+        .expect("complete")
+}
+
+fn keys(hash: &str, range: &str) -> Vec<KeySchemaElement> {
+    let key = |name: &str, kind| {
+        #[expect(clippy::expect_used, reason = "name and type are given")]
+        KeySchemaElement::builder()
+            .attribute_name(name)
+            .key_type(kind)
+            .build()
+            .expect("complete")
+    };
+    vec![key(hash, KeyType::Hash), key(range, KeyType::Range)]
+}
+
+fn index(
+    name: &str,
+    keys: Vec<KeySchemaElement>,
+    projection: ProjectionType,
+) -> GlobalSecondaryIndex {
+    let projection = Projection::builder().projection_type(projection).build();
+    #[expect(clippy::expect_used, reason = "name and keys are given")]
+    GlobalSecondaryIndex::builder()
+        .index_name(name)
+        .set_key_schema(Some(keys))
+        .projection(projection)
+        .build()
+        .expect("complete")
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::error::ErrorMetadata;
+
+    use super::*;
+
+    #[test]
+    fn a_key_says_what_it_is_about() {
+        let number = ChannelRef::new("aPA".parse().unwrap(), "bCH".parse().unwrap());
+        let partner = number.partner.clone();
+        assert_eq!(
+            parse(&channel(&number)),
+            Some(("CHANNEL", partner.clone(), "bCH"))
+        );
+        assert_eq!(parse(&wake(&partner)), Some(("WAKE", partner, "")));
+        assert_eq!(parse("nonsense"), None);
+    }
+
+    #[test]
+    fn what_dynamodb_refuses_for_good_is_not_tried_again() {
+        let error = |code: &str| {
+            let error = CreateTableError::generic(
+                ErrorMetadata::builder()
+                    .code(code)
+                    .message("needle")
+                    .build(),
+            );
+            StoreError::from(SdkError::service_error(error, ()))
+        };
+        assert!(matches!(
+            error("ValidationException"),
+            StoreError::Malformed(_)
+        ));
+        let again = error("ThrottlingException");
+        assert_eq!(again.to_string(), "DynamoDB: ThrottlingException");
+    }
+
+    #[test]
+    fn a_tenant_with_a_number_sign_shares_no_partition() {
+        let (a, b): (PartnerId, PartnerId) = ("a".parse().unwrap(), "b".parse().unwrap());
+        assert_ne!(
+            tenant_partition(&a, &"b#c".parse().unwrap()),
+            tenant_partition(&b, &"c".parse().unwrap())
+        );
+        assert_eq!(tenant_partition(&a, &"b#c".parse().unwrap()), "a#b#c");
+    }
+}
