@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run check template bench release deploy connect audit tools packages
+.PHONY: help run check soak template bench release deploy connect audit tools packages
 
 demo := local/bundle/demo
 export PATH := $(CURDIR)/tools/bin:$(CURDIR)/tools/python/bin:$(PATH)
@@ -27,10 +27,13 @@ template: tools ## check template.yaml
 	sam validate --lint --region eu-central-1
 	cfn-lint --regions eu-central-1 -- template.yaml
 
+soak: tools ## the tests that take longer than 20 s
+	@scripts/test soak
+
 bench: ## measure the functions as they run on Lambda, beside hello-worlds, bare and with the AWS SDK
 	@scripts/bench
 
-release: ## build the functions for both architectures; shows sizes and glibc, runs the arm64 ones; ends with sam build
+release: soak ## soak; then build the functions for both architectures; shows sizes and glibc, runs the arm64 ones; ends with sam build
 	@scripts/python scripts/requirements.txt
 	@scripts/release
 
