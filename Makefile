@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run check template bench release deploy connect audit tools packages format
+.PHONY: help run check soak template bench release deploy connect audit tools packages
 
 demo := local/bundle/demo
 export PATH := $(CURDIR)/tools/bin:$(CURDIR)/tools/python/bin:$(PATH)
@@ -19,21 +19,21 @@ help: ## list the targets
 run: packages ## the whole bundle on this machine
 	cargo run --locked
 
-check: format tools template ## the gate: format, template, dependencies, lints, documentation, tests
-	cargo deny --locked check licenses bans sources
-	cargo clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
-	scripts/test
+check: ## the gate: format, template, dependencies, lints, documentation, tests; ends with how long each took
+	@scripts/check
 
 # No account is asked: the region only says which services there are.
 template: tools ## check template.yaml
 	sam validate --lint --region eu-central-1
 	cfn-lint --regions eu-central-1 -- template.yaml
 
+soak: tools ## the tests that take longer than 20 s
+	@scripts/test soak
+
 bench: ## measure the functions as they run on Lambda, beside hello-worlds, bare and with the AWS SDK
 	@scripts/bench
 
-release: ## build the functions for both architectures; shows sizes and glibc, runs the arm64 ones; ends with sam build
+release: soak ## soak; then build the functions for both architectures; shows sizes and glibc, runs the arm64 ones; ends with sam build
 	@scripts/python scripts/requirements.txt
 	@scripts/release
 
@@ -56,7 +56,3 @@ tools: ## install what check needs and this machine lacks (needs the network the
 packages:
 	@cd $(demo) && cat package.json package-lock.json | cmp -s - node_modules/.installed || \
 		{ npm ci --no-audit --no-fund && cat package.json package-lock.json > node_modules/.installed; }
-
-# Apart, to come before the tools: it needs none of them and takes a second.
-format:
-	cargo fmt --all --check

@@ -118,7 +118,7 @@ fn only_what_matters_for_the_key_is_relevant_change() {
     let named = channel(&[
         bound(),
         Assertion {
-            display_name: Some("Acme".into()),
+            description: [(dialog360::Field::DisplayName, "Acme".to_owned())].into(),
             ..Assertion::default()
         },
     ]);

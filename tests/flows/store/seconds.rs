@@ -19,6 +19,7 @@ contract! {
     two_partners_have_seconds_of_their_own,
     two_who_race_for_the_first_second_get_different_ones,
     many_who_race_get_each_second_once,
+    two_memories_of_one_partner_get_different_seconds,
 }
 
 const WINDOW: i64 = 300;
@@ -142,6 +143,24 @@ async fn many_who_race_get_each_second_once(table: Table) {
         .collect();
     let different: BTreeSet<i64> = given.iter().copied().collect();
     assert_eq!((given.len(), different), (30, (NOW - 29..=NOW).collect()));
+}
+
+/// Each process remembers what it has seen itself, and the other one takes seconds as well.
+async fn two_memories_of_one_partner_get_different_seconds(table: Table) {
+    let (one, other) = (Seconds::new(table.clone()), Seconds::new(table.clone()));
+    let later = NOW + 10_000;
+    let takes = [
+        (&one, NOW, NOW - WINDOW),
+        (&other, NOW, NOW - WINDOW + 1),
+        (&one, NOW, NOW - WINDOW + 2),
+        (&other, later, later - WINDOW),
+        (&one, later, later - WINDOW + 1),
+        (&other, later, later - WINDOW + 2),
+        (&Seconds::new(table), later, later - WINDOW + 3),
+    ];
+    for (process, now, second) in takes {
+        assert_eq!(take(process, now, WINDOW).await, Taken::Second(second));
+    }
 }
 
 fn second(taken: Taken) -> i64 {

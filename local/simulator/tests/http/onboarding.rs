@@ -149,13 +149,13 @@ async fn a_refused_signature_is_told_with_its_reason() {
     let now = Timestamp::now().as_second();
     let mut unsigned = world.link(&[]);
     unsigned.set_query(Some("redirect_url=http://app.example/"));
-    let mut wrong = world.link(&[]);
-    wrong.set_query(Some(
-        &wrong
-            .query()
-            .unwrap()
-            .replace("io_timestamp=1", "io_timestamp=2"),
-    ));
+    let mut wrong = world.link_of(now, &[]);
+    let query = wrong.query().unwrap();
+    let query = query.replace(
+        &format!("io_timestamp={now}"),
+        &format!("io_timestamp={}", now - 1),
+    );
+    wrong.set_query(Some(&query));
     for (link, reason) in [
         (unsigned, "carries no io_signature"),
         (wrong, "does not match"),

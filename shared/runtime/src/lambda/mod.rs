@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn no_library_writes_requests_into_the_log() {
         assert!(
-            is_fit_for_the_log("crate::http", Level::TRACE)
+            is_fit_for_the_log("runtime::http", Level::TRACE)
                 && is_fit_for_the_log("sign", Level::DEBUG)
         );
         assert!(is_fit_for_the_log("lambda_runtime::layers", Level::INFO));
