@@ -19,7 +19,7 @@ Runs the onboarding bundle on one machine, beside a simulated hub. For developme
   local token TENANT    print a token for TENANT, good for 12 hours
 
 Settings (environment): LISTEN, HUB (simulated|none), HUB_LISTEN, DATA, SECRETS_FILE, JWT_HS256_SECRET, and those of
-the functions. The README explains them. RUST_LOG=info logs every request.
+the functions. docs/settings.md explains them. RUST_LOG=info logs every request.
 ";
 
 /// Does what the arguments of this process say.
