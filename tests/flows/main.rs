@@ -12,6 +12,7 @@ mod lifecycle;
 mod misuse;
 mod onboarding;
 mod operator;
+mod readme;
 mod redirect;
 mod restart;
 mod secrets;
