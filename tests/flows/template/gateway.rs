@@ -8,7 +8,7 @@ use tests::{Bundle, PARTNER};
 
 use super::evaluate::Deployment;
 use super::{Template, entries, holds, list, logical_id, texts};
-use crate::doors::header;
+use crate::everywhere::http::header;
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,278 @@
+//! What a warm request costs: its calls to AWS, and none to the hub.
+
+use axum::http::Method;
+use platform::clock;
+use platform::store::{Seconds, Taken};
+use serde_json::{Value, json};
+use tests::aws::calls::{Fault, Harm};
+use tests::aws::event::{Incoming, iam};
+use tests::aws::runtime_api::Function;
+use tests::{Bundle, PARTNER, hmac_sha256, until};
+
+use crate::partner_api::{NUMBER, StandIn, channel, claim};
+
+const UPDATE: &str = "DynamoDb UpdateItem";
+const PUT: &str = "DynamoDb PutItem";
+const GET: &str = "DynamoDb GetItem";
+const QUERY: &str = "DynamoDb Query";
+const BATCH_GET: &str = "DynamoDb BatchGetItem";
+
+/// A warm door beside the gateway, whose hub is one that nobody else asks.
+struct Door {
+    function: Function,
+    name: &'static str,
+    hub: StandIn,
+}
+
+impl Door {
+    async fn warm(bundle: &Bundle, name: &'static str) -> Self {
+        let hub = StandIn::start().await;
+        let settings = [
+            ("PARTNER_API_URL", hub.url()),
+            ("ONBOARDING_URL", hub.url()),
+        ];
+        let function = bundle
+            .aws()
+            .variant(name, &settings, bundle.directory.path());
+        function.warm_up().await.expect("it starts");
+        Self {
+            function,
+            name,
+            hub,
+        }
+    }
+
+    /// The calls that one request makes; it must be answered with `status`.
+    async fn costs(&self, bundle: &Bundle, incoming: &Incoming, status: u64) -> Vec<String> {
+        let answer = self.ask(bundle, incoming).await;
+        assert_eq!(answer["statusCode"], status, "{answer}");
+        let calls = bundle.aws().calls.of(self.name);
+        assert!(
+            self.hub.script().asked.is_empty(),
+            "{} asks no hub",
+            self.name
+        );
+        assert_eq!(
+            self.function.starts(),
+            1,
+            "it is the warm process that answers"
+        );
+        calls
+    }
+
+    async fn ask(&self, bundle: &Bundle, incoming: &Incoming) -> Value {
+        bundle.aws().calls.forget();
+        self.function
+            .invoke(&incoming.event())
+            .await
+            .expect("an answer")
+            .json()
+    }
+}
+
+fn get(route: &str, path: &str) -> Incoming {
+    Incoming {
+        authorizer: Some(iam()),
+        ..Incoming::get(route, path)
+    }
+}
+
+fn sign() -> Incoming {
+    get(
+        "/{partner_id}/sign",
+        &format!("/{PARTNER}/sign?tenant=acme"),
+    )
+}
+
+fn list(tenant: &str) -> Incoming {
+    get(
+        "/{partner_id}/channels",
+        &format!("/{PARTNER}/channels?tenant={tenant}"),
+    )
+}
+
+fn one(tenant: &str, id: &str) -> Incoming {
+    get(
+        "/{partner_id}/channels/{channel_id}",
+        &format!("/{PARTNER}/channels/{id}?tenant={tenant}"),
+    )
+}
+
+fn webhook(bundle: &Bundle, body: &str) -> Incoming {
+    let mut incoming = get("/{partner_id}/webhook", &format!("/{PARTNER}/webhook"));
+    let signature = hmac_sha256(bundle.secrets.platform_secret(PARTNER), body.as_bytes());
+    incoming.headers.insert(
+        "x-360dialog-signature",
+        signature.parse().expect("a header"),
+    );
+    Incoming {
+        method: Method::POST,
+        body: body.as_bytes().to_vec(),
+        ..incoming
+    }
+}
+
+#[tokio::test]
+async fn a_link_costs_one_write_and_two_after_a_pause() {
+    let bundle = Bundle::start().await;
+    let long_ago = clock::now().as_second() - 10_000;
+    let seconds = Seconds::new(bundle.table().await);
+    let taken = seconds
+        .take(&PARTNER.parse().expect("an id"), long_ago, 300)
+        .await
+        .expect("the table");
+    assert_eq!(taken, Taken::Second(long_ago - 300));
+
+    let door = Door::warm(&bundle, "sign").await;
+    assert_eq!(door.costs(&bundle, &sign(), 200).await, [UPDATE, UPDATE]);
+    for _ in 0..3 {
+        assert_eq!(door.costs(&bundle, &sign(), 200).await, [UPDATE]);
+    }
+}
+
+#[tokio::test]
+async fn a_link_costs_three_writes_when_another_comes_first_after_a_pause() {
+    let bundle = Bundle::start().await;
+    let (slow, fast) = (
+        Door::warm(&bundle, "sign").await,
+        Door::warm(&bundle, "sign").await,
+    );
+    let calls = &bundle.aws().calls;
+    calls.forget();
+    let held = calls.hurt(Fault::of("sign", Harm::Hold).only_the(2));
+    let sign = sign().event();
+    let overtake = async {
+        until(|| async {
+            if calls.hits(held) == 1 {
+                Ok(())
+            } else {
+                Err("nothing is held".to_owned())
+            }
+        })
+        .await;
+        let second = fast.function.invoke(&sign).await;
+        calls.heal();
+        second
+    };
+    let (first, second) = tokio::join!(slow.function.invoke(&sign), overtake);
+    let answers = [first, second].map(|answer| answer.expect("an answer").json());
+    let second_of = |answer: &Value| {
+        let body: Value =
+            serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
+        body["timestamp"].as_i64().expect("a second")
+    };
+    assert_eq!(second_of(&answers[0]), second_of(&answers[1]) + 1);
+    // Three of the one that was overtaken, two of the other.
+    assert_eq!(calls.of("sign"), [UPDATE; 5]);
+}
+
+#[tokio::test]
+async fn a_webhook_costs_one_write_per_event_whether_it_is_new_or_not() {
+    let hub = StandIn::start().await;
+    let bundle = hub.bundle(&[]).await;
+    let door = Door::warm(&bundle, "webhook").await;
+    let event =
+        |number: usize| json!({"event": "channel_running", "data": {"id": format!("n{number}CH")}});
+    let one = webhook(&bundle, &event(0).to_string());
+    assert_eq!(door.costs(&bundle, &one, 200).await, [PUT]);
+    assert_eq!(
+        door.costs(&bundle, &one, 200).await,
+        [PUT],
+        "the same again"
+    );
+    assert_eq!(
+        door.costs(&bundle, &webhook(&bundle, "not understood"), 200)
+            .await,
+        [PUT]
+    );
+    let three = json!([event(1), event(2), event(3)]).to_string();
+    assert_eq!(
+        door.costs(&bundle, &webhook(&bundle, &three), 200).await,
+        [PUT; 3]
+    );
+    let mut forged = one;
+    forged
+        .headers
+        .insert("x-360dialog-signature", "00".parse().expect("a header"));
+    assert_eq!(
+        door.costs(&bundle, &forged, 401).await,
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn the_way_back_costs_one_write() {
+    let hub = StandIn::start().await;
+    let bundle = hub.bundle(&[]).await;
+    let signed = bundle.sign(PARTNER, "acme").await;
+    let door = Door::warm(&bundle, "redirect").await;
+    let state = signed["state"].as_str().expect("a state");
+    let path = format!("/{PARTNER}/redirect/{state}?client=aCL&channels=[{NUMBER}]");
+    let mut back = Incoming::get("/{partner_id}/redirect/{state}", &path);
+    back.headers
+        .insert("accept", "application/json".parse().expect("a header"));
+    for _ in 0..2 {
+        assert_eq!(door.costs(&bundle, &back, 200).await, [PUT]);
+    }
+    let bad = Incoming {
+        path: format!("/{PARTNER}/redirect/x.y"),
+        ..back
+    };
+    assert_eq!(door.costs(&bundle, &bad, 400).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_list_costs_one_query_and_one_more_call_while_claims_are_open() {
+    let (hub, bundle) = StandIn::with_new(NUMBER).await;
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    bundle.scan_when_quiet("markerCH").await;
+    let door = Door::warm(&bundle, "channels").await;
+    assert_eq!(door.costs(&bundle, &list("acme"), 200).await, [QUERY]);
+    assert_eq!(door.costs(&bundle, &list("nobody"), 200).await, [QUERY]);
+    assert_eq!(door.costs(&bundle, &one("acme", NUMBER), 200).await, [GET]);
+    assert_eq!(
+        door.costs(&bundle, &one("nobody", NUMBER), 404).await,
+        [GET, QUERY]
+    );
+
+    hub.script().channels = vec![channel(NUMBER, None)];
+    claim(&bundle, PARTNER, "openCH").await;
+    assert_eq!(
+        door.costs(&bundle, &list("acme"), 200).await,
+        [QUERY, BATCH_GET]
+    );
+    assert_eq!(
+        door.costs(&bundle, &one("acme", "openCH"), 200).await,
+        [GET, QUERY]
+    );
+    assert_eq!(door.costs(&bundle, &one("acme", NUMBER), 200).await, [GET]);
+}
+
+#[tokio::test]
+async fn connections_and_secrets_are_there_before_the_first_event() {
+    let bundle = Bundle::start().await;
+    let calls = &bundle.aws().calls;
+    for name in ["sign", "redirect", "webhook", "provision"] {
+        calls.forget();
+        let function = bundle.aws().variant(name, &[], bundle.directory.path());
+        function.warm_up().await.expect("it starts");
+        let mut made = calls.of(name);
+        let secrets = made
+            .iter()
+            .filter(|call| *call == "SecretsManager GetSecretValue")
+            .count();
+        assert_eq!(
+            secrets, 2,
+            "{name} reads the secret of each partner once: {made:?}"
+        );
+        made.retain(|call| call.starts_with("DynamoDb"));
+        assert_eq!(made.len(), 1, "{name} knocks at the table");
+    }
+    calls.forget();
+    let function = bundle
+        .aws()
+        .variant("channels", &[], bundle.directory.path());
+    function.warm_up().await.expect("it starts");
+    assert_eq!(calls.of("channels").len(), 1, "channels needs no secret");
+}
