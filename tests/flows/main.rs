@@ -2,8 +2,6 @@
 //!
 //! `BACKEND` says where the bundles run: `one_machine` (the default) or `aws`.
 
-mod partner_api;
-
 mod everywhere;
 mod on_aws;
 mod one_machine;

@@ -5,33 +5,39 @@
 //!
 //! Everything is waited for by its condition; a condition that never holds fails the test with what was seen last.
 
+mod answer;
 pub mod aws;
 mod backend;
 mod items;
 mod one_machine;
+pub mod partner_api;
 mod partners;
 pub mod programs;
+pub mod search;
+mod time;
+mod visit;
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
-use hmac::{Hmac, KeyInit, Mac};
 use local::data::Data;
+use platform::store::Channels;
 use platform::table::{Item, Table};
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::Client;
 use serde_json::{Value, json};
-use sha2::Sha256;
 use tempfile::TempDir;
 
+pub use crate::answer::{Answer, Ask, text};
 use crate::aws::stack::Stack;
 pub use crate::backend::{Backend, is_on_aws};
-pub use crate::items::assert_same;
+pub use crate::items::{assert_same, bodies, pk};
 use crate::items::{in_words, is_about_to_close};
 use crate::one_machine::OneMachine;
 pub use crate::partners::Secrets;
+use crate::time::{LEASE, Where};
+pub use crate::visit::{hmac_sha256, id};
 
 /// The hub of most tests, Direct-Paid.
 pub const PARTNER: &str = "aAbBcCPA";
@@ -43,7 +49,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Where a bundle runs.
+/// How the ids of channels start that only show that all before them is done.
+const MARKER: &str = "marker";
+
+/// What a bundle consists of.
 enum Place {
     OneMachine(Box<OneMachine>),
     Aws(Box<Stack>),
@@ -52,6 +61,13 @@ enum Place {
 /// The status of what no route takes, which is `ours` where we say so ourselves; the gateway on AWS says 404 to all of it.
 pub fn without_a_route(ours: u16) -> u16 {
     if is_on_aws() { 404 } else { ours }
+}
+
+/// Pairs as a process takes them.
+pub fn owned(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let pairs = pairs.iter();
+    let pairs = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    pairs.collect()
 }
 
 /// A running bundle and its data directory.
@@ -68,6 +84,7 @@ pub struct Bundle {
     pub http: Client,
     settings: BTreeMap<String, String>,
     place: Place,
+    markers: AtomicUsize,
 }
 
 impl Bundle {
@@ -84,67 +101,64 @@ impl Bundle {
     /// The same with other secrets.
     pub async fn start_as(secrets: Secrets, settings: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("secrets.json");
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        let (data, file) = (path("data"), path("secrets.json"));
         std::fs::write(&file, secrets.file.to_string()).expect("the secrets file");
-        let mut all = BTreeMap::from([
-            ("LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
-            ("HUB_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
-            (
-                "DATA".to_owned(),
-                directory.path().join("data").display().to_string(),
-            ),
-            ("SECRETS_FILE".to_owned(), file.display().to_string()),
-            ("JWT_HS256_SECRET".to_owned(), secrets.jwt.clone()),
-            ("HUB_STAGE_DELAY_MS".to_owned(), "50".to_owned()),
-            (
-                "RUST_LOG".to_owned(),
-                "debug,hyper=info,h2=info,dynoxide=info".to_owned(),
-            ),
+        let mut all = owned(&[
+            ("LISTEN", "127.0.0.1:0"),
+            ("HUB_LISTEN", "127.0.0.1:0"),
+            ("DATA", &data),
+            ("SECRETS_FILE", &file),
+            ("JWT_HS256_SECRET", &secrets.jwt),
+            ("HUB_STAGE_DELAY_MS", "50"),
+            ("RUST_LOG", "debug,hyper=info,h2=info,dynoxide=info"),
         ]);
-        all.extend(
-            settings
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        );
-        let place = if is_on_aws() {
-            Place::Aws(Box::new(
+        all.extend(owned(settings));
+        let place = match Backend::of_this_run() {
+            Backend::OneMachine => {
+                Place::OneMachine(Box::new(OneMachine::start(&all, directory.path()).await))
+            }
+            Backend::Aws => Place::Aws(Box::new(
                 Stack::start(&secrets, &all, directory.path()).await,
-            ))
-        } else {
-            Place::OneMachine(Box::new(OneMachine::start(&all, directory.path()).await))
+            )),
         };
         let (url, hub) = match &place {
-            Place::OneMachine(machine) => (machine.url.clone(), machine.hub.clone()),
-            Place::Aws(stack) => (stack.url.clone(), stack.hub.clone()),
+            Place::OneMachine(machine) => (&machine.url, &machine.hub),
+            Place::Aws(stack) => (&stack.url, &stack.hub),
         };
-        let http = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .expect("a client");
+        let follows_none = reqwest::redirect::Policy::none();
+        let http = Client::builder().redirect(follows_none).no_proxy();
         Self {
+            url: url.clone(),
+            hub: hub.clone(),
             directory,
-            url,
-            hub,
             secrets,
-            http,
+            http: http.build().expect("a client"),
             settings: all,
             place,
+            markers: AtomicUsize::new(0),
         }
     }
 
-    /// Kills it without a warning (SIGKILL), if it runs, and starts it again on the same data and the same addresses.
+    /// Kills it without a warning (SIGKILL), if it runs, and starts it again on the same data and the same addresses,
+    /// once the leases that it held have run out.
     ///
     /// On AWS every process of every function is killed; each is started again by what it is next needed for.
     pub async fn kill_and_restart(&mut self) {
-        match &mut self.place {
-            Place::OneMachine(machine) => {
-                machine
-                    .kill_and_restart(&mut self.settings, self.directory.path())
-                    .await
-            }
-            Place::Aws(stack) => stack.kill().await,
-        }
+        let (data, table) = (Data::at(self.data()), self.table_name());
+        let machine = match &mut self.place {
+            Place::OneMachine(machine) => machine,
+            Place::Aws(stack) => return stack.kill().await,
+        };
+        machine.kill().await;
+        let opened = local::embedded::open_table(&data, &table).await;
+        let embedded = opened.ok().and_then(|opened| opened.embedded);
+        let embedded = embedded.expect("nothing runs");
+        let endpoint = embedded.endpoint().to_owned();
+        Where { endpoint, table }.end_leases().await;
+        drop(embedded);
+        let directory = self.directory.path();
+        machine.restart(&mut self.settings, directory).await;
     }
 
     /// Asks it to stop (SIGTERM) and waits until it has. On AWS nobody asks: no more events are handed over.
@@ -184,135 +198,9 @@ impl Bundle {
         self.directory.path().join("data")
     }
 
-    /// A token that names `tenant`.
-    pub fn token(&self, tenant: &str) -> String {
-        let jwt = local::jwt::Jwt::new(onboarding::secret::Secret::new(self.secrets.jwt.clone()));
-        jwt.token("sub", tenant).expect("a token")
-    }
-
-    /// A GET of `path` with the tenant's token.
-    pub fn get(&self, tenant: &str, path: &str) -> RequestBuilder {
-        self.http
-            .get(format!("{}{path}", self.url))
-            .bearer_auth(self.token(tenant))
-    }
-
-    /// A signed link for `tenant`.
-    pub async fn sign(&self, partner: &str, tenant: &str) -> Value {
-        let answer = self
-            .get(tenant, &format!("/{partner}/sign"))
-            .send()
-            .await
-            .expect("an answer");
-        assert_eq!(answer.status(), 200);
-        answer.json().await.expect("JSON")
-    }
-
-    /// Goes through the simulated hub as a person would; answers where the browser is sent.
-    ///
-    /// `choice` is the body of `POST /_hub/complete` without the link.
-    pub async fn complete(&self, link: &str, choice: Value) -> String {
-        let (status, answer) = self.try_complete(link, choice).await;
-        assert_eq!(status, 200, "{answer}");
-        answer["redirect_url"]
-            .as_str()
-            .expect("a redirect")
-            .to_owned()
-    }
-
-    /// The same, where a refusal is a result.
-    pub async fn try_complete(&self, link: &str, mut choice: Value) -> (u16, Value) {
-        choice["link"] = json!(link);
-        let answer = self
-            .http
-            .post(format!("{}/_hub/complete", self.hub))
-            .json(&choice)
-            .send()
-            .await;
-        let answer = answer.expect("an answer");
-        (answer.status().as_u16(), answer.json().await.expect("JSON"))
-    }
-
-    /// Comes back to the bundle as a program, which gets JSON.
-    pub async fn come_back(&self, redirect_url: &str) -> Response {
-        self.http
-            .get(redirect_url)
-            .header("accept", "application/json")
-            .send()
-            .await
-            .expect("an answer")
-    }
-
-    /// Comes back with `query` and the state of `signed`, without having been at the hub: a browser can say anything.
-    pub async fn come_back_with(&self, signed: &Value, query: &str) -> Response {
-        let redirect_url = signed["query_parameters"]["redirect_url"]
-            .as_str()
-            .expect("a redirect");
-        self.come_back(&format!("{redirect_url}?{query}")).await
-    }
-
-    /// From the first click to the browser's return: signs, completes, comes back; answers the JSON.
-    pub async fn onboard(&self, partner: &str, tenant: &str, choice: Value) -> Value {
-        let signed = self.sign(partner, tenant).await;
-        let redirect_url = self
-            .complete(signed["url"].as_str().expect("a link"), choice)
-            .await;
-        let answer = self.come_back(&redirect_url).await;
-        assert_eq!(answer.status(), 200);
-        answer.json().await.expect("JSON")
-    }
-
-    /// The tenant's channels.
-    pub async fn channels(&self, partner: &str, tenant: &str) -> Vec<Value> {
-        let answer = self
-            .get(tenant, &format!("/{partner}/channels?limit=100"))
-            .send()
-            .await
-            .expect("an answer");
-        let list: Value = answer.json().await.expect("JSON");
-        list["channels"].as_array().cloned().unwrap_or_default()
-    }
-
-    /// One channel as the tenant sees it, or `None` for 404.
-    pub async fn channel(&self, partner: &str, tenant: &str, channel: &str) -> Option<Value> {
-        let answer = self
-            .get(tenant, &format!("/{partner}/channels/{channel}"))
-            .send()
-            .await
-            .expect("an answer");
-        match answer.status().as_u16() {
-            200 => Some(answer.json().await.expect("JSON")),
-            404 => None,
-            other => panic!("{other}"),
-        }
-    }
-
-    /// Waits until a channel of the tenant is as `wanted` says.
-    pub async fn channel_until(
-        &self,
-        (partner, tenant, channel): (&str, &str, &str),
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Value {
-        until(|| async {
-            let seen = self
-                .channel(partner, tenant, channel)
-                .await
-                .unwrap_or(Value::Null);
-            if wanted(&seen) {
-                Ok(seen)
-            } else {
-                Err(seen.to_string())
-            }
-        })
-        .await
-    }
-
-    /// Waits until the channel's key is stored.
-    pub async fn stored(&self, partner: &str, tenant: &str, channel: &str) -> Value {
-        self.channel_until((partner, tenant, channel), |seen| {
-            seen["key"]["status"] == "stored"
-        })
-        .await
+    /// What it has logged so far, over all its lives.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
     /// The key that the vault keeps for a channel, as its secret's JSON.
@@ -323,9 +211,8 @@ impl Bundle {
                 let vault = std::fs::read(self.data().join("vault.json")).ok()?;
                 let vault: Value = serde_json::from_slice(&vault).expect("JSON");
                 let entry = vault.get(name)?;
-                entry["versions"][entry["current"].as_str()?]
-                    .as_str()?
-                    .to_owned()
+                let current = entry["current"].as_str()?;
+                entry["versions"][current].as_str()?.to_owned()
             }
             Place::Aws(stack) => stack.moto.current(&name)?,
         };
@@ -336,92 +223,48 @@ impl Bundle {
     pub async fn events(&self) -> Vec<Value> {
         match &self.place {
             Place::OneMachine(_) => {
-                let lines =
-                    std::fs::read_to_string(self.data().join("events.ndjson")).unwrap_or_default();
+                let file = self.data().join("events.ndjson");
+                let lines = std::fs::read_to_string(file).unwrap_or_default();
                 let whole = lines.lines().filter(|_| lines.ends_with('\n'));
-                whole
-                    .map(|line| serde_json::from_str(line).expect("JSON"))
-                    .collect()
+                let event = |line| serde_json::from_str(line).expect("JSON");
+                whole.map(event).collect()
             }
             Place::Aws(stack) => stack.calls.events().iter().flat_map(entries).collect(),
         }
     }
 
-    /// Whether a message can be sent with the key that the vault keeps: the hub's own word.
-    pub async fn can_send(&self, partner: &str, channel: &str) -> bool {
-        let key = self.vault_key(partner, channel).expect("a key");
-        let address = key["address"].as_str().expect("an address");
-        let message = json!({"messaging_product": "whatsapp", "to": "15550100", "type": "text"});
-        let request = self.http.post(format!("{address}/messages")).json(&message);
-        let answer = request
-            .header("D360-API-KEY", key["api_key"].as_str().expect("a key"))
-            .send()
-            .await;
-        answer.expect("an answer").status() == 200
+    /// The table, through the running bundle.
+    pub async fn table(&self) -> Table {
+        let Where { endpoint, table } = self.place_of_table();
+        Table::at_endpoint(&endpoint, &table)
     }
 
-    /// Posts `body` to the webhook, signed with the partner's platform secret.
-    pub async fn webhook(&self, partner: &str, body: &str) -> Response {
-        let signature = hmac_sha256(self.secrets.platform_secret(partner), body.as_bytes());
-        self.webhook_signed(partner, body, &signature).await
-    }
-
-    /// Posts `body` to the webhook with any signature.
-    pub async fn webhook_signed(&self, partner: &str, body: &str, signature: &str) -> Response {
-        let request = self
-            .http
-            .post(format!("{}/{partner}/webhook", self.url))
-            .body(body.to_owned());
-        request
-            .header("x-360dialog-signature", signature)
-            .send()
-            .await
-            .expect("an answer")
-    }
-
-    /// Every item of the table, sorted.
-    pub async fn scan(&self) -> Vec<String> {
-        let mut items: Vec<String> = self.items().await.iter().map(in_words).collect();
-        items.sort();
-        items
-    }
-
-    /// Every item of the table but those about `marker`, a channel nobody knows, once all that was under way when this
-    /// was called is over: an event about the marker has gone the same way behind it.
-    pub async fn scan_when_quiet(&self, marker: &str) -> Vec<String> {
-        let event = json!({"event": "channel_running", "data": {"id": marker}});
-        assert_eq!(
-            self.webhook(PARTNER, &event.to_string()).await.status(),
-            200
-        );
-        let channels = platform::store::Channels::new(self.table().await);
-        let (partner, channel) = (
-            PARTNER.parse().expect("an id"),
-            marker.parse().expect("an id"),
-        );
-        until(|| async {
-            let judged = channels
-                .read(&partner, &channel)
-                .await
-                .map_err(|error| error.to_string())?
-                .channel
-                .key;
-            let items = self.items().await;
-            let busy = items
-                .iter()
-                .find(|item| item.contains_key("lease") || is_about_to_close(item))
-                .map(in_words);
-            match (judged, busy) {
-                (Some(_), None) => Ok(()),
-                (judged, busy) => Err(format!("{judged:?} {busy:?}")),
+    fn place_of_table(&self) -> Where {
+        let endpoint = match &self.place {
+            Place::Aws(stack) => stack.calls.url.clone(),
+            Place::OneMachine(_) => {
+                let endpoint = std::fs::read_to_string(self.data().join("endpoint"));
+                endpoint.expect("it runs").trim().to_owned()
             }
+        };
+        let table = self.table_name();
+        Where { endpoint, table }
+    }
+
+    fn table_name(&self) -> String {
+        let name = self.settings.get("TABLE_NAME");
+        name.map_or(local::bundle::TABLE, String::as_str).to_owned()
+    }
+
+    /// All waits are over, once nobody is at work: what is due later is due now.
+    pub async fn waits_are_over(&self) {
+        until(|| async {
+            let items = self.items().await;
+            let busy = items.iter().find(|item| item.contains_key(LEASE));
+            busy.map_or(Ok(()), |busy| Err(in_words(busy)))
         })
         .await;
-        self.scan()
-            .await
-            .into_iter()
-            .filter(|item| !item.contains(marker))
-            .collect()
+        self.place_of_table().end_waits().await;
     }
 
     /// Every item of the table.
@@ -429,20 +272,34 @@ impl Bundle {
         self.table().await.scan().await.expect("a scan")
     }
 
-    /// The table, through the running bundle.
-    pub async fn table(&self) -> Table {
-        if let Place::Aws(stack) = &self.place {
-            return stack.table();
-        }
-        let data = Data::open(self.data()).expect("the data directory");
-        let opened = local::embedded::open_table(&data, local::bundle::TABLE)
-            .await
-            .expect("the table");
-        assert!(
-            opened.embedded.is_none(),
-            "the bundle runs, so its own database answers"
-        );
-        opened.table
+    /// Every item of the table in words, sorted, but for those about markers.
+    pub async fn scan(&self) -> Vec<String> {
+        let mut items: Vec<String> = self.items().await.iter().map(in_words).collect();
+        items.retain(|item| !item.contains(MARKER));
+        items.sort();
+        items
+    }
+
+    /// The same, once all that was under way when this was called is over: an event about a marker, a channel nobody
+    /// knows, has gone the same way behind it.
+    pub async fn scan_when_quiet(&self) -> Vec<String> {
+        let number = self.markers.fetch_add(1, Ordering::SeqCst);
+        let marker = format!("{MARKER}{number}CH");
+        self.event("channel_running", &marker).await;
+        let channels = Channels::new(self.table().await);
+        let (partner, marker) = (id(PARTNER), id(&marker));
+        until(|| async {
+            let read = channels.read(&partner, &marker).await;
+            let judged = read.map_err(|error| error.to_string())?.channel.key;
+            let items = self.items().await;
+            let is_busy = |item: &&Item| item.contains_key(LEASE) || is_about_to_close(item);
+            match (judged, items.iter().find(is_busy)) {
+                (Some(_), None) => Ok(()),
+                (judged, busy) => Err(format!("{judged:?} {:?}", busy.map(in_words))),
+            }
+        })
+        .await;
+        self.scan().await
     }
 
     /// Writes to its data directory what table, vault and event bus hold, where no file does: on AWS.
@@ -452,40 +309,25 @@ impl Bundle {
         };
         let (told, kept) = stack.told_and_kept();
         std::fs::create_dir_all(self.data()).expect("a directory");
-        let write = |name: &str, text: String| {
-            std::fs::write(self.data().join(name), text).expect("a file")
-        };
-        write("table", self.scan().await.join("\n"));
-        write("events", told.to_string());
-        write("vault.json", kept.to_string());
+        let table = self.scan().await.join("\n");
+        for (name, text) in [
+            ("table", table),
+            ("events", told.to_string()),
+            ("vault.json", kept.to_string()),
+        ] {
+            std::fs::write(self.data().join(name), text).expect("a file");
+        }
     }
-
-    /// What it has logged so far, over all its lives.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
-    }
-}
-
-/// The lower-case hex HMAC-SHA256 of `body`, made without any of our own code.
-pub fn hmac_sha256(secret: &str, body: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key will do");
-    mac.update(body);
-    HEXLOWER.encode(&mac.finalize().into_bytes())
 }
 
 /// The events of one call that put them.
 fn entries(call: &Value) -> Vec<Value> {
     let entry = |entry: &Value| {
-        let detail: Value =
-            serde_json::from_str(entry["Detail"].as_str().expect("a detail")).expect("JSON");
+        let detail: Value = serde_json::from_str(text(&entry["Detail"])).expect("JSON");
         json!({"source": entry["Source"], "detail-type": entry["DetailType"], "detail": detail})
     };
-    call["Entries"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(entry)
-        .collect()
+    let entries = call["Entries"].as_array().into_iter().flatten();
+    entries.map(entry).collect()
 }
 
 /// Waits until `attempt` is `Ok`; fails with what it said last.
@@ -496,12 +338,15 @@ pub async fn until<T, F: Future<Output = Result<T, String>>>(attempt: impl Fn() 
             Ok(done) => return done,
             Err(seen) => seen,
         };
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "it never came; last seen: {seen}"
-        );
+        let is_late = tokio::time::Instant::now() > deadline;
+        assert!(!is_late, "it never came; last seen: {seen}");
         tokio::time::sleep(GLANCE).await;
     }
+}
+
+/// Waits until `is_so` holds; fails saying `what` never came.
+pub async fn until_so(what: &str, is_so: impl Fn() -> bool) {
+    until(|| std::future::ready(is_so().then_some(()).ok_or_else(|| what.to_owned()))).await
 }
 
 /// The program `local` of this package: cargo builds it with the tests.

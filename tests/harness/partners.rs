@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{PARTNER, PAYING_PARTNER};
+use crate::{PARTNER, PAYING_PARTNER, text};
 
 /// The secrets the bundle is started with; every value is made for one test and searched for afterwards.
 #[derive(Clone, Debug)]
@@ -16,23 +16,20 @@ pub struct Secrets {
 impl Secrets {
     /// Two hubs, one Direct-Paid and one Partner-Paid, with secrets that name their purpose.
     pub fn two_hubs() -> Self {
+        let direct = json!({"platform_secret": "needle-platform-direct-0001", "partner_token": "needle-token-direct-0002"});
+        let paying = json!({
+            "platform_secret": "needle-platform-paying-0003",
+            "partner_api_key": "needle-apikey-paying-0004",
+            "billing": "partner_paid",
+        });
         Self {
-            file: json!({
-                PARTNER: {"platform_secret": "needle-platform-direct-0001", "partner_token": "needle-token-direct-0002"},
-                PAYING_PARTNER: {
-                    "platform_secret": "needle-platform-paying-0003",
-                    "partner_api_key": "needle-apikey-paying-0004",
-                    "billing": "partner_paid",
-                },
-            }),
+            file: json!({PARTNER: direct, PAYING_PARTNER: paying}),
             jwt: "needle-jwt-secret-0005-long-enough".to_owned(),
         }
     }
 
     /// The platform secret of a partner.
     pub fn platform_secret(&self, partner: &str) -> &str {
-        self.file[partner]["platform_secret"]
-            .as_str()
-            .expect("a platform secret")
+        text(&self.file[partner]["platform_secret"])
     }
 }

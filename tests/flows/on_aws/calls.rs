@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use tests::aws::calls::{Fault, Harm};
 use tests::aws::event::{Incoming, iam};
 use tests::aws::runtime_api::Function;
-use tests::{Bundle, PARTNER, hmac_sha256, until};
-
-use crate::partner_api::{NUMBER, StandIn, channel, claim};
+use tests::partner_api::{FakePartnerApi, NUMBER, channel, claim};
+use tests::{Bundle, PARTNER, hmac_sha256, text, until};
 
 const UPDATE: &str = "DynamoDb UpdateItem";
 const PUT: &str = "DynamoDb PutItem";
@@ -21,24 +20,22 @@ const BATCH_GET: &str = "DynamoDb BatchGetItem";
 struct Door {
     function: Function,
     name: &'static str,
-    hub: StandIn,
+    api: FakePartnerApi,
 }
 
 impl Door {
     async fn warm(bundle: &Bundle, name: &'static str) -> Self {
-        let hub = StandIn::start().await;
+        let api = FakePartnerApi::start().await;
         let settings = [
-            ("PARTNER_API_URL", hub.url()),
-            ("ONBOARDING_URL", hub.url()),
+            ("PARTNER_API_URL", api.url.as_str()),
+            ("ONBOARDING_URL", &api.url),
         ];
-        let function = bundle
-            .aws()
-            .variant(name, &settings, bundle.directory.path());
+        let function = bundle.aws().variant(name, &settings);
         function.warm_up().await.expect("it starts");
         Self {
             function,
             name,
-            hub,
+            api,
         }
     }
 
@@ -47,26 +44,16 @@ impl Door {
         let answer = self.ask(bundle, incoming).await;
         assert_eq!(answer["statusCode"], status, "{answer}");
         let calls = bundle.aws().calls.of(self.name);
-        assert!(
-            self.hub.script().asked.is_empty(),
-            "{} asks no hub",
-            self.name
-        );
-        assert_eq!(
-            self.function.starts(),
-            1,
-            "it is the warm process that answers"
-        );
+        assert!(self.api.script().asked.is_empty(), "it asks no hub");
+        // It is the warm process that answers.
+        assert_eq!(self.function.starts(), 1);
         calls
     }
 
     async fn ask(&self, bundle: &Bundle, incoming: &Incoming) -> Value {
         bundle.aws().calls.forget();
-        self.function
-            .invoke(&incoming.event())
-            .await
-            .expect("an answer")
-            .json()
+        let answer = self.function.invoke(&incoming.event()).await;
+        answer.expect("an answer").json()
     }
 }
 
@@ -168,111 +155,94 @@ async fn a_link_costs_three_writes_when_another_comes_first_after_a_pause() {
 
 #[tokio::test]
 async fn a_webhook_costs_one_write_per_event_whether_it_is_new_or_not() {
-    let hub = StandIn::start().await;
-    let bundle = hub.bundle(&[]).await;
+    let api = FakePartnerApi::start().await;
+    let bundle = api.bundle(&[]).await;
     let door = Door::warm(&bundle, "webhook").await;
     let event =
         |number: usize| json!({"event": "channel_running", "data": {"id": format!("n{number}CH")}});
     let one = webhook(&bundle, &event(0).to_string());
-    assert_eq!(door.costs(&bundle, &one, 200).await, [PUT]);
-    assert_eq!(
-        door.costs(&bundle, &one, 200).await,
-        [PUT],
-        "the same again"
-    );
-    assert_eq!(
-        door.costs(&bundle, &webhook(&bundle, "not understood"), 200)
-            .await,
-        [PUT]
-    );
+    let odd = webhook(&bundle, "not understood");
+    // New, the same again, and not understood.
+    for webhook in [&one, &one, &odd] {
+        assert_eq!(door.costs(&bundle, webhook, 200).await, [PUT]);
+    }
     let three = json!([event(1), event(2), event(3)]).to_string();
-    assert_eq!(
-        door.costs(&bundle, &webhook(&bundle, &three), 200).await,
-        [PUT; 3]
-    );
+    let three = webhook(&bundle, &three);
+    assert_eq!(door.costs(&bundle, &three, 200).await, [PUT; 3]);
     let mut forged = one;
-    forged
-        .headers
-        .insert("x-360dialog-signature", "00".parse().expect("a header"));
-    assert_eq!(
-        door.costs(&bundle, &forged, 401).await,
-        Vec::<String>::new()
-    );
+    let signature = "00".parse().expect("a header");
+    forged.headers.insert("x-360dialog-signature", signature);
+    assert_eq!(door.costs(&bundle, &forged, 401).await, [] as [&str; 0]);
 }
 
 #[tokio::test]
 async fn the_way_back_costs_one_write() {
-    let hub = StandIn::start().await;
-    let bundle = hub.bundle(&[]).await;
+    let api = FakePartnerApi::start().await;
+    let bundle = api.bundle(&[]).await;
     let signed = bundle.sign(PARTNER, "acme").await;
     let door = Door::warm(&bundle, "redirect").await;
-    let state = signed["state"].as_str().expect("a state");
+    let state = text(&signed["state"]);
     let path = format!("/{PARTNER}/redirect/{state}?client=aCL&channels=[{NUMBER}]");
     let mut back = Incoming::get("/{partner_id}/redirect/{state}", &path);
-    back.headers
-        .insert("accept", "application/json".parse().expect("a header"));
+    let json = "application/json".parse().expect("a header");
+    back.headers.insert("accept", json);
     for _ in 0..2 {
         assert_eq!(door.costs(&bundle, &back, 200).await, [PUT]);
     }
-    let bad = Incoming {
-        path: format!("/{PARTNER}/redirect/x.y"),
-        ..back
-    };
-    assert_eq!(door.costs(&bundle, &bad, 400).await, Vec::<String>::new());
+    back.path = format!("/{PARTNER}/redirect/x.y");
+    assert_eq!(door.costs(&bundle, &back, 400).await, [] as [&str; 0]);
 }
 
 #[tokio::test]
 async fn a_list_costs_one_query_and_one_more_call_while_claims_are_open() {
-    let (hub, bundle) = StandIn::with_new(NUMBER).await;
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.stored(PARTNER, "acme", NUMBER).await;
-    bundle.scan_when_quiet("markerCH").await;
+    bundle.scan_when_quiet().await;
     let door = Door::warm(&bundle, "channels").await;
-    assert_eq!(door.costs(&bundle, &list("acme"), 200).await, [QUERY]);
-    assert_eq!(door.costs(&bundle, &list("nobody"), 200).await, [QUERY]);
-    assert_eq!(door.costs(&bundle, &one("acme", NUMBER), 200).await, [GET]);
-    assert_eq!(
-        door.costs(&bundle, &one("nobody", NUMBER), 404).await,
-        [GET, QUERY]
-    );
-
-    hub.script().channels = vec![channel(NUMBER, None)];
+    for (request, status, calls) in [
+        (list("acme"), 200, &[QUERY] as &[_]),
+        (list("nobody"), 200, &[QUERY]),
+        (one("acme", NUMBER), 200, &[GET]),
+        (one("nobody", NUMBER), 404, &[GET, QUERY]),
+    ] {
+        assert_eq!(door.costs(&bundle, &request, status).await, calls);
+    }
+    api.lists([channel(NUMBER, None)]);
     claim(&bundle, PARTNER, "openCH").await;
-    assert_eq!(
-        door.costs(&bundle, &list("acme"), 200).await,
-        [QUERY, BATCH_GET]
-    );
-    assert_eq!(
-        door.costs(&bundle, &one("acme", "openCH"), 200).await,
-        [GET, QUERY]
-    );
-    assert_eq!(door.costs(&bundle, &one("acme", NUMBER), 200).await, [GET]);
+    for (request, calls) in [
+        (list("acme"), &[QUERY, BATCH_GET] as &[_]),
+        (one("acme", "openCH"), &[GET, QUERY]),
+        (one("acme", NUMBER), &[GET]),
+    ] {
+        assert_eq!(door.costs(&bundle, &request, 200).await, calls);
+    }
 }
 
 #[tokio::test]
 async fn connections_and_secrets_are_there_before_the_first_event() {
     let bundle = Bundle::start().await;
     let calls = &bundle.aws().calls;
-    for name in ["sign", "redirect", "webhook", "provision"] {
+    for (name, secrets) in [
+        ("sign", 2),
+        ("redirect", 2),
+        ("webhook", 2),
+        ("provision", 2),
+        ("channels", 0),
+    ] {
         calls.forget();
-        let function = bundle.aws().variant(name, &[], bundle.directory.path());
+        let function = bundle.aws().variant(name, &[]);
         function.warm_up().await.expect("it starts");
-        let mut made = calls.of(name);
-        let secrets = made
+        let made = calls.of(name);
+        let read = made
             .iter()
-            .filter(|call| *call == "SecretsManager GetSecretValue")
-            .count();
-        assert_eq!(
-            secrets, 2,
-            "{name} reads the secret of each partner once: {made:?}"
-        );
-        made.retain(|call| call.starts_with("DynamoDb"));
-        assert_eq!(made.len(), 1, "{name} knocks at the table");
+            .filter(|call| *call == "SecretsManager GetSecretValue");
+        assert_eq!(read.count(), secrets, "of each partner once: {made:?}");
+        let others = made
+            .iter()
+            .filter(|call| !call.starts_with("SecretsManager"));
+        let others: Vec<_> = others.collect();
+        assert_eq!(others.len(), 1, "{name} calls the table once: {made:?}");
+        assert!(others[0].starts_with("DynamoDb"), "{made:?}");
     }
-    calls.forget();
-    let function = bundle
-        .aws()
-        .variant("channels", &[], bundle.directory.path());
-    function.warm_up().await.expect("it starts");
-    assert_eq!(calls.of("channels").len(), 1, "channels needs no secret");
 }

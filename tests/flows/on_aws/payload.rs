@@ -5,7 +5,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 use tests::aws::event::{DOMAIN, Incoming, iam, jwt};
 use tests::aws::runtime_api::Function;
-use tests::{Bundle, PARTNER, hmac_sha256};
+use tests::{Bundle, PARTNER, bodies, hmac_sha256};
 
 const PAGE: (&str, &str) = ("ALLOWED_ORIGINS", "https://app.example");
 const SIGN: &str = "/{partner_id}/sign";
@@ -55,14 +55,7 @@ async fn a_body_is_the_same_as_text_and_in_base64_and_need_not_be_text() {
             "{kind:?}"
         );
     }
-    let bodies = bundle
-        .items()
-        .await
-        .into_iter()
-        .filter_map(|item| item.get("body")?.as_b().ok().cloned());
-    let mut kept: Vec<Vec<u8>> = bodies
-        .map(aws_sdk_dynamodb::primitives::Blob::into_inner)
-        .collect();
+    let mut kept = bodies(&bundle.items().await);
     kept.sort();
     let mut wanted = vec![event.into_bytes(), unreadable];
     wanted.sort();
@@ -121,9 +114,7 @@ async fn plus_and_percent_in_the_query_come_through_both_ways() {
 async fn a_stage_in_front_of_the_path_is_no_partner() {
     let bundle = Bundle::start().await;
     let staged = [("AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", "true")];
-    let function = bundle
-        .aws()
-        .variant("sign", &staged, bundle.directory.path());
+    let function = bundle.aws().variant("sign", &staged);
     for (path, stage, status) in [
         (format!("/dev/{PARTNER}/sign"), "dev", 200),
         (format!("/{PARTNER}/sign"), "dev", 200),
@@ -218,9 +209,7 @@ async fn a_claim_that_the_gateway_turned_into_a_text_is_none() {
 #[tokio::test]
 async fn without_public_url_links_lead_to_the_gateway_s_own_domain_whatever_the_host() {
     let bundle = Bundle::start().await;
-    let function = bundle
-        .aws()
-        .variant("sign", &[("PUBLIC_URL", "")], bundle.directory.path());
+    let function = bundle.aws().variant("sign", &[("PUBLIC_URL", "")]);
     for host in [
         None,
         Some(DOMAIN),

@@ -5,7 +5,6 @@ mod demo;
 mod demo_secrets;
 mod operator;
 mod settings;
-mod starts;
 
 use tests::{Backend, Bundle, Secrets};
 

@@ -2,89 +2,57 @@
 
 use operator::Place;
 use platform::settings::Environment;
-use serde_json::json;
-use tests::PARTNER;
+use tests::{Bundle, PARTNER, id, text};
 
 #[tokio::test]
 async fn the_operator_tells_why_and_prints_the_key_beside_the_bundle_and_without_it() {
     let mut bundle = super::start().await;
-    bundle
-        .onboard(
-            PARTNER,
-            "acme",
-            json!({"client": "aCL", "channels": ["oneCH"]}),
-        )
-        .await;
-    bundle.stored(PARTNER, "acme", "oneCH").await;
-    bundle
-        .channel_until((PARTNER, "acme", "oneCH"), |seen| {
-            seen["quality"] == "GREEN"
-        })
-        .await;
+    bundle.grant("acme", "oneCH").await;
+    bundle.complete_story(PARTNER, "acme", "oneCH").await;
     // The lease is given back after the key is shown as stored: until then the channel is still looked at.
-    bundle.scan_when_quiet("markerCH").await;
+    bundle.scan_when_quiet().await;
     let key = bundle.vault_key(PARTNER, "oneCH").expect("a key");
-    let (partner, channel) = (
-        PARTNER.parse().expect("an id"),
-        "oneCH".parse().expect("an id"),
-    );
+    let key = text(&key["api_key"]);
+    let (partner, channel) = (id(PARTNER), id("oneCH"));
 
-    let beside = Place::open(&bundle.data(), &Environment::default())
-        .await
-        .expect("the running bundle's data");
-    let told = beside.why(&partner, &channel).await.expect("a story");
+    let mut stories = Vec::new();
+    for is_running in [true, false] {
+        if !is_running {
+            bundle.stop().await;
+        }
+        let place = open(&bundle).await;
+        stories.push(place.why(&partner, &channel).await.expect("a story"));
+        let printed = place.key(&partner, &channel).await.expect("a key");
+        assert_eq!(printed.expose(), key);
+    }
+    assert_eq!(stories[0], stories[1]);
     for words in [
         "tenant: - → acme",
         "permission: - → granted",
         "→ running",
         "→ stored",
     ] {
-        assert!(told.contains(words), "{words} is missing in:\n{told}");
+        assert!(stories[0].contains(words), "{words}: {}", stories[0]);
     }
-    assert!(
-        !told.contains(key["api_key"].as_str().expect("a key")),
-        "a story holds no key"
-    );
-    assert_eq!(
-        beside
-            .key(&partner, &channel)
-            .await
-            .expect("a key")
-            .expose(),
-        key["api_key"]
-    );
+    assert!(!stories[0].contains(key), "a story holds no key");
 
-    bundle.stop().await;
-    let without = Place::open(&bundle.data(), &Environment::default())
-        .await
-        .expect("the file");
-    assert_eq!(
-        without.why(&partner, &channel).await.expect("a story"),
-        told
-    );
-    assert_eq!(
-        without
-            .key(&partner, &channel)
-            .await
-            .expect("a key")
-            .expose(),
-        key["api_key"]
-    );
-
-    let unknown = "otherCH".parse().expect("an id");
-    let error = without
+    let (place, unknown) = (open(&bundle).await, id("otherCH"));
+    let error = place
         .why(&partner, &unknown)
         .await
-        .expect_err("nothing is known")
+        .expect_err("no story")
         .to_string();
-    assert!(
-        error.contains("nothing is known of channel otherCH of aAbBcCPA"),
-        "{error}"
-    );
-    let error = without
+    let nothing = "nothing is known of channel otherCH of aAbBcCPA";
+    assert!(error.contains(nothing), "{error}");
+    let error = place
         .key(&partner, &unknown)
         .await
         .expect_err("no key")
         .to_string();
     assert!(error.contains("operator why"), "{error}");
+}
+
+async fn open(bundle: &Bundle) -> Place {
+    let place = Place::open(&bundle.data(), &Environment::default()).await;
+    place.expect("the data")
 }

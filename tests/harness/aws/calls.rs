@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::forward;
@@ -203,15 +204,14 @@ pub struct Calls {
 impl Calls {
     /// Starts it in front of `place`.
     pub(super) async fn start(place: forward::Place, processes: Processes) -> Self {
-        let state: Arc<Mutex<State>> = Arc::default();
-        let healed = watch::Sender::new(0);
-        let recorder = Self {
-            state: state.clone(),
-            healed: healed.clone(),
-            url: String::new(),
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+        let calls = Self {
+            state: Arc::default(),
+            healed: watch::Sender::new(0),
+            url: format!("http://{}", listener.local_addr().expect("its address")),
         };
-        let url = forward::serve(place, processes, recorder).await;
-        Self { state, healed, url }
+        forward::serve(listener, place, processes, calls.clone());
+        calls
     }
 
     /// From now on a function may do what the template lets it do in a deployment with these names, and nothing else.

@@ -1,20 +1,28 @@
 //! Hands calls on to DynamoDB Local and moto, and answers in their place when a call is to go wrong.
 
 use std::future::IntoFuture;
+use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use axum::Router;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use platform::table::{PK, SK};
 use reqwest::Client;
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::calls::{Call, Calls, Harm, Service};
 use super::empty_maps::mended;
 use super::moto::ACCOUNT;
 use super::process::Processes;
+use crate::time::{Key, Where};
+
+/// How long a lease outlives its holder.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// The largest call, bytes: DynamoDB takes 16 MB.
 const LARGEST: usize = 16 << 20;
@@ -40,10 +48,8 @@ struct Forward {
     http: Client,
 }
 
-/// Answers at the address that is returned.
-pub(super) async fn serve(place: Place, processes: Processes, recorder: Calls) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
-    let url = format!("http://{}", listener.local_addr().expect("its address"));
+/// Answers at `listener`.
+pub(super) fn serve(listener: TcpListener, place: Place, processes: Processes, recorder: Calls) {
     let http = Client::builder().no_proxy().build().expect("a client");
     let router = Router::new().fallback(answer).with_state(Forward {
         place,
@@ -52,7 +58,6 @@ pub(super) async fn serve(place: Place, processes: Processes, recorder: Calls) -
         http,
     });
     tokio::spawn(axum::serve(listener, router).into_future());
-    url
 }
 
 async fn answer(State(forward): State<Forward>, request: Request) -> Response {
@@ -67,6 +72,7 @@ async fn answer(State(forward): State<Forward>, request: Request) -> Response {
         return refusal(StatusCode::BAD_REQUEST, "AccessDeniedException");
     }
     let process = call.process.clone();
+    forward.watch_lease(&call, &body);
     let harm = forward.recorder.record(call, &body);
     match harm {
         None => forward.hand_on(service, parts.headers, body).await,
@@ -128,6 +134,22 @@ impl Forward {
         (status, headers, body).into_response()
     }
 
+    /// A lease that a process asks for here runs out a moment after the process has ended, and not after 25 s. The
+    /// moment is long enough for others to find it taken.
+    fn watch_lease(&self, call: &Call, body: &[u8]) {
+        let Some((table, key, token)) = lease(call, body) else {
+            return;
+        };
+        let endpoint = self.recorder.url.clone();
+        if let Some(process) = self.processes.named(&call.process) {
+            tokio::spawn(async move {
+                process.end().await;
+                tokio::time::sleep(MOMENT).await;
+                Where { endpoint, table }.end_lease(key, &token).await;
+            });
+        }
+    }
+
     /// Kills the process that waits for this answer, which nobody will read.
     async fn kill(&self, process: &str) -> Response {
         if let Some(process) = self.processes.named(process) {
@@ -135,6 +157,25 @@ impl Forward {
         }
         silence().await
     }
+}
+
+/// The table, the key of the item and the token of a lease, if that is what is asked for.
+fn lease(call: &Call, body: &[u8]) -> Option<(String, Key, AttributeValue)> {
+    if call.action != "UpdateItem" {
+        return None;
+    }
+    let body: Value = serde_json::from_slice(body).ok()?;
+    if !body["UpdateExpression"]
+        .as_str()?
+        .contains("lease = :token")
+    {
+        return None;
+    }
+    let text = |value: &Value| Some(AttributeValue::S(value["S"].as_str()?.to_owned()));
+    let token = text(&body["ExpressionAttributeValues"][":token"])?;
+    let part = |name: &str| Some((name.to_owned(), text(&body["Key"][name])?));
+    let key = Key::from([part(PK)?, part(SK)?]);
+    Some((body["TableName"].as_str()?.to_owned(), key, token))
 }
 
 /// Who asks for what.

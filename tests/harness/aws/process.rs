@@ -237,7 +237,7 @@ impl Process {
     }
 
     /// Waits until it has ended; how it did.
-    async fn end(&self) -> String {
+    pub(super) async fn end(&self) -> String {
         let mut ended = self.ended.clone();
         let end = ended.wait_for(Option::is_some).await;
         end.ok()

@@ -1,7 +1,7 @@
 //! The whole stack for one test: functions, gateway, mappings, clock, simulated hub.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +22,7 @@ use super::rights::Names;
 use super::runtime_api::{Function, Processes, Spec};
 use super::servers::Servers;
 use super::stream;
-use crate::Secrets;
-use crate::programs;
+use crate::{Secrets, owned, programs};
 
 /// The functions, as their folders, programs and processes are called.
 pub const FUNCTIONS: [&str; 6] = [
@@ -73,6 +72,7 @@ pub struct Stack {
     environment: BTreeMap<String, String>,
     batches: stream::Batches,
     tasks: Vec<JoinHandle<()>>,
+    directory: PathBuf,
     _hub: Option<RunningHub>,
 }
 
@@ -122,6 +122,7 @@ impl Stack {
             environment,
             batches: stream::Batches::default(),
             tasks: Vec::new(),
+            directory: directory.to_owned(),
             _hub: hub,
         };
         stack.keep_partner_secrets(&secrets.file);
@@ -169,14 +170,10 @@ impl Stack {
     }
 
     /// The function `name` once more, beside the gateway, with further settings.
-    pub fn variant(&self, name: &str, settings: &[(&str, &str)], directory: &Path) -> Function {
+    pub fn variant(&self, name: &str, settings: &[(&str, &str)]) -> Function {
         let mut environment = self.environment.clone();
-        environment.extend(
-            settings
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        );
-        function(name, &environment, directory, &Processes::default())
+        environment.extend(owned(settings));
+        function(name, &environment, &self.directory, &Processes::default())
     }
 
     /// Keeps the partner secrets of `file` where the functions read them.

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reqwest::{Method, RequestBuilder, Response};
-use serde_json::Value;
-use tests::{Bundle, Secrets, until};
-
-use super::search::{Found, Search};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use tests::search::{Found, Search};
+use tests::{Answer, Ask, Bundle, Secrets, text};
 
 /// Where answers are written down, in the run's directory.
 pub(crate) const ANSWERS: &str = "answers";
@@ -20,45 +19,28 @@ pub(crate) struct Run {
     open: BTreeSet<&'static str>,
     /// The files that may hold one needle: a file's path and the needle's name.
     own: BTreeSet<(String, String)>,
-}
-
-/// An answer that was written down.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) text: String,
-    pub(crate) location: Option<String>,
-    file: String,
-}
-
-impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).expect("JSON")
-    }
+    /// The file that the last answer was written to.
+    last: String,
 }
 
 impl Run {
     /// Everything of `bundle` is watched from now on; only the files of `open` may hold secrets.
-    pub(crate) fn of(bundle: Bundle, open: &[&'static str]) -> Self {
+    pub(crate) fn new(bundle: Bundle, open: &[&'static str]) -> Self {
         std::fs::create_dir(bundle.directory.path().join(ANSWERS)).expect("a directory");
-        let (tokens, needles) = (BTreeMap::new(), BTreeMap::new());
+        let Secrets { file, jwt } = bundle.secrets.clone();
         let mut run = Self {
             bundle,
-            tokens,
-            needles,
+            tokens: BTreeMap::new(),
+            needles: BTreeMap::new(),
             open: open.iter().copied().collect(),
             own: BTreeSet::new(),
+            last: String::new(),
         };
-        let Secrets { file, jwt } = run.bundle.secrets.clone();
         run.add("the JWT secret", &jwt);
-        for (partner, entry) in file
-            .as_object()
-            .expect("partners")
-            .iter()
-            .filter(|(_, entry)| entry.is_object())
-        {
+        for (partner, entry) in file.as_object().expect("partners") {
             for field in ["platform_secret", "partner_token", "partner_api_key"] {
-                if let Some(secret) = entry[field].as_str() {
-                    run.add(&format!("{field} of {partner}"), secret);
+                if let Some(secret) = entry.get(field) {
+                    run.add(&format!("{field} of {partner}"), text(secret));
                 }
             }
         }
@@ -70,139 +52,104 @@ impl Run {
         self.needles.insert(name.to_owned(), value.to_owned());
     }
 
-    /// The needle `name` may be in the answer `answer`: it was its own caller's.
-    pub(crate) fn allow(&mut self, answer: &Answer, name: &str) {
-        self.own.insert((answer.file.clone(), name.to_owned()));
+    /// The needle `name` may be in the last answer: it was its own caller's.
+    pub(crate) fn allow(&mut self, name: &str) {
+        self.own.insert((self.last.clone(), name.to_owned()));
     }
 
     /// The one token of `tenant`, which is searched for.
     pub(crate) fn token(&mut self, tenant: &str) -> String {
-        if let Some(token) = self.tokens.get(tenant) {
-            return token.clone();
+        if !self.tokens.contains_key(tenant) {
+            let token = self.bundle.token(tenant);
+            self.use_token(tenant, &token);
         }
-        let token = self.bundle.token(tenant);
-        self.use_token(tenant, &token);
-        token
+        self.tokens[tenant].clone()
     }
 
     /// `token` is the token of `tenant`.
     pub(crate) fn use_token(&mut self, tenant: &str, token: &str) {
         self.tokens.insert(tenant.to_owned(), token.to_owned());
-        let signature = token.rsplit('.').next().expect("a signature");
+        let (_, signature) = token.rsplit_once('.').expect("a signature");
         self.add(&format!("the token of {tenant}"), token);
-        self.add(
-            &format!("the signature of the token of {tenant}"),
-            signature,
-        );
-    }
-
-    /// A request to the bundle, without a caller.
-    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.bundle
-            .http
-            .request(method, format!("{}{path}", self.bundle.url))
+        self.add(&format!("the token's signature of {tenant}"), signature);
     }
 
     /// A request to the bundle on behalf of `tenant`.
-    pub(crate) fn request_of(
-        &mut self,
-        tenant: &str,
-        method: Method,
-        path: &str,
-    ) -> RequestBuilder {
+    pub(crate) fn request(&mut self, tenant: &str, method: Method, path: &str) -> RequestBuilder {
         let token = self.token(tenant);
-        self.request(method, path).bearer_auth(token)
+        self.bundle.request(method, path).bearer_auth(token)
     }
 
     /// Sends a request and writes its answer down, head and body.
     pub(crate) async fn ask(&mut self, request: RequestBuilder) -> Answer {
-        self.note(request.send().await.expect("an answer")).await
-    }
-
-    /// Writes an answer down, head and body.
-    pub(crate) async fn note(&mut self, answer: Response) -> Answer {
-        let directory = self.bundle.directory.path().join(ANSWERS);
-        let number = std::fs::read_dir(&directory).expect("a directory").count();
-        let file = format!("{ANSWERS}/{number:03}");
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let body = answer.bytes().await.expect("a body");
-        let mut whole = format!("{status}\n").into_bytes();
-        for (name, value) in &headers {
-            whole.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\n"].concat());
+        let answer = request.ask().await;
+        let directory = self.bundle.directory.path();
+        let number = std::fs::read_dir(directory.join(ANSWERS))
+            .expect("a directory")
+            .count();
+        self.last = format!("{ANSWERS}/{number:03}");
+        let headers = answer.headers.iter();
+        let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let mut whole = Vec::new();
+        for (name, value) in headers {
+            whole.extend([name.as_bytes(), b": ", value, b"\n"].concat());
         }
-        whole.extend([b"\n".as_slice(), &body].concat());
-        std::fs::write(self.bundle.directory.path().join(&file), whole).expect("a file");
-        let location = headers
-            .get("location")
-            .map(|location| location.to_str().expect("a text").to_owned());
-        Answer {
-            status,
-            text: String::from_utf8_lossy(&body).into_owned(),
-            location,
-            file,
-        }
+        whole.extend(answer.text.as_bytes());
+        std::fs::write(directory.join(&self.last), whole).expect("a file");
+        answer
     }
 
     /// A signed link for `tenant`; its state is searched for, and may be in no other answer.
     pub(crate) async fn sign(&mut self, partner: &str, tenant: &str, query: &str) -> Value {
-        let request = self.request_of(tenant, Method::GET, &format!("/{partner}/sign{query}"));
-        let answer = self.ask(request).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        let signed = answer.json();
-        let state = signed["state"].as_str().expect("a state").to_owned();
-        let seal = state.split_once('.').expect("two parts").1;
-        let signature = signed["signature"].as_str().expect("a signature");
-        let second = &signed["timestamp"];
-        for (name, value) in [
-            ("state", state.as_str()),
-            ("seal", seal),
-            ("signature", signature),
-        ] {
-            let name = format!("the {name} of {partner} {second}");
-            self.add(&name, value);
-            self.allow(&answer, &name);
+        let request = self.request(tenant, Method::GET, &format!("/{partner}/sign{query}"));
+        let signed = self.ask(request).await.is(200).json();
+        for (name, value) in of_link(&signed) {
+            self.add(&name, &value);
+            self.allow(&name);
         }
         signed
     }
 
-    /// What the simulated hub answers to `request` with the link `signed`: it may show that link.
-    pub(crate) async fn ask_hub(&mut self, request: RequestBuilder, signed: &Value) -> Answer {
-        let answer = self.ask(request).await;
-        for name in ["state", "seal", "signature"] {
-            let (partner, second) = (
-                signed["partner_id"].as_str().expect("a partner"),
-                &signed["timestamp"],
-            );
-            self.allow(&answer, &format!("the {name} of {partner} {second}"));
+    /// Goes through the hub with the link `signed` and comes back once as a person and once as a program.
+    pub(crate) async fn complete(&mut self, signed: &Value, mut choice: Value) -> String {
+        let page = self.bundle.http.get(text(&signed["url"]));
+        choice["link"] = signed["url"].clone();
+        let url = format!("{}/_hub/complete", self.bundle.hub);
+        let completion = self.bundle.http.post(url).json(&choice);
+        let mut back = String::new();
+        for request in [page, completion] {
+            back = self.ask(request).await.is(200).text;
+            // It may show the link.
+            for (name, _) in of_link(signed) {
+                self.allow(&name);
+            }
         }
-        answer
+        let back: Value = serde_json::from_str(&back).expect("JSON");
+        let redirect_url = text(&back["redirect_url"]).to_owned();
+        for accept in ["text/html", "application/json"] {
+            let request = self.bundle.http.get(&redirect_url);
+            let answer = self.ask(request.header("accept", accept)).await;
+            assert!(matches!(answer.status, 200 | 303), "{}", answer.text);
+        }
+        redirect_url
+    }
+
+    /// The client `aCL` grants a number with a link of `tenant`, up to the stored key.
+    pub(crate) async fn grant(&mut self, partner: &str, tenant: &str, number: &str) {
+        let signed = self.sign(partner, tenant, "").await;
+        let choice = json!({"client": "aCL", "channels": [number]});
+        self.complete(&signed, choice).await;
+        self.stored(partner, tenant, number).await;
     }
 
     /// Waits until the key of the channel is stored, and searches for it from then on.
     pub(crate) async fn stored(&mut self, partner: &str, tenant: &str, channel: &str) {
-        let (path, token) = (format!("/{partner}/channels/{channel}"), self.token(tenant));
-        let request = self.request(Method::GET, &path).bearer_auth(token);
-        until(|| async {
-            let answer = request
-                .try_clone()
-                .expect("no body")
-                .send()
-                .await
-                .expect("an answer");
-            let seen = answer.text().await.expect("a body");
-            if seen.contains(r#""status":"stored""#) {
-                Ok(())
-            } else {
-                Err(seen)
-            }
-        })
-        .await;
-        self.ask(request).await;
+        self.bundle.stored(partner, tenant, channel).await;
+        let path = format!("/{partner}/channels/{channel}");
+        let request = self.request(tenant, Method::GET, &path);
+        self.ask(request).await.is(200);
         let key = self.bundle.vault_key(partner, channel).expect("a key");
-        self.add(
-            &format!("the key of {channel}"),
-            key["api_key"].as_str().expect("a key"),
-        );
+        self.add(&format!("the key of {channel}"), text(&key["api_key"]));
     }
 
     /// Fails if a needle is where it may not be.
@@ -224,10 +171,8 @@ impl Run {
 
     /// All needles that are anywhere in the run's directory.
     pub(crate) fn found(&self) -> BTreeMap<String, Found> {
-        let needles = self
-            .needles
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let needles = self.needles.iter();
+        let needles = needles.map(|(name, value)| (name.as_str(), value.as_str()));
         Search::new(needles).in_directory(self.bundle.directory.path())
     }
 
@@ -235,4 +180,17 @@ impl Run {
     pub(crate) fn needles(&self) -> &BTreeMap<String, String> {
         &self.needles
     }
+}
+
+/// What is secret of a link, by name.
+fn of_link(signed: &Value) -> [(String, String); 3] {
+    let (state, signature) = (text(&signed["state"]), text(&signed["signature"]));
+    let (_, seal) = state.split_once('.').expect("two parts");
+    let (partner, second) = (text(&signed["partner_id"]), &signed["timestamp"]);
+    [("state", state), ("seal", seal), ("signature", signature)].map(|(name, value)| {
+        (
+            format!("the {name} of {partner} {second}"),
+            value.to_owned(),
+        )
+    })
 }

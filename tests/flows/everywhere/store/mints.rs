@@ -2,11 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use onboarding::channel::Mark;
-use onboarding::fact::{Fact, KeyReason, KeyState, KeyStatus, Said, Source};
+use onboarding::fact::{KeyReason, KeyState, KeyStatus, Said};
 use platform::store::{Asked, Intent, Leased, Mint, Mints, NextLook, Subject, Wakes};
 use platform::table::Table;
 
-use super::{after, channel, items_of, partner};
+use super::{Succeeds, after, channel, fact_of, items_of, partner};
 
 contract! {
     a_free_lease_is_taken_and_is_due_at_its_end,
@@ -28,18 +28,62 @@ contract! {
     two_channels_have_leases_of_their_own,
 }
 
-/// How long a lease holds.
-const LEASE: SignedDuration = SignedDuration::from_secs(25);
+/// How long a lease holds, s.
+const LEASE: i64 = 25;
 
-async fn ask(mints: &Mints, token: &str, asked: Asked, now: Timestamp) -> Leased {
-    mints
-        .lease((&partner(), &channel("oneCH")), token, asked, now)
-        .await
-        .expect("the table")
-}
+/// The key of one channel; times are seconds.
+struct Key(Mints, Table);
 
-async fn lease(mints: &Mints, token: &str, now: Timestamp) -> Mint {
-    ours(ask(mints, token, Asked::ByChange, now).await)
+impl Key {
+    fn new(table: Table) -> Self {
+        Self(Mints::new(table.clone()), table)
+    }
+
+    async fn ask(&self, token: &str, asked: Asked, now: Timestamp) -> Leased {
+        let about = (&partner(), &channel("oneCH"));
+        self.0.lease(about, token, asked, now).ok().await
+    }
+
+    async fn by_change(&self, token: &str, now: i64) -> Leased {
+        self.ask(token, Asked::ByChange, after(now)).await
+    }
+
+    async fn by_clock(&self, token: &str, now: i64) -> Leased {
+        self.ask(token, Asked::ByClock, after(now)).await
+    }
+
+    async fn lease(&self, token: &str, now: i64) -> Mint {
+        ours(self.by_change(token, now).await)
+    }
+
+    async fn intend(&self, mint: &Mint, attempt: &str) -> bool {
+        self.0.intend(mint, &intent(attempt)).ok().await
+    }
+
+    async fn renew(&self, mint: &Mint, now: i64) -> bool {
+        self.0.renew(mint, after(now)).ok().await
+    }
+
+    async fn release(&self, mint: &Mint, next: NextLook, now: i64) {
+        self.0.release(mint, &next, after(now)).ok().await;
+    }
+
+    /// When it is looked at next, and the attempt of the open intent.
+    async fn outlook(&self) -> (Option<i64>, Option<String>) {
+        let (due_at, intent) = self.0.outlook(&partner(), &channel("oneCH")).ok().await;
+        let due_at = due_at.map(|at| at.as_second() - after(0).as_second());
+        (due_at, intent.map(|intent| intent.attempt))
+    }
+
+    async fn due_at(&self) -> Option<i64> {
+        self.outlook().await.0
+    }
+
+    async fn subjects_due(&self, now: i64) -> Vec<Subject> {
+        let wakes = Wakes::new(self.1.clone());
+        let due = wakes.due(&partner(), after(now), 10).ok().await;
+        due.into_iter().map(|due| due.subject).collect()
+    }
 }
 
 fn ours(leased: Leased) -> Mint {
@@ -49,24 +93,23 @@ fn ours(leased: Leased) -> Mint {
     }
 }
 
-async fn outlook(mints: &Mints) -> (Option<Timestamp>, Option<Intent>) {
-    mints
-        .outlook(&partner(), &channel("oneCH"))
-        .await
-        .expect("the table")
+#[track_caller]
+fn is_taken(leased: Leased) {
+    assert!(matches!(leased, Leased::Taken), "{leased:?}");
 }
 
-async fn release(mints: &Mints, mint: &Mint, next: NextLook, now: Timestamp) {
-    mints.release(mint, &next, now).await.expect("the table");
+#[track_caller]
+fn is_not_due(leased: Leased) {
+    assert!(matches!(leased, Leased::NotDue), "{leased:?}");
 }
 
 fn never() -> NextLook {
     NextLook::default()
 }
 
-fn at(due_at: Timestamp) -> NextLook {
+fn at(due_at: i64) -> NextLook {
     NextLook {
-        due_at: Some(due_at),
+        due_at: Some(after(due_at)),
         ..never()
     }
 }
@@ -80,352 +123,230 @@ fn intent(attempt: &str) -> Intent {
     }
 }
 
+fn open(attempt: &str) -> Option<String> {
+    Some(attempt.to_owned())
+}
+
 async fn a_free_lease_is_taken_and_is_due_at_its_end(table: Table) {
-    let mints = Mints::new(table.clone());
-    let mint = lease(&mints, "a", after(0)).await;
+    let key = Key::new(table);
+    let mint = key.lease("a", 0).await;
     assert_eq!((mint.intent, mint.tries), (None, 0));
-    assert_eq!(
-        outlook(&mints).await,
-        (Some(after(0) + LEASE), None),
-        "a holder that dies is not forgotten"
-    );
-    let due = Wakes::new(table)
-        .due(&partner(), after(25), 10)
-        .await
-        .expect("the table");
-    assert_eq!(due.len(), 1);
-    assert_eq!(due[0].subject, Subject::Channel(channel("oneCH")));
+    // A holder that dies is not forgotten.
+    assert_eq!(key.outlook().await, (Some(LEASE), None));
+    let due = key.subjects_due(LEASE).await;
+    assert_eq!(due, [Subject::Channel(channel("oneCH"))]);
 }
 
 async fn a_lease_that_is_held_is_taken_and_the_holder_looks_again_at_once(table: Table) {
-    let mints = Mints::new(table);
-    let held = lease(&mints, "a", after(0)).await;
-    assert!(matches!(
-        ask(&mints, "b", Asked::ByChange, after(1)).await,
-        Leased::Taken
-    ));
-    release(&mints, &held, never(), after(2)).await;
-    assert_eq!(outlook(&mints).await, (Some(after(2)), None));
-    let again = ours(ask(&mints, "c", Asked::ByClock, after(2)).await);
-    release(&mints, &again, never(), after(3)).await;
-    assert_eq!(outlook(&mints).await, (None, None), "the word was heard");
+    let key = Key::new(table);
+    let held = key.lease("a", 0).await;
+    is_taken(key.by_change("b", 1).await);
+    key.release(&held, never(), 2).await;
+    assert_eq!(key.outlook().await, (Some(2), None));
+    let again = ours(key.by_clock("c", 2).await);
+    key.release(&again, never(), 3).await;
+    assert_eq!(key.due_at().await, None, "the word was heard");
 }
 
 async fn a_release_without_word_leaves_what_the_holder_says(table: Table) {
-    let (mints, wakes) = (Mints::new(table.clone()), Wakes::new(table));
-    let mint = lease(&mints, "a", after(0)).await;
-    release(&mints, &mint, at(after(3600)), after(1)).await;
-    assert_eq!(outlook(&mints).await, (Some(after(3600)), None));
-    let mint = lease(&mints, "b", after(1)).await;
-    release(&mints, &mint, never(), after(2)).await;
-    assert_eq!(outlook(&mints).await, (None, None));
-    assert!(
-        wakes
-            .due(&partner(), after(1_000_000), 10)
-            .await
-            .expect("the table")
-            .is_empty()
-    );
+    let key = Key::new(table);
+    let mint = key.lease("a", 0).await;
+    key.release(&mint, at(3600), 1).await;
+    assert_eq!(key.outlook().await, (Some(3600), None));
+    let mint = key.lease("b", 1).await;
+    key.release(&mint, never(), 2).await;
+    assert_eq!(key.outlook().await, (None, None));
+    assert_eq!(key.subjects_due(1_000_000).await, []);
 }
 
 async fn a_look_by_the_clock_waits_until_it_is_due(table: Table) {
-    let mints = Mints::new(table.clone());
-    assert!(
-        matches!(
-            ask(&mints, "a", Asked::ByClock, after(0)).await,
-            Leased::NotDue
-        ),
-        "nothing is known of it"
-    );
-    assert!(items_of(&table, "MINT#").await.is_empty());
-    let mint = lease(&mints, "a", after(0)).await;
-    release(&mints, &mint, at(after(60)), after(1)).await;
-    assert!(matches!(
-        ask(&mints, "b", Asked::ByClock, after(59)).await,
-        Leased::NotDue
-    ));
-    let mint = ours(ask(&mints, "b", Asked::ByClock, after(60)).await);
-    release(&mints, &mint, never(), after(61)).await;
-    assert!(matches!(
-        ask(&mints, "c", Asked::ByClock, after(9999)).await,
-        Leased::NotDue
-    ));
+    let key = Key::new(table);
+    is_not_due(key.by_clock("a", 0).await);
+    assert!(items_of(&key.1, "MINT#").await.is_empty());
+    let mint = key.lease("a", 0).await;
+    key.release(&mint, at(60), 1).await;
+    is_not_due(key.by_clock("b", 59).await);
+    let mint = ours(key.by_clock("b", 60).await);
+    key.release(&mint, never(), 61).await;
+    is_not_due(key.by_clock("c", 9999).await);
 }
 
 async fn a_look_by_the_clock_leaves_no_word(table: Table) {
-    let mints = Mints::new(table);
-    let held = lease(&mints, "a", after(0)).await;
-    assert!(matches!(
-        ask(&mints, "b", Asked::ByClock, after(25)).await,
-        Leased::Taken
-    ));
-    release(&mints, &held, never(), after(25)).await;
-    assert_eq!(outlook(&mints).await, (None, None));
+    let key = Key::new(table);
+    let held = key.lease("a", 0).await;
+    is_taken(key.by_clock("b", LEASE).await);
+    key.release(&held, never(), LEASE).await;
+    assert_eq!(key.outlook().await, (None, None));
 }
 
 async fn a_lease_holds_to_its_end_and_is_taken_over_behind_it(table: Table) {
-    for asked in [Asked::ByChange, Asked::ByClock] {
-        let mints = Mints::new(table.clone());
-        let start = after(if asked == Asked::ByChange { 0 } else { 1000 });
-        let end = start + LEASE;
-        lease(&mints, "a", start).await;
-        assert!(
-            matches!(ask(&mints, "b", asked, end).await, Leased::Taken),
-            "{asked:?}"
-        );
+    let key = Key::new(table);
+    for (asked, start) in [(Asked::ByChange, 0), (Asked::ByClock, 1000)] {
+        key.lease("a", start).await;
+        let end = after(start + LEASE);
+        is_taken(key.ask("b", asked, end).await);
         let behind = end + SignedDuration::from_millis(1);
-        let mint = ours(ask(&mints, "c", asked, behind).await);
-        assert_eq!(outlook(&mints).await.0, Some(behind + LEASE));
-        release(&mints, &mint, never(), behind).await;
+        let mint = ours(key.ask("c", asked, behind).await);
+        assert_eq!(key.due_at().await, Some(start + 2 * LEASE));
+        key.release(&mint, never(), start + LEASE + 1).await;
     }
 }
 
 async fn the_same_holder_may_ask_again(table: Table) {
-    let mints = Mints::new(table);
-    lease(&mints, "a", after(0)).await;
-    lease(&mints, "a", after(10)).await;
-    assert_eq!(outlook(&mints).await.0, Some(after(10) + LEASE));
+    let key = Key::new(table);
+    key.lease("a", 0).await;
+    key.lease("a", 10).await;
+    assert_eq!(key.due_at().await, Some(10 + LEASE));
 }
 
 async fn of_two_who_race_for_a_lease_one_gets_it(table: Table) {
-    let mints = Mints::new(table);
+    let key = Key::new(table);
     for round in 0..20 {
-        let now = after(round * 100);
-        let both = tokio::join!(
-            ask(&mints, "a", Asked::ByChange, now),
-            ask(&mints, "b", Asked::ByChange, now)
-        );
-        let mint = match both {
+        let now = round * 100;
+        let mint = match tokio::join!(key.by_change("a", now), key.by_change("b", now)) {
             (Leased::Ours(mint), Leased::Taken) | (Leased::Taken, Leased::Ours(mint)) => mint,
             both => panic!("{both:?}"),
         };
-        release(&mints, &mint, never(), now).await;
-        assert_eq!(
-            outlook(&mints).await.0,
-            Some(now),
-            "the other one left word"
-        );
+        key.release(&mint, never(), now).await;
+        assert_eq!(key.due_at().await, Some(now), "the other one left word");
     }
 }
 
 async fn an_old_token_writes_nothing_any_more(table: Table) {
-    let mints = Mints::new(table.clone());
-    let old = lease(&mints, "old", after(0)).await;
-    assert!(
-        mints
-            .intend(&old, &intent("first"))
-            .await
-            .expect("the table")
-    );
-    let new = lease(&mints, "new", after(26)).await;
-    let before = items_of(&table, "MINT#").await;
+    let key = Key::new(table);
+    let old = key.lease("old", 0).await;
+    assert!(key.intend(&old, "first").await);
+    let new = key.lease("new", 26).await;
+    let before = items_of(&key.1, "MINT#").await;
 
-    assert!(
-        !mints
-            .intend(&old, &intent("second"))
-            .await
-            .expect("the table")
-    );
-    assert!(!mints.renew(&old, after(26)).await.expect("the table"));
-    release(&mints, &old, at(after(9999)), after(27)).await;
-    assert_eq!(items_of(&table, "MINT#").await, before);
+    assert!(!key.intend(&old, "second").await);
+    assert!(!key.renew(&old, 26).await);
+    key.release(&old, at(9999), 27).await;
+    assert_eq!(items_of(&key.1, "MINT#").await, before);
 
-    assert!(
-        mints
-            .intend(&new, &intent("third"))
-            .await
-            .expect("the table")
-    );
-    release(&mints, &new, never(), after(28)).await;
-    let released = items_of(&table, "MINT#").await;
-    assert!(
-        !mints
-            .intend(&new, &intent("fourth"))
-            .await
-            .expect("the table"),
-        "given back is given back"
-    );
-    assert!(!mints.renew(&new, after(28)).await.expect("the table"));
-    release(&mints, &new, at(after(9999)), after(29)).await;
-    assert_eq!(items_of(&table, "MINT#").await, released);
+    assert!(key.intend(&new, "third").await);
+    key.release(&new, never(), 28).await;
+    let released = items_of(&key.1, "MINT#").await;
+    // Given back is given back.
+    assert!(!key.intend(&new, "fourth").await);
+    assert!(!key.renew(&new, 28).await);
+    key.release(&new, at(9999), 29).await;
+    assert_eq!(items_of(&key.1, "MINT#").await, released);
 }
 
 async fn word_left_for_an_old_holder_does_not_bother_the_new_one(table: Table) {
-    let mints = Mints::new(table);
-    lease(&mints, "a", after(0)).await;
-    assert!(matches!(
-        ask(&mints, "b", Asked::ByChange, after(1)).await,
-        Leased::Taken
-    ));
-    let new = lease(&mints, "c", after(26)).await;
-    release(&mints, &new, never(), after(27)).await;
-    assert_eq!(
-        outlook(&mints).await,
-        (None, None),
-        "it looked after the word was left"
-    );
+    let key = Key::new(table);
+    key.lease("a", 0).await;
+    is_taken(key.by_change("b", 1).await);
+    let new = key.lease("c", 26).await;
+    key.release(&new, never(), 27).await;
+    // It looked after the word was left.
+    assert_eq!(key.outlook().await, (None, None));
 }
 
 async fn a_renewed_lease_holds_longer(table: Table) {
-    let mints = Mints::new(table);
-    let mint = lease(&mints, "a", after(0)).await;
-    assert!(mints.renew(&mint, after(20)).await.expect("the table"));
-    assert_eq!(outlook(&mints).await.0, Some(after(20) + LEASE));
-    assert!(matches!(
-        ask(&mints, "b", Asked::ByChange, after(26)).await,
-        Leased::Taken
-    ));
+    let key = Key::new(table);
+    let mint = key.lease("a", 0).await;
+    assert!(key.renew(&mint, 20).await);
+    assert_eq!(key.due_at().await, Some(20 + LEASE));
+    is_taken(key.by_change("b", 26).await);
 }
 
 async fn a_lease_that_ran_out_cannot_be_renewed(table: Table) {
-    let mints = Mints::new(table);
-    let mint = lease(&mints, "a", after(0)).await;
-    assert!(
-        mints.renew(&mint, after(25)).await.expect("the table"),
-        "its end is still its own"
-    );
-    assert!(!mints.renew(&mint, after(51)).await.expect("the table"));
-    assert_eq!(outlook(&mints).await.0, Some(after(50)));
+    let key = Key::new(table);
+    let mint = key.lease("a", 0).await;
+    assert!(key.renew(&mint, LEASE).await, "its end is still its own");
+    assert!(!key.renew(&mint, 2 * LEASE + 1).await);
+    assert_eq!(key.due_at().await, Some(2 * LEASE));
 }
 
 async fn an_intent_is_found_by_the_next_holder_until_it_is_closed(table: Table) {
-    let mints = Mints::new(table);
-    let mint = lease(&mints, "a", after(0)).await;
-    assert!(
-        mints
-            .intend(&mint, &intent("first"))
-            .await
-            .expect("the table")
-    );
-    assert_eq!(outlook(&mints).await.1, Some(intent("first")));
+    let key = Key::new(table);
+    let mint = key.lease("a", 0).await;
+    assert!(key.intend(&mint, "first").await);
+    assert_eq!(key.outlook().await.1, open("first"));
 
-    let after_a_crash = lease(&mints, "b", after(26)).await;
+    let after_a_crash = key.lease("b", 26).await;
     assert_eq!(after_a_crash.intent, Some(intent("first")));
     let left_open = NextLook {
         intent: Some(intent("second")),
-        ..at(after(60))
+        ..at(60)
     };
-    release(&mints, &after_a_crash, left_open, after(27)).await;
-    assert_eq!(
-        outlook(&mints).await,
-        (Some(after(60)), Some(intent("second")))
-    );
+    key.release(&after_a_crash, left_open, 27).await;
+    assert_eq!(key.outlook().await, (Some(60), open("second")));
 
-    let next = lease(&mints, "c", after(60)).await;
+    let next = key.lease("c", 60).await;
     assert_eq!(next.intent, Some(intent("second")));
-    release(
-        &mints,
-        &next,
-        NextLook {
-            intent: next.intent.clone(),
-            ..never()
-        },
-        after(61),
-    )
-    .await;
-    assert_eq!(
-        outlook(&mints).await,
-        (None, Some(intent("second"))),
-        "open, and due only by a change"
-    );
+    let open_and_due_only_by_a_change = NextLook {
+        intent: next.intent.clone(),
+        ..never()
+    };
+    key.release(&next, open_and_due_only_by_a_change, 61).await;
+    assert_eq!(key.outlook().await, (None, open("second")));
 
-    let last = lease(&mints, "d", after(62)).await;
-    release(&mints, &last, at(after(90)), after(63)).await;
-    assert_eq!(outlook(&mints).await, (Some(after(90)), None), "closed");
+    let last = key.lease("d", 62).await;
+    key.release(&last, at(90), 63).await;
+    assert_eq!(key.outlook().await, (Some(90), None), "closed");
 }
 
 async fn an_intent_survives_word_left_meanwhile(table: Table) {
-    let mints = Mints::new(table);
-    let mint = lease(&mints, "a", after(0)).await;
-    assert!(
-        mints
-            .intend(&mint, &intent("first"))
-            .await
-            .expect("the table")
-    );
-    assert!(matches!(
-        ask(&mints, "b", Asked::ByChange, after(1)).await,
-        Leased::Taken
-    ));
+    let key = Key::new(table);
+    let mint = key.lease("a", 0).await;
+    assert!(key.intend(&mint, "first").await);
+    is_taken(key.by_change("b", 1).await);
     let next = NextLook {
-        due_at: Some(after(3600)),
         intent: Some(intent("first")),
         tries: 4,
-        ..never()
+        ..at(3600)
     };
-    release(&mints, &mint, next, after(2)).await;
-    assert_eq!(
-        outlook(&mints).await,
-        (Some(after(2)), Some(intent("first"))),
-        "due at once, nothing lost"
-    );
-    assert_eq!(lease(&mints, "c", after(2)).await.tries, 4);
+    key.release(&mint, next, 2).await;
+    // Due at once, and nothing is lost.
+    assert_eq!(key.outlook().await, (Some(2), open("first")));
+    assert_eq!(key.lease("c", 2).await.tries, 4);
 }
 
 async fn a_wait_and_a_verdict_are_kept_until_the_next_look_says_otherwise(table: Table) {
-    let mints = Mints::new(table);
-    let verdict = KeyState::without_key(KeyStatus::Waiting, KeyReason::HubUnavailable);
+    let key = Key::new(table);
+    let state = KeyState::without_key(KeyStatus::Waiting, KeyReason::HubUnavailable);
     let said = Said {
-        key: Some(verdict),
+        key: Some(state.clone()),
         ..Said::default()
     };
-    let fact = Fact::new(
-        (&partner(), &channel("oneCH")),
-        Source::Provision,
-        said.clone(),
-        after(1),
-        "a look",
-    );
-    let verdict = said.key.map(|value| Mark {
-        value,
+    let fact = fact_of("oneCH", said, 1, "a look");
+    let verdict = Some(Mark {
+        value: state,
         at: fact.received_at,
         fact: fact.id,
     });
-    let mint = lease(&mints, "a", after(0)).await;
-    let next = NextLook {
-        not_before: Some(after(7200)),
+    let look = |due_at: Option<i64>| NextLook {
+        due_at: due_at.map(after),
+        not_before: due_at.map(after),
         verdict: verdict.clone(),
-        ..at(after(7200))
+        ..never()
     };
-    release(&mints, &mint, next, after(1)).await;
-    let again = lease(&mints, "b", after(2)).await;
-    assert_eq!(
-        (again.not_before, &again.verdict),
-        (Some(after(7200)), &verdict)
-    );
-    release(
-        &mints,
-        &again,
-        NextLook {
-            verdict: verdict.clone(),
-            ..never()
-        },
-        after(3),
-    )
-    .await;
-    let last = lease(&mints, "c", after(4)).await;
+    let mint = key.lease("a", 0).await;
+    key.release(&mint, look(Some(7200)), 1).await;
+    let again = key.lease("b", 2).await;
+    assert_eq!(again.not_before, Some(after(7200)));
+    assert_eq!(again.verdict, verdict);
+    key.release(&again, look(None), 3).await;
+    let last = key.lease("c", 4).await;
     assert_eq!((last.not_before, last.verdict), (None, verdict));
 }
 
 async fn the_tries_are_kept(table: Table) {
-    let mints = Mints::new(table);
+    let key = Key::new(table);
     for tries in [1, 2, 9, 0] {
-        let mint = lease(&mints, "a", after(0)).await;
-        release(&mints, &mint, NextLook { tries, ..never() }, after(0)).await;
-        assert_eq!(lease(&mints, "a", after(0)).await.tries, tries);
+        let mint = key.lease("a", 0).await;
+        key.release(&mint, NextLook { tries, ..never() }, 0).await;
+        assert_eq!(key.lease("a", 0).await.tries, tries);
     }
 }
 
 async fn two_channels_have_leases_of_their_own(table: Table) {
-    let mints = Mints::new(table);
-    lease(&mints, "a", after(0)).await;
-    let other = mints
-        .lease(
-            (&partner(), &channel("twoCH")),
-            "b",
-            Asked::ByChange,
-            after(0),
-        )
-        .await;
-    assert!(matches!(other.expect("the table"), Leased::Ours(_)));
+    let key = Key::new(table);
+    key.lease("a", 0).await;
+    let about = (&partner(), &channel("twoCH"));
+    let other = key.0.lease(about, "b", Asked::ByChange, after(0));
+    ours(other.ok().await);
 }

@@ -3,21 +3,21 @@
 //! The tables are of the embedded DynamoDB, those of the flows on AWS's own pieces are of DynamoDB Local; where
 //! `DYNAMODB_ENDPOINT` names another DynamoDB, they are of that one instead. One run speaks of one place only, and every test prints which.
 
-use std::future::Future;
-
 use jiff::Timestamp;
 use local::embedded::Embedded;
 use onboarding::claim::Claim;
 use onboarding::fact::{Fact, Said, Source};
 use onboarding::hub_event::HubEvent;
 use onboarding::id::{ChannelId, PartnerId, Tenant};
+use onboarding::redirect::RedirectQuery;
 use onboarding::secret::Secret;
 use onboarding::session::Session;
 use onboarding::signature::{UnverifiedEvent, sign_webhook};
-use platform::table::{Item, Table};
+use platform::table::{Item, StoreError, Table};
 use tempfile::TempDir;
 use tests::aws::servers::Servers;
-use tests::is_on_aws;
+use tests::{id, is_on_aws, pk};
+use uuid::Uuid;
 
 /// Makes a test of each of the functions named, which take a table that holds nothing.
 macro_rules! contract {
@@ -51,10 +51,22 @@ const NOW: i64 = 1_775_653_748;
 /// The longest name a table may have.
 const LONGEST_NAME: usize = 255;
 
+/// A call that must succeed.
+trait Succeeds<T> {
+    /// What it came to.
+    async fn ok(self) -> T;
+}
+
+impl<T, F: Future<Output = Result<T, StoreError>>> Succeeds<T> for F {
+    async fn ok(self) -> T {
+        self.await.expect("the table answers")
+    }
+}
+
 /// Holds `fact` against a new table of the place this run speaks of.
 async fn on_an_empty_table<F: Future<Output = ()>>(name: &str, fact: impl FnOnce(Table) -> F) {
     let place = Place::open(name).await;
-    place.table.create().await.expect("the table");
+    place.table.create().ok().await;
     fact(place.table.clone()).await;
 }
 
@@ -66,25 +78,23 @@ struct Place {
 
 impl Place {
     async fn open(fact: &str) -> Self {
-        match std::env::var(ENDPOINT)
-            .ok()
-            .filter(|endpoint| !endpoint.is_empty())
-        {
-            Some(endpoint) => Self::at(&endpoint, fact),
-            None if is_on_aws() => Self::at(&Servers::of_this_run().await.dynamodb, fact),
-            None => Self::embedded().await,
+        let endpoint = std::env::var(ENDPOINT).unwrap_or_default();
+        if !endpoint.is_empty() {
+            Self::at(&endpoint, fact)
+        } else if is_on_aws() {
+            Self::at(&Servers::of_this_run().await.dynamodb, fact)
+        } else {
+            Self::embedded().await
         }
     }
 
     async fn embedded() -> Self {
         eprintln!("on the embedded DynamoDB");
         let directory = tempfile::tempdir().expect("a directory");
-        let embedded = Embedded::open(&directory.path().join("onboarding.db"))
-            .await
-            .expect("the database");
-        let table = Table::at_endpoint(embedded.endpoint(), "onboarding");
+        let database = directory.path().join("onboarding.db");
+        let embedded = Embedded::open(&database).await.expect("the database");
         Self {
-            table,
+            table: Table::at_endpoint(embedded.endpoint(), "onboarding"),
             _embedded: Some((embedded, directory)),
         }
     }
@@ -92,8 +102,7 @@ impl Place {
     /// No other test and no other run uses a table of this name.
     fn at(endpoint: &str, fact: &str) -> Self {
         eprintln!("on the DynamoDB at {endpoint}");
-        let run = Timestamp::now().as_nanosecond();
-        let mut name = format!("{run}-{}-{fact}", std::process::id());
+        let mut name = format!("{}-{fact}", Uuid::new_v4());
         name.truncate(LONGEST_NAME);
         Self {
             table: Table::at_endpoint(endpoint, &name),
@@ -103,19 +112,19 @@ impl Place {
 }
 
 fn partner() -> PartnerId {
-    "aAbBcCPA".parse().expect("a partner id")
+    id("aAbBcCPA")
 }
 
 fn other_partner() -> PartnerId {
-    "otherPA".parse().expect("a partner id")
+    id("otherPA")
 }
 
-fn channel(id: &str) -> ChannelId {
-    id.parse().expect("a channel id")
+fn channel(text: &str) -> ChannelId {
+    id(text)
 }
 
 fn tenant(name: &str) -> Tenant {
-    name.parse().expect("a tenant")
+    id(name)
 }
 
 /// `seconds` after [`NOW`].
@@ -123,23 +132,26 @@ fn after(seconds: i64) -> Timestamp {
     Timestamp::from_second(NOW + seconds).expect("a time")
 }
 
-/// What `said` says of `channel`, `seconds` after [`NOW`], because of `cause`.
+/// What `said` says of the channel `id`, `seconds` after [`NOW`], because of `cause`.
 fn fact_of(id: &str, said: Said, seconds: i64, cause: &str) -> Fact {
-    Fact::new(
-        (&partner(), &channel(id)),
-        Source::Provision,
-        said,
-        after(seconds),
-        cause,
-    )
+    let about = (&partner(), &channel(id));
+    Fact::new(about, Source::Provision, said, after(seconds), cause)
+}
+
+/// What says only that the number has this name.
+fn named(name: &str) -> Said {
+    Said {
+        display_name: Some(name.to_owned()),
+        ..Said::default()
+    }
 }
 
 /// The one event that a signed webhook with this body brings.
 fn event(body: &[u8]) -> HubEvent {
     let secret = Secret::new("the secret of the contract");
     let signature = sign_webhook(&secret, body);
-    let verified =
-        UnverifiedEvent::new(body.to_vec()).verify(Some(signature.as_bytes()), &[&secret]);
+    let event = UnverifiedEvent::new(body.to_vec());
+    let verified = event.verify(Some(signature.as_bytes()), &[&secret]);
     let (verified, _) = verified.expect("a good signature");
     HubEvent::parse(verified).remove(0)
 }
@@ -151,32 +163,21 @@ fn claim_of(who: &str, second: i64, query: &str) -> Claim {
         tenant: tenant(who),
         second,
         issued_at: after(-60),
-        origin: "https://app.example.com".parse().expect("an origin"),
+        origin: id("https://app.example.com"),
         return_to: None,
     };
-    let query = onboarding::redirect::RedirectQuery::parse(query).expect("a query");
+    let query = RedirectQuery::parse(query).expect("a query");
     Claim::of_session(&session, &query, after(0)).expect("a claim")
 }
 
 /// The items whose partition key starts with `prefix`.
 async fn items_of(table: &Table, prefix: &str) -> Vec<Item> {
-    let mut items = table.scan().await.expect("a scan");
-    items.retain(|item| text_of(item, platform::table::PK).starts_with(prefix));
+    let mut items = table.scan().ok().await;
+    items.retain(|item| pk(item).starts_with(prefix));
     items
 }
 
-fn text_of<'a>(item: &'a Item, name: &str) -> &'a str {
-    item.get(name)
-        .and_then(|value| value.as_s().ok())
-        .expect("a text")
-}
-
 fn number_of(item: &Item, name: &str) -> Option<i64> {
-    item.get(name).map(|value| {
-        value
-            .as_n()
-            .expect("a number")
-            .parse()
-            .expect("a whole number")
-    })
+    let number = item.get(name)?.as_n().expect("a number");
+    Some(number.parse().expect("a whole number"))
 }

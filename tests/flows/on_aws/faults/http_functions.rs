@@ -1,32 +1,34 @@
-//! The doors: whoever was answered 2xx finds it kept, no second is given twice, and trouble is said to be trouble.
+//! The functions behind the gateway: whoever was answered 2xx finds it kept, no second is given twice, and trouble is
+//! said to be trouble.
 
 use std::collections::BTreeSet;
 
-use platform::table::Item;
-use reqwest::Response;
 use serde_json::{Value, json};
 use tests::aws::calls::{Fault, Harm, Service};
-use tests::{Bundle, PARTNER};
+use tests::partner_api::FakePartnerApi;
+use tests::{Answer, Ask, Bundle, PARTNER, bodies, pk};
 
-use crate::everywhere::http::{header, is_problem};
-use crate::partner_api::StandIn;
+/// Those that write, and the one that reads.
+const FUNCTIONS: [Function; 4] = [
+    Function::Sign,
+    Function::Webhook,
+    Function::Redirect,
+    Function::Channels,
+];
 
-/// The doors that write, and the one that reads.
-const DOORS: [Door; 4] = [Door::Sign, Door::Webhook, Door::Redirect, Door::Channels];
-
-/// More calls than any door makes, its start included.
+/// More calls than any of them makes, its start included.
 const MANY: usize = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Door {
+enum Function {
     Sign,
     Webhook,
     Redirect,
     Channels,
 }
 
-impl Door {
-    fn function(self) -> &'static str {
+impl Function {
+    fn name(self) -> &'static str {
         match self {
             Self::Sign => "sign",
             Self::Webhook => "webhook",
@@ -34,249 +36,204 @@ impl Door {
             Self::Channels => "channels",
         }
     }
+
+    /// Every call of it to `service` goes wrong.
+    fn fails(self, harm: Harm, service: Service) -> Fault {
+        Fault::of(self.name(), harm).at(service)
+    }
 }
 
-/// A bundle without a hub, what was signed so far, and a visit to come back from.
+/// A bundle without a hub, a visit to come back from, and what was signed so far.
 struct Scene {
     bundle: Bundle,
     visit: Value,
+    seconds: BTreeSet<i64>,
 }
 
 impl Scene {
     async fn new() -> Self {
-        let bundle = StandIn::start().await.bundle(&[]).await;
+        let bundle = FakePartnerApi::start().await.bundle(&[]).await;
         let visit = bundle.sign(PARTNER, "acme").await;
-        Self { bundle, visit }
-    }
-
-    /// Knocks at a door; whoever says the same again says it with the same `number`.
-    async fn knock(&self, door: Door, number: usize) -> Response {
-        match door {
-            Door::Sign => self
-                .bundle
-                .get("acme", &format!("/{PARTNER}/sign"))
-                .send()
-                .await
-                .expect("an answer"),
-            Door::Webhook => self.bundle.webhook(PARTNER, &event(number)).await,
-            Door::Redirect => {
-                self.bundle
-                    .come_back_with(&self.visit, "client=aCL&channels=[oneCH]")
-                    .await
-            }
-            Door::Channels => self
-                .bundle
-                .get("acme", &format!("/{PARTNER}/channels"))
-                .send()
-                .await
-                .expect("an answer"),
+        let seconds = BTreeSet::from([second(&visit)]);
+        Self {
+            bundle,
+            visit,
+            seconds,
         }
     }
 
-    /// Whether what was said at a door is in the table, once.
-    async fn is_kept(&self, door: Door, number: usize, answer: &Value) -> bool {
+    /// Asks a function; whoever says the same again says it with the same `number`.
+    async fn ask(&self, function: Function, number: usize) -> Answer {
+        let get = |path| self.bundle.get("acme", &format!("/{PARTNER}/{path}"));
+        match function {
+            Function::Sign => get("sign").ask().await,
+            Function::Webhook => self.bundle.webhook(PARTNER, &event(number)).await,
+            Function::Redirect => {
+                let claim = "client=aCL&channels=[oneCH]";
+                self.bundle.come_back_with(&self.visit, claim).await
+            }
+            Function::Channels => get("channels").ask().await,
+        }
+    }
+
+    /// What was answered 200 is in the table, once, and no second was given before.
+    async fn is_kept(&mut self, function: Function, number: usize, answer: Answer) {
+        let answer = answer.is(200).json();
         let items = self.bundle.items().await;
-        let start_of =
-            |item: &Item, start: &str| item["pk"].as_s().is_ok_and(|pk| pk.starts_with(start));
-        match door {
-            Door::Sign => {
-                let issued = items
-                    .iter()
-                    .find(|item| start_of(item, "SECOND#"))
-                    .and_then(|item| item.get("issued"));
-                let issued: i64 = issued
-                    .expect("a second")
-                    .as_n()
-                    .expect("a number")
-                    .parse()
-                    .expect("a number");
-                issued >= answer["timestamp"].as_i64().expect("a second")
+        let of_kind = |kind: &str| {
+            let items = items.iter();
+            items
+                .filter(|item| pk(item).starts_with(kind))
+                .collect::<Vec<_>>()
+        };
+        let is_kept = match function {
+            Function::Sign => {
+                let issued = of_kind("SECOND#")[0]["issued"].as_n();
+                let issued: i64 = issued.expect("a number").parse().expect("a second");
+                issued >= second(&answer) && self.seconds.insert(second(&answer))
             }
-            Door::Webhook => {
-                let body = event(number);
-                let kept = items
-                    .iter()
-                    .filter_map(|item| item.get("body")?.as_b().ok());
-                kept.filter(|kept| kept.as_ref() == body.as_bytes()).count() == 1
+            Function::Webhook => {
+                let (kept, body) = (bodies(&items).into_iter(), event(number));
+                kept.filter(|kept| *kept == body.as_bytes()).count() == 1
             }
-            Door::Redirect => items.iter().filter(|item| start_of(item, "CLAIM#")).count() == 1,
-            Door::Channels => true,
+            Function::Redirect => of_kind("CLAIM#").len() == 1,
+            Function::Channels => true,
+        };
+        assert!(is_kept, "{function:?} {number}: {answer}");
+    }
+
+    /// Each of them is asked once more, and what it answers is kept.
+    async fn all_is_well(&mut self, number: usize) {
+        for function in FUNCTIONS {
+            let answer = self.ask(function, number).await;
+            self.is_kept(function, number, answer).await;
         }
     }
 
-    /// What the doors have written: the last second, events, and claims, which others go on with.
+    /// All are asked at once.
+    async fn ask_all(&self, number: usize) -> [(Function, Answer); 4] {
+        let [a, b, c, d] = FUNCTIONS;
+        let ask = |function| self.ask(function, number);
+        let answers = tokio::join!(ask(a), ask(b), ask(c), ask(d));
+        [
+            (a, answers.0),
+            (b, answers.1),
+            (c, answers.2),
+            (d, answers.3),
+        ]
+    }
+
+    /// What the functions have written: the last second, events, and claims, which others go on with.
     async fn written(&self) -> BTreeSet<String> {
         let items = self.bundle.items().await;
-        let words =
-            items
-                .iter()
-                .filter_map(|item| match item["pk"].as_s().expect("a key").as_str() {
-                    pk if pk.starts_with("SECOND#") => Some(format!("{pk} {:?}", item["issued"])),
-                    pk if pk.starts_with("CLAIM#") => Some(pk.to_owned()),
-                    pk => item.get("body").map(|body| format!("{pk} {body:?}")),
-                });
+        let words = items.iter().filter_map(|item| match pk(item) {
+            pk if pk.starts_with("SECOND#") => Some(format!("{pk} {:?}", item["issued"])),
+            pk if pk.starts_with("CLAIM#") => Some(pk.to_owned()),
+            pk => item.get("body").map(|body| format!("{pk} {body:?}")),
+        });
         words.collect()
     }
+}
 
-    /// The answer of the gateway to a function that is killed, or of the function.
-    async fn outcome(&self, door: Door, number: usize) -> Result<Value, u16> {
-        let answer = self.knock(door, number).await;
-        let status = answer.status().as_u16();
-        if status == 200 {
-            Ok(answer.json().await.expect("JSON"))
-        } else {
-            Err(status)
-        }
-    }
+fn second(signed: &Value) -> i64 {
+    signed["timestamp"].as_i64().expect("a second")
 }
 
 fn event(number: usize) -> String {
     json!({"event": "channel_running", "data": {"id": format!("n{number}CH")}}).to_string()
 }
 
+/// A refusal says only that it was us, and that it will pass.
+fn is_unavailable(function: Function, answer: &Answer) {
+    let detail = answer.problem(503);
+    for word in ["DynamoDB", "Secrets", "throttl", "Throughput", "secret"] {
+        assert!(!detail.contains(word), "{function:?}: {detail}");
+    }
+}
+
 /// I1, I3
 #[tokio::test]
-async fn a_door_that_is_killed_before_or_after_any_call_promises_nothing_it_does_not_keep() {
-    let scene = Scene::new().await;
-    let mut seconds = BTreeSet::from([scene.visit["timestamp"].as_i64().expect("a second")]);
+async fn one_that_is_killed_before_or_after_any_call_promises_nothing_it_does_not_keep() {
+    let mut scene = Scene::new().await;
     let (mut number, mut kills) = (0, 0);
-    for door in DOORS {
+    for function in FUNCTIONS {
         for harm in [Harm::KillBefore, Harm::KillAfter] {
             for n in 1.. {
-                assert!(n < MANY, "{door:?} never gets through");
+                assert!(n < MANY, "{function:?} never gets through");
                 number += 1;
                 // From its start on: what it does there is done again by the next process.
-                scene.bundle.aws().function(door.function()).kill().await;
-                let fault = scene
-                    .bundle
-                    .aws()
-                    .calls
-                    .hurt(Fault::of(door.function(), harm).only_the(n));
-                let outcome = scene.outcome(door, number).await;
-                scene.bundle.aws().calls.heal();
-                let hits = scene.bundle.aws().calls.hits(fault);
-                assert_eq!(
-                    outcome.is_ok(),
-                    hits == 0,
-                    "{door:?} {harm:?} {n}: {outcome:?}"
-                );
-                kills += hits;
-                let answer = match outcome {
-                    Ok(answer) => answer,
-                    Err(status) => {
-                        assert_eq!(status, 500, "{door:?} {harm:?} {n}");
-                        scene
-                            .outcome(door, number)
-                            .await
-                            .unwrap_or_else(|status| panic!("{door:?} again: {status}"))
-                    }
+                let stack = scene.bundle.aws();
+                stack.function(function.name()).kill().await;
+                let fault = Fault::of(function.name(), harm).only_the(n);
+                let fault = stack.calls.hurt(fault);
+                let mut answer = scene.ask(function, number).await;
+                let hits = {
+                    let calls = &scene.bundle.aws().calls;
+                    calls.heal();
+                    calls.hits(fault)
                 };
-                assert!(
-                    scene.is_kept(door, number, &answer).await,
-                    "{door:?} {harm:?} {n}: {answer}"
-                );
-                if door == Door::Sign {
-                    assert!(
-                        seconds.insert(answer["timestamp"].as_i64().expect("a second")),
-                        "given twice: {answer}"
-                    );
+                if hits > 0 {
+                    answer.is(500);
+                    answer = scene.ask(function, number).await;
                 }
+                scene.is_kept(function, number, answer).await;
+                kills += hits;
                 if hits == 0 {
                     break;
                 }
             }
         }
     }
-    assert!(
-        kills >= 2 * (4 + 4 + 4 + 2),
-        "each door was killed at its start and in its work: {kills}"
-    );
+    // Each was killed at its start and in its work.
+    assert!(kills >= 2 * (4 + 4 + 4 + 2), "{kills}");
 }
 
 /// I1
 #[tokio::test]
 async fn trouble_with_the_table_is_503_and_over_when_it_is_over() {
-    let scene = Scene::new().await;
-    let calls = &scene.bundle.aws().calls;
-    for door in DOORS {
-        scene
-            .outcome(door, 0)
-            .await
-            .unwrap_or_else(|status| panic!("{door:?}: {status}"));
-    }
+    let mut scene = Scene::new().await;
+    scene.all_is_well(0).await;
     for (harm, number) in [(Harm::Throttle, 1), (Harm::Fail, 2), (Harm::Silence, 3)] {
-        for door in DOORS {
-            calls.hurt(Fault::of(door.function(), harm).at(Service::DynamoDb));
+        let calls = scene.bundle.aws().calls.clone();
+        for function in FUNCTIONS {
+            calls.hurt(function.fails(harm, Service::DynamoDb));
         }
         let before = scene.written().await;
         calls.forget();
-        let knocks = DOORS.map(|door| refused(&scene, door, number));
-        let [one, two, three, four] = knocks;
-        tokio::join!(one, two, three, four);
+        for (function, answer) in scene.ask_all(number).await {
+            is_unavailable(function, &answer);
+            let tries = calls.of(function.name());
+            let tries = tries.iter().filter(|call| call.starts_with("DynamoDb"));
+            let tries = tries.count();
+            assert!((2..=3).contains(&tries), "{harm:?} {function:?}: {tries}");
+        }
         assert_eq!(scene.written().await, before, "{harm:?}");
-        for door in DOORS {
-            let tries = calls
-                .of(door.function())
-                .iter()
-                .filter(|call| call.starts_with("DynamoDb"))
-                .count();
-            assert!(
-                (2..=3).contains(&tries),
-                "{harm:?}: {door:?} tried {tries} times"
-            );
-        }
         calls.heal();
-        for door in DOORS {
-            let answer = scene
-                .outcome(door, number)
-                .await
-                .unwrap_or_else(|status| panic!("{door:?} again: {status}"));
-            assert!(scene.is_kept(door, number, &answer).await, "{door:?}");
-        }
+        scene.all_is_well(number).await;
     }
 }
 
 /// I1, I3
 #[tokio::test]
 async fn trouble_that_passes_is_not_noticed() {
-    let scene = Scene::new().await;
-    let calls = &scene.bundle.aws().calls;
-    for door in [Door::Webhook, Door::Redirect, Door::Channels] {
-        scene
-            .outcome(door, 0)
-            .await
-            .unwrap_or_else(|status| panic!("{door:?}: {status}"));
-    }
-    let mut seconds = BTreeSet::from([scene.visit["timestamp"].as_i64().expect("a second")]);
+    let mut scene = Scene::new().await;
+    scene.all_is_well(0).await;
     for (harm, number) in [
         (Harm::Throttle, 1),
         (Harm::Fail, 2),
         (Harm::Silence, 3),
         (Harm::LoseAnswer, 4),
     ] {
-        let fault = |door: Door| {
-            calls.hurt(
-                Fault::of(door.function(), harm)
-                    .at(Service::DynamoDb)
-                    .the_first(1),
-            )
+        let calls = scene.bundle.aws().calls.clone();
+        let once = |function: Function| {
+            let fault = function.fails(harm, Service::DynamoDb);
+            calls.hurt(fault.the_first(1))
         };
-        let faults = DOORS.map(fault);
-        let [one, two, three, four] = DOORS.map(|door| scene.outcome(door, number));
-        let (one, two, three, four) = tokio::join!(one, two, three, four);
-        for ((door, fault), outcome) in DOORS.into_iter().zip(faults).zip([one, two, three, four]) {
-            let answer = outcome.unwrap_or_else(|status| panic!("{door:?} {harm:?}: {status}"));
-            assert_eq!(calls.hits(fault), 1, "{door:?} {harm:?}");
-            assert!(
-                scene.is_kept(door, number, &answer).await,
-                "{door:?} {harm:?}: {answer}"
-            );
-            if door == Door::Sign {
-                assert!(
-                    seconds.insert(answer["timestamp"].as_i64().expect("a second")),
-                    "given twice: {answer}"
-                );
-            }
+        let faults = FUNCTIONS.map(once);
+        let answers = scene.ask_all(number).await;
+        for ((function, answer), fault) in answers.into_iter().zip(faults) {
+            assert_eq!(calls.hits(fault), 1, "{function:?} {harm:?}");
+            scene.is_kept(function, number, answer).await;
         }
     }
 }
@@ -284,35 +241,24 @@ async fn trouble_that_passes_is_not_noticed() {
 /// I2
 #[tokio::test]
 async fn without_the_partner_secret_nobody_is_let_in_until_it_can_be_read_again() {
-    let scene = Scene::new().await;
-    let calls = &scene.bundle.aws().calls;
-    let with_secrets = [Door::Sign, Door::Webhook, Door::Redirect];
+    let mut scene = Scene::new().await;
     for (harm, number) in [(Harm::Throttle, 1), (Harm::Fail, 2), (Harm::Silence, 3)] {
-        scene.bundle.aws().kill().await;
-        for door in with_secrets {
-            calls.hurt(Fault::of(door.function(), harm).at(Service::SecretsManager));
+        let stack = scene.bundle.aws();
+        let calls = stack.calls.clone();
+        stack.kill().await;
+        for function in FUNCTIONS {
+            calls.hurt(function.fails(harm, Service::SecretsManager));
         }
         let before = scene.written().await;
-        let [one, two, three] = with_secrets.map(|door| refused(&scene, door, number));
-        tokio::join!(one, two, three);
+        for (function, answer) in scene.ask_all(number).await {
+            match function {
+                // It reads no secret.
+                Function::Channels => drop(answer.is(200)),
+                _ => is_unavailable(function, &answer),
+            }
+        }
         assert_eq!(scene.written().await, before, "{harm:?}");
         calls.heal();
-        for door in with_secrets {
-            let answer = scene
-                .outcome(door, number)
-                .await
-                .unwrap_or_else(|status| panic!("{door:?} again: {status}"));
-            assert!(scene.is_kept(door, number, &answer).await, "{door:?}");
-        }
-    }
-}
-
-/// A refusal that says only that it was us, and that it will pass.
-async fn refused(scene: &Scene, door: Door, number: usize) {
-    let answer = scene.knock(door, number).await;
-    assert_eq!(header(&answer, "cache-control"), "no-store", "{door:?}");
-    let detail = is_problem(answer, 503).await;
-    for word in ["DynamoDB", "Secrets", "throttl", "Throughput", "secret"] {
-        assert!(!detail.contains(word), "{door:?}: {detail}");
+        scene.all_is_well(number).await;
     }
 }

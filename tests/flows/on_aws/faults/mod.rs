@@ -1,5 +1,5 @@
 //! What is left of a promise when AWS, or the function itself, fails at the worst moment.
 
 mod http_functions;
-mod provision;
 mod isolation;
+mod provision;

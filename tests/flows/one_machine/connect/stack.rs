@@ -1,6 +1,5 @@
 //! The program itself, on a stack: CloudFormation and Secrets Manager are stand-ins, DynamoDB is the bundle's own.
 
-use std::process::Output;
 use std::sync::Arc;
 
 use axum::Router;
@@ -8,219 +7,163 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use tests::{Bundle, PARTNER, PAYING_PARTNER};
-use tokio::net::TcpListener;
+use tests::partner_api::serve;
+use tests::{Bundle, PARTNER, PAYING_PARTNER, pk, text};
 use tokio::process::Command;
 
-use super::{FOREIGN, addresses, ours, set_addresses, unconnected};
+use super::{FOREIGN, NONE, addresses, is_connected, says, set_addresses, unconnected};
 
 const STACK: &str = "whatsapp-onboarding";
 const PREFIX: &str = "360dialog/partners/";
+const NAMESPACE: &str = "http://cloudformation.amazonaws.com/doc/2010-05-15/";
 
 /// What the stand-ins know.
 struct Account {
-    outputs: Vec<(String, String)>,
+    outputs: Vec<(&'static str, String)>,
     secrets: Value,
 }
 
-/// A region of AWS, as far as the operator looks.
-async fn region(account: Account) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
-    let url = format!("http://{}", listener.local_addr().expect("its address"));
-    let router = Router::new().fallback(answer).with_state(Arc::new(account));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
-}
-
-async fn answer(State(account): State<Arc<Account>>, headers: HeaderMap, body: String) -> Response {
-    match headers
-        .get("x-amz-target")
-        .and_then(|target| target.to_str().ok())
-    {
-        None => account.describe_stacks(&body),
-        Some("secretsmanager.GetSecretValue") => account.secret(&body),
-        Some(other) => panic!("{other}"),
-    }
-}
-
 impl Account {
+    /// What a deployment of `bundle` would have.
+    fn with(bundle: &Bundle) -> Self {
+        let outputs = vec![
+            ("ApiUrl", bundle.url.clone()),
+            ("PartnerIds", format!("{PARTNER},{PAYING_PARTNER}")),
+            ("PartnerSecretPrefix", PREFIX.to_owned()),
+            ("PartnerApiUrl", format!("{}/api/v2", bundle.hub)),
+            ("TableName", local::bundle::TABLE.to_owned()),
+        ];
+        let secrets = bundle.secrets.file.clone();
+        Self { outputs, secrets }
+    }
+
+    /// A region of AWS, as far as the operator looks.
+    async fn region(self) -> String {
+        serve(Router::new().fallback(answer).with_state(Arc::new(self))).await
+    }
+
     /// As the [reference](https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html)
     /// has it.
     fn describe_stacks(&self, body: &str) -> Response {
-        assert!(body.contains("Action=DescribeStacks"), "{body}");
-        if !body.contains(&format!("StackName={STACK}&"))
-            && !body.ends_with(&format!("StackName={STACK}"))
-        {
-            let error = "<ErrorResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\"><Error>\
-                         <Type>Sender</Type><Code>ValidationError</Code>\
-                         <Message>Stack with id other does not exist</Message></Error></ErrorResponse>";
-            return (
-                StatusCode::BAD_REQUEST,
-                [("content-type", "text/xml")],
-                error,
-            )
-                .into_response();
-        }
-        let member = |(key, value): &(String, String)| {
-            format!(
-                "<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"
-            )
+        let asked: Vec<&str> = body.split('&').collect();
+        assert!(asked.contains(&"Action=DescribeStacks"), "{body}");
+        let is_ours = asked.contains(&&*format!("StackName={STACK}"));
+        let (status, xml) = if is_ours {
+            let outputs: String = self.outputs.iter().map(|(key, value)| {
+                format!("<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>")
+            }).collect();
+            let stack = format!(
+                "<StackName>{STACK}</StackName><CreationTime>2026-04-09T13:09:08.000Z</CreationTime>\
+                 <StackStatus>UPDATE_COMPLETE</StackStatus><Outputs>{outputs}</Outputs>"
+            );
+            let result = format!(
+                "<DescribeStacksResult><Stacks><member>{stack}</member></Stacks></DescribeStacksResult>"
+            );
+            let xml = format!(
+                "<DescribeStacksResponse xmlns=\"{NAMESPACE}\">{result}</DescribeStacksResponse>"
+            );
+            (StatusCode::OK, xml)
+        } else {
+            let error = "<Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id other does not exist</Message>";
+            let xml = format!(
+                "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error>{error}</Error></ErrorResponse>"
+            );
+            (StatusCode::BAD_REQUEST, xml)
         };
-        let outputs: String = self.outputs.iter().map(member).collect();
-        let xml = format!(
-            "<DescribeStacksResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\">\
-             <DescribeStacksResult><Stacks><member><StackName>{STACK}</StackName>\
-             <CreationTime>2026-04-09T13:09:08.000Z</CreationTime><StackStatus>UPDATE_COMPLETE</StackStatus>\
-             <Outputs>{outputs}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
-        );
-        ([("content-type", "text/xml")], xml).into_response()
+        (status, [("content-type", "text/xml")], xml).into_response()
     }
 
     fn secret(&self, body: &str) -> Response {
         let asked: Value = serde_json::from_str(body).expect("JSON");
-        let name = asked["SecretId"].as_str().expect("a name");
-        let secret = name
-            .strip_prefix(PREFIX)
-            .and_then(|partner| self.secrets.get(partner));
-        let json = "application/x-amz-json-1.1";
-        match secret {
+        let name = text(&asked["SecretId"]);
+        let partner = name.strip_prefix(PREFIX).unwrap_or_default();
+        let (status, body) = match self.secrets.get(partner) {
             Some(secret) => {
                 let body = json!({"Name": name, "SecretString": secret.to_string()});
-                ([("content-type", json)], body.to_string()).into_response()
+                (StatusCode::OK, body)
             }
             None => {
                 let body = json!({"__type": "ResourceNotFoundException", "Message": "needle"});
-                (
-                    StatusCode::BAD_REQUEST,
-                    [("content-type", json)],
-                    body.to_string(),
-                )
-                    .into_response()
+                (StatusCode::BAD_REQUEST, body)
             }
-        }
+        };
+        let json = [("content-type", "application/x-amz-json-1.1")];
+        (status, json, body.to_string()).into_response()
     }
 }
 
-fn outputs(bundle: &Bundle) -> Vec<(String, String)> {
-    let partners = format!("{PARTNER},{PAYING_PARTNER}");
-    let api = format!("{}/api/v2", bundle.hub);
-    let all = [
-        ("ApiUrl", bundle.url.as_str()),
-        ("PartnerIds", &partners),
-        ("PartnerSecretPrefix", PREFIX),
-        ("PartnerApiUrl", &api),
-        ("TableName", local::bundle::TABLE),
-    ];
-    all.into_iter()
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
+async fn answer(State(account): State<Arc<Account>>, headers: HeaderMap, body: String) -> Response {
+    let target = headers.get("x-amz-target").map(|target| target.as_bytes());
+    match target {
+        None => account.describe_stacks(&body),
+        Some(b"secretsmanager.GetSecretValue") => account.secret(&body),
+        Some(_) => panic!("{target:?}"),
+    }
 }
 
-/// The program `operator connect` with these arguments, against the region at `endpoint`.
-async fn operator(bundle: &Bundle, endpoint: &str, arguments: &[&str]) -> Output {
+/// The program `operator connect` with these arguments, against the region at `endpoint`: how it ended, and what it
+/// said on standard output and standard error; nothing of it secret.
+async fn operator(bundle: &Bundle, endpoint: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let table = std::fs::read_to_string(bundle.data().join("endpoint")).expect("the endpoint");
-    let mut program = Command::new(tests::program().with_file_name("operator-for-tests"));
-    program
-        .env_clear()
-        .env("AWS_ENDPOINT_URL", endpoint)
-        .env("AWS_ENDPOINT_URL_DYNAMODB", table.trim());
-    program
-        .env("AWS_REGION", "eu-central-1")
-        .env("AWS_ACCESS_KEY_ID", "AKID");
-    program
-        .env("AWS_SECRET_ACCESS_KEY", "needle-aws")
-        .arg("connect")
-        .args(arguments);
-    program.kill_on_drop(true).output().await.expect("it ends")
-}
-
-/// What it said on standard output, and on standard error; nothing of it secret.
-fn said(output: &Output) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(
-        !out.contains("needle") && !err.contains("needle"),
-        "{out}{err}"
-    );
-    (out, err)
+    let mut program = Command::new(tests::programs::program("operator-for-tests"));
+    program.arg("connect").args(arguments);
+    program.env_clear().envs([
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ENDPOINT_URL_DYNAMODB", table.trim()),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "AKID"),
+        ("AWS_SECRET_ACCESS_KEY", "needle-aws"),
+    ]);
+    let ended = program.kill_on_drop(true).output().await.expect("it ends");
+    let said = String::from_utf8([ended.stdout, ended.stderr].concat()).expect("text");
+    assert!(!said.contains("needle"), "{said}");
+    (ended.status.code(), said)
 }
 
 #[tokio::test]
 async fn a_stack_is_connected_and_disconnected_by_its_outputs() {
     let bundle = unconnected().await;
     set_addresses(&bundle, PARTNER, FOREIGN, "").await;
-    let account = Account {
-        outputs: outputs(&bundle),
-        secrets: bundle.secrets.file.clone(),
-    };
-    let endpoint = region(account).await;
+    let endpoint = Account::with(&bundle).region().await;
 
-    let refused = operator(&bundle, &endpoint, &[]).await;
-    assert_eq!(refused.status.code(), Some(1));
-    let (out, _) = said(&refused);
-    assert!(
-        out.starts_with(&format!("stack {STACK} in eu-central-1 at {}", bundle.url)),
-        "{out}"
+    let (code, said) = operator(&bundle, &endpoint, &[]).await;
+    assert_eq!(code, Some(1));
+    let start = format!("stack {STACK} in eu-central-1 at {}", bundle.url);
+    assert!(said.starts_with(&start), "{said}");
+    says(
+        &said,
+        &["TROUBLE        the webhook URL is somebody else's"],
     );
-    assert!(
-        out.contains("TROUBLE        the webhook URL is somebody else's"),
-        "{out}"
-    );
-    assert_eq!(
-        addresses(&bundle, PAYING_PARTNER).await,
-        ours(&bundle, PAYING_PARTNER)
-    );
+    is_connected(&bundle, PAYING_PARTNER).await;
 
-    let replaced = operator(&bundle, &endpoint, &["--replace", "--partner", PARTNER]).await;
-    assert_eq!(replaced.status.code(), Some(0), "{:?}", said(&replaced));
-    assert_eq!(addresses(&bundle, PARTNER).await, ours(&bundle, PARTNER));
-    assert!(
-        bundle
-            .scan()
-            .await
-            .iter()
-            .any(|item| item.contains(&format!("S(\"CONNECT#{PARTNER}\")")))
-    );
+    let replace = ["--replace", "--partner", PARTNER];
+    let (code, said) = operator(&bundle, &endpoint, &replace).await;
+    assert_eq!(code, Some(0), "{said}");
+    is_connected(&bundle, PARTNER).await;
+    let kept = format!("CONNECT#{PARTNER}");
+    assert!(bundle.items().await.iter().any(|item| pk(item) == kept));
 
-    let removed = operator(&bundle, &endpoint, &["--remove"]).await;
-    assert_eq!(removed.status.code(), Some(0), "{:?}", said(&removed));
-    assert_eq!(
-        addresses(&bundle, PARTNER).await,
-        (json!(FOREIGN), Value::Null)
-    );
-    assert_eq!(
-        addresses(&bundle, PAYING_PARTNER).await,
-        (Value::Null, Value::Null)
-    );
+    let (code, said) = operator(&bundle, &endpoint, &["--remove"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let before = (json!(FOREIGN), Value::Null);
+    assert_eq!(addresses(&bundle, PARTNER).await, before);
+    assert_eq!(addresses(&bundle, PAYING_PARTNER).await, NONE);
 }
 
 #[tokio::test]
 async fn what_is_wrong_with_stack_secret_or_arguments_is_one_sentence_and_ends_with_1() {
     let bundle = unconnected().await;
-    let mut secrets = bundle.secrets.file.clone();
-    secrets.as_object_mut().expect("an object").remove(PARTNER);
-    let endpoint = region(Account {
-        outputs: outputs(&bundle),
-        secrets: secrets.clone(),
-    })
-    .await;
-    let mut fewer = outputs(&bundle);
-    fewer.retain(|(key, _)| key != "TableName");
-    let incomplete = region(Account {
-        outputs: fewer,
-        secrets,
-    })
-    .await;
-    let mut elsewhere = outputs(&bundle);
-    elsewhere
-        .iter_mut()
-        .filter(|(key, _)| key == "TableName")
-        .for_each(|(_, name)| *name = "absent".to_owned());
-    let elsewhere = region(Account {
-        outputs: elsewhere,
-        secrets: bundle.secrets.file.clone(),
-    })
-    .await;
+    let mut without_secret = Account::with(&bundle);
+    without_secret.secrets[PARTNER].take();
+    let secrets = without_secret.secrets.as_object_mut().expect("an object");
+    secrets.remove(PARTNER);
+    let mut incomplete = Account::with(&bundle);
+    incomplete.outputs.retain(|(key, _)| *key != "TableName");
+    let mut elsewhere = Account::with(&bundle);
+    elsewhere.outputs.retain(|(key, _)| *key != "TableName");
+    elsewhere.outputs.push(("TableName", "absent".to_owned()));
+    let endpoint = without_secret.region().await;
+    let (incomplete, elsewhere) = (incomplete.region().await, elsewhere.region().await);
     let absent = format!("the secret {PREFIX}{PARTNER} in Secrets Manager is missing: create it");
     for (endpoint, arguments, words) in [
         (&endpoint, &[] as &[&str], absent.as_str()),
@@ -250,16 +193,9 @@ async fn what_is_wrong_with_stack_secret_or_arguments_is_one_sentence_and_ends_w
             "has no output TableName (its status is UPDATE_COMPLETE)",
         ),
     ] {
-        let output = operator(&bundle, endpoint, arguments).await;
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        let (out, err) = said(&output);
-        assert!(
-            format!("{out}{err}").contains(words),
-            "{words} is missing in:\n{out}{err}"
-        );
+        let (code, said) = operator(&bundle, endpoint, arguments).await;
+        assert_eq!(code, Some(1), "{arguments:?}");
+        says(&said, &[words]);
     }
-    assert_eq!(
-        addresses(&bundle, PARTNER).await,
-        (Value::Null, Value::Null)
-    );
+    assert_eq!(addresses(&bundle, PARTNER).await, NONE);
 }
