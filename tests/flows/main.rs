@@ -1,25 +1,10 @@
-//! Flows through the whole bundle, as a process of its own, over HTTP.
+//! Flows through the whole bundle, as processes of its own, over HTTP; and what is asserted of the repository itself.
+//!
+//! `BACKEND` says where the bundles run: `one_machine` (the default) or `aws`.
 
-mod connect;
-mod demo;
-mod demo_secrets;
-mod doors;
-mod events;
-mod gateway;
-mod hub_answers;
-mod in_between;
-mod lifecycle;
-mod misuse;
-mod onboarding;
-mod operator;
-mod readme;
-mod redirect;
-mod restart;
-mod secrets;
-mod settings;
-mod sign_flood;
-mod stand_in;
-mod starts;
-mod store;
+mod everywhere;
+mod on_aws;
+mod one_machine;
+
+mod layers;
 mod template;
-mod workspace;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use runtime::metric::{KEYS_BLOCKED, Metric, NAMESPACE, OLDEST_DUE_AGE};
+use platform::metric::{KEYS_BLOCKED, Metric, NAMESPACE, OLDEST_DUE_AGE};
 use serde_json::{Value, json};
 
 use super::evaluate::Deployment;

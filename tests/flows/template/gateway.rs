@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Bundle, PARTNER};
+use tests::{Answer, Ask, Bundle, PARTNER};
 
 use super::evaluate::Deployment;
 use super::{Template, entries, holds, list, logical_id, texts};
-use crate::doors::header;
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,43 +271,29 @@ async fn cors_of_the_bundle() -> Value {
     let mut listed = Vec::new();
     for origin in origins.split(',').chain(["https://c.example"]) {
         let answer = cors(&bundle, Method::OPTIONS, origin).await;
-        if header(&answer, "access-control-allow-origin") == origin {
+        if answer.header("access-control-allow-origin") == origin {
             listed.push(origin);
         }
     }
-    let preflight = cors(
-        &bundle,
-        Method::OPTIONS,
-        listed.first().expect("a listed origin"),
-    )
-    .await;
-    let answer = cors(
-        &bundle,
-        Method::GET,
-        listed.first().expect("a listed origin"),
-    )
-    .await;
-    let items = |answer, name| {
-        header(answer, name)
-            .split(',')
-            .map(|it| json!(it))
-            .collect::<Value>()
+    let preflight = cors(&bundle, Method::OPTIONS, listed[0]).await;
+    let answer = cors(&bundle, Method::GET, listed[0]).await;
+    let items = |answer: &Answer, name| -> Value {
+        let items = answer.header(name).split(',');
+        items.map(|it| json!(it)).collect()
     };
     json!({
         "allowOrigins": listed,
         "allowMethods": items(&preflight, "access-control-allow-methods"),
         "allowHeaders": items(&preflight, "access-control-allow-headers"),
         "exposeHeaders": items(&answer, "access-control-expose-headers"),
-        "maxAge": header(&preflight, "access-control-max-age").parse::<u32>().expect("seconds"),
-        "allowCredentials": header(&preflight, "access-control-allow-credentials") == "true",
+        "maxAge": preflight.header("access-control-max-age").parse::<u32>().expect("seconds"),
+        "allowCredentials": preflight.header("access-control-allow-credentials") == "true",
     })
 }
 
-async fn cors(bundle: &Bundle, method: Method, origin: &str) -> reqwest::Response {
-    let request = Client::new()
-        .request(method, format!("{}/{PARTNER}/sign", bundle.url))
-        .header("origin", origin);
-    request.send().await.expect("an answer")
+async fn cors(bundle: &Bundle, method: Method, origin: &str) -> Answer {
+    let request = bundle.request(method, &format!("/{PARTNER}/sign"));
+    request.header("origin", origin).ask().await
 }
 
 /// Names of headers are the same in any case.

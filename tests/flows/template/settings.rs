@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs;
 
-use runtime::aws::{Aws, PARTNER_SECRET_PREFIX};
-use runtime::settings::{Environment, SettingError};
+use platform::aws::{Aws, PARTNER_SECRET_PREFIX};
+use platform::settings::{Environment, SettingError};
 use serde_json::{Value, json};
 
 use super::evaluate::Deployment;

@@ -1,10 +1,10 @@
 //! Which records of the table's stream each mapping hands to `provision`, against what it takes.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use platform::stream::{Change, Record};
+use platform::table::{PK, prefix};
 use provision::Provision;
 use serde_json::{Value, json};
-use store::stream::{Change, Record};
-use store::table::{PK, prefix};
 
 use super::evaluate::Deployment;
 use super::{entries, holds, list};

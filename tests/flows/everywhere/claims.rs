@@ -1,0 +1,254 @@
+//! Claims: whose a client and its numbers are, and what the Partner API must say before they are anybody's.
+
+use onboarding::claim::Claim;
+use platform::clock;
+use platform::store::Claims;
+use serde_json::{Value, json};
+use tests::partner_api::{Asked, CLIENT, FakePartnerApi, NUMBER, Reply};
+use tests::partner_api::{channel, claim, new_channel};
+use tests::{Bundle, PARTNER, PAYING_PARTNER, id, until};
+
+const LONG_AGO: Option<&str> = Some("2020-02-02T02:02:02Z");
+
+/// I5
+#[tokio::test]
+async fn a_second_tenant_cannot_get_the_first_ones_client_by_a_link_of_its_own() {
+    let bundle = Bundle::start().await;
+    bundle.grant("acme", NUMBER).await;
+    let before = bundle.complete_story(PARTNER, "acme", NUMBER).await;
+    let first = bundle.key_id(PARTNER, NUMBER);
+
+    for said in [
+        "channels=[oneCH]",
+        "revoked=[oneCH]",
+        "channels=[oneCH,otherCH]",
+        "",
+    ] {
+        let query = format!("client={CLIENT}&{said}");
+        bundle.claim(PARTNER, "globex", &query).await;
+    }
+    for number in [NUMBER, "otherCH"] {
+        let about = (PARTNER, "globex", number);
+        bundle.channel_until(about, Value::is_null).await;
+    }
+    bundle.scan_when_quiet().await;
+    assert!(bundle.channels(PARTNER, "globex").await.is_empty());
+    assert_eq!(bundle.channel(PARTNER, "acme", NUMBER).await, Some(before));
+    assert_eq!(bundle.key_id(PARTNER, NUMBER), first);
+}
+
+/// I5
+#[tokio::test]
+async fn of_two_tenants_who_claim_a_client_at_once_one_gets_it() {
+    let bundle = Bundle::start().await;
+    let acme = bundle.sign(PARTNER, "acme").await;
+    let globex = bundle.sign(PARTNER, "globex").await;
+    let choice = json!({"client": CLIENT, "channels": [NUMBER]});
+    bundle.complete(&acme, choice).await;
+    let said = format!("client={CLIENT}&channels=[{NUMBER}]");
+    let both = tokio::join!(
+        bundle.come_back_with(&acme, &said),
+        bundle.come_back_with(&globex, &said)
+    );
+    assert_eq!((both.0.status, both.1.status), (200, 200));
+    let owner = until(|| async {
+        let acme = bundle.channel(PARTNER, "acme", NUMBER).await;
+        let globex = bundle.channel(PARTNER, "globex", NUMBER).await;
+        match (&acme, &globex) {
+            (Some(seen), None) | (None, Some(seen)) if seen["key"]["status"] == "stored" => {
+                Ok(seen["tenant"].clone())
+            }
+            _ => Err(format!("{acme:?} {globex:?}")),
+        }
+    });
+    let owner = owner.await;
+    let key = bundle.vault_key(PARTNER, NUMBER).expect("a key");
+    assert_eq!(owner, key["tenant"]);
+    bundle.can_send(PARTNER, NUMBER).await;
+}
+
+/// I5
+#[tokio::test]
+async fn a_claim_says_nothing_about_the_numbers_of_other_clients() {
+    let bundle = Bundle::start().await;
+    bundle.grant("acme", NUMBER).await;
+    let choice = json!({"client": "bCL", "channels": ["theirCH"]});
+    bundle.onboard(PARTNER, "globex", choice).await;
+    let before = bundle.complete_story(PARTNER, "globex", "theirCH").await;
+    // The revocation last: a grant behind it would hide what it did.
+    for said in ["channels=[theirCH]", "revoked=[theirCH]"] {
+        let query = format!("client={CLIENT}&{said}");
+        bundle.claim(PARTNER, "acme", &query).await;
+    }
+    bundle.scan_when_quiet().await;
+    let after = bundle.channel(PARTNER, "globex", "theirCH").await;
+    assert_eq!(after, Some(before));
+    bundle.can_send(PARTNER, "theirCH").await;
+    let listed = bundle.channels(PARTNER, "acme").await;
+    let listed: Vec<&Value> = listed.iter().map(|row| &row["claim"]).collect();
+    assert_eq!(listed, ["confirmed", "pending"], "nor is it theirs to have");
+}
+
+#[tokio::test]
+async fn an_id_the_hub_does_not_know_stays_pending_and_is_the_claimants_to_see() {
+    let bundle = Bundle::start().await;
+    bundle.grant_and_store("acme", NUMBER).await;
+    claim(&bundle, PARTNER, "ghostCH").await;
+    bundle.scan_when_quiet().await;
+    let seen = bundle.channel(PARTNER, "acme", "ghostCH").await;
+    is_only_claimed(
+        seen.expect("a claimed id"),
+        "ghostCH",
+        "pending",
+        "unclaimed",
+    );
+    assert_eq!(bundle.channel(PARTNER, "globex", "ghostCH").await, None);
+    let elsewhere = bundle.channel(PAYING_PARTNER, "acme", "ghostCH").await;
+    assert_eq!(elsewhere, None);
+}
+
+/// I5
+#[tokio::test]
+async fn a_client_with_a_number_from_before_the_visit_is_held_for_review() {
+    let api = FakePartnerApi::start().await;
+    let bundle = api.bundle(&[]).await;
+    let just_before = clock::now() - std::time::Duration::from_secs(360);
+    let just_before = just_before.to_string();
+    let numbers = ["aCH", "bCH", "cCH"];
+    for (number, older) in numbers
+        .into_iter()
+        .zip([LONG_AGO, None, Some(&*just_before)])
+    {
+        api.lists([new_channel(number), channel("elderCH", older)]);
+        claim(&bundle, PARTNER, number).await;
+        let seen = bundle.channel_has(number, "claim", "held").await;
+        is_only_claimed(seen, number, "held", "held_for_review");
+        assert_eq!(bundle.channel(PARTNER, "globex", number).await, None);
+    }
+    let items = bundle.scan_when_quiet().await;
+    let is_owned = items.iter().any(|item| item.contains("S(\"CLIENT#"));
+    assert!(!is_owned, "nobody owns the client");
+    for number in numbers.into_iter().chain(["elderCH"]) {
+        assert_eq!(api.posts(number), 0, "{number}");
+    }
+}
+
+/// I5
+#[tokio::test]
+async fn a_number_that_moved_to_another_client_gets_no_key() {
+    let api = FakePartnerApi::start().await;
+    let mut moved = new_channel(NUMBER);
+    moved["integration"]["state"] = json!("pending");
+    api.lists([moved.clone()]);
+    let bundle = api.bundle(&[]).await;
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.key_is(NUMBER, "waiting", "not_running").await;
+    moved["client_id"] = json!("zCL");
+    api.lists([moved]);
+    bundle.event("channel_running", NUMBER).await;
+    bundle.key_is(NUMBER, "blocked", "wrong_client").await;
+    assert_eq!(api.posts(NUMBER), 0);
+}
+
+#[tokio::test]
+async fn a_later_number_of_an_own_client_is_bound_even_if_no_webhook_names_the_client() {
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    api.adds(channel("laterCH", LONG_AGO));
+    bundle.event("channel_running", "laterCH").await;
+    bundle.event("channel_permission_granted", "laterCH").await;
+    let seen = bundle.stored(PARTNER, "acme", "laterCH").await;
+    let owner = (&seen["client_id"], &seen["claim"]);
+    assert_eq!(owner, (&json!(CLIENT), &json!("none")));
+}
+
+/// I10
+#[tokio::test]
+async fn silence_and_errors_are_neither_a_refusal_nor_a_revocation() {
+    let says = |status| Reply::Says(status, json!({}));
+    let odd = [
+        Reply::Silence,
+        says(503),
+        Reply::Says(500, json!({"partner_channels": []})),
+        Reply::Says(200, json!("not what was asked for")),
+        says(404),
+        says(401),
+        says(403),
+        Reply::Says(200, json!({"partner_channels": [], "total": 0})),
+    ];
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    for odd in &odd {
+        api.replies(Asked::Channels, odd.clone());
+        claim_in_vain(&bundle, NUMBER).await;
+        let seen = bundle.channel(PARTNER, "acme", NUMBER).await;
+        let seen = seen.expect("the claim stays");
+        let state = (&seen["claim"], &seen["key"]["reason"]);
+        assert_eq!(state, (&json!("pending"), &json!("unclaimed")), "{odd:?}");
+    }
+    api.recovers();
+    api.refuses(Asked::Keys, 500);
+    bundle.key_is(NUMBER, "waiting", "hub_unavailable").await;
+    api.recovers();
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    api.has_live_key(&bundle, NUMBER);
+
+    let before = bundle.channel(PARTNER, "acme", NUMBER).await;
+    for odd in &odd[1..] {
+        api.replies(Asked::Channels, odd.clone());
+        claim_in_vain(&bundle, "otherCH").await;
+        let after = bundle.channel(PARTNER, "acme", NUMBER).await;
+        assert_eq!(after, before, "{odd:?}");
+    }
+    assert_eq!(api.posts(NUMBER), 1);
+}
+
+#[tokio::test]
+async fn a_claim_waits_as_long_as_the_hub_says_but_no_longer_than_a_day() {
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    let new_year = Reply::Wait("Fri, 31 Dec 2100 23:59:59 GMT");
+    api.replies(Asked::Channels, new_year);
+    let before = clock::now().as_second();
+    claim_in_vain(&bundle, NUMBER).await;
+    let due_at = open_claims(&bundle).await[0].due_at.expect("it is due");
+    let day = 24 * 3600;
+    let now = clock::now().as_second();
+    assert!((before + day..=now + day).contains(&due_at.as_second()));
+}
+
+/// Claims `number` anew and waits until that claim was looked at, which settled nothing.
+async fn claim_in_vain(bundle: &Bundle, number: &str) {
+    // Of this number alone: claims of others may be closed meanwhile.
+    let open_of_number = || async {
+        let mut open = open_claims(bundle).await;
+        open.retain(|claim| claim.channels[0].as_str() == number);
+        open
+    };
+    let before = open_of_number().await.len();
+    claim(bundle, PARTNER, number).await;
+    until(|| async {
+        let open = open_of_number().await;
+        let all_in_vain = open.len() > before && open.iter().all(|claim| claim.tries > 0);
+        all_in_vain.then_some(()).ok_or_else(|| format!("{open:?}"))
+    })
+    .await;
+}
+
+async fn open_claims(bundle: &Bundle) -> Vec<Claim> {
+    let claims = Claims::new(bundle.table().await);
+    let open = claims.open_of_tenant(&id(PARTNER), &id("acme")).await;
+    open.expect("claims")
+}
+
+/// A number that is only claimed shows who claims it, and nothing that is known of it.
+fn is_only_claimed(mut seen: Value, number: &str, claim: &str, reason: &str) {
+    let updated_at = seen["updated_at"].take();
+    assert!(updated_at.as_str().is_some_and(|at| at.ends_with('Z')));
+    let wanted = json!({
+        "id": number, "partner_id": PARTNER, "client_id": CLIENT, "tenant": "acme", "stage": null,
+        "permission": "unknown", "claim": claim,
+        "key": {"status": "waiting", "reason": reason, "secret_name": null},
+        "phone_number": null, "display_name": null, "quality": null, "messaging_limit": null, "updated_at": null,
+    });
+    assert_eq!(seen, wanted);
+}

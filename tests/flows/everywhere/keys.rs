@@ -1,0 +1,264 @@
+//! A number's key: made once, never in place of somebody else's, and not lost whatever the Partner API answers.
+
+use platform::clock;
+use platform::store::{Intent, Mints};
+use serde_json::json;
+use tests::partner_api::{Asked, FakePartnerApi, NUMBER, Reply};
+use tests::partner_api::{channel, claim, new_channel};
+use tests::{Bundle, PARTNER, PAYING_PARTNER, id, until};
+
+const LONG_AGO: Option<&str> = Some("2020-02-02T02:02:02Z");
+const DAY: i64 = 24 * 3600;
+
+/// I6
+#[tokio::test]
+async fn a_key_that_is_not_ours_is_never_replaced() {
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    let somebodys = vec!["somebodys".to_owned()];
+    api.script().keys.insert(NUMBER.to_owned(), somebodys);
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.key_is(NUMBER, "blocked", "existing_key").await;
+    for event in [
+        "channel_running",
+        "channel_live",
+        "channel_permission_granted",
+    ] {
+        bundle.event(event, NUMBER).await;
+    }
+    api.adds(new_channel("laterCH"));
+    claim(&bundle, PARTNER, "laterCH").await;
+    bundle.stored(PARTNER, "acme", "laterCH").await;
+    bundle.scan_when_quiet().await;
+    assert_eq!((api.posts(NUMBER), api.posts("laterCH")), (0, 1));
+    bundle.key_is(NUMBER, "blocked", "existing_key").await;
+    assert_eq!(api.script().keys[NUMBER], ["somebodys"]);
+}
+
+/// I6
+#[tokio::test]
+async fn without_a_list_of_keys_only_a_number_of_this_visit_gets_one() {
+    for status in [404, 405] {
+        let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+        api.refuses(Asked::Keys, status);
+        claim(&bundle, PARTNER, NUMBER).await;
+        bundle.stored(PARTNER, "acme", NUMBER).await;
+        api.adds(channel("elderCH", LONG_AGO));
+        claim(&bundle, PARTNER, "elderCH").await;
+        bundle.key_is("elderCH", "blocked", "keys_unlisted").await;
+        assert_eq!((api.posts(NUMBER), api.posts("elderCH")), (1, 0));
+    }
+}
+
+/// I6
+#[tokio::test]
+async fn where_keys_are_not_listed_a_stored_key_stays_stored() {
+    let api = FakePartnerApi::start().await;
+    let numbers: Vec<String> = (0..24).map(|index| format!("n{index}CH")).collect();
+    let channels = numbers.iter().map(|number| new_channel(number));
+    api.lists(channels.collect::<Vec<_>>());
+    api.refuses(Asked::Keys, 404);
+    let bundle = api.bundle(&[]).await;
+    claim(&bundle, PARTNER, &numbers.join(",")).await;
+    for number in &numbers {
+        until(|| async {
+            let key = bundle.vault_key(PARTNER, number);
+            key.filter(|key| *key != json!({})).ok_or(number.clone())
+        })
+        .await;
+    }
+    bundle.scan_when_quiet().await;
+    let seen = bundle.channels(PARTNER, "acme").await;
+    let are_stored = seen.iter().all(|row| row["key"]["status"] == "stored");
+    assert!(are_stored, "{seen:#?}");
+    for number in &numbers {
+        assert_eq!(api.posts(number), 1, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn refused_credentials_are_told_and_asked_with_again() {
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    api.refuses(Asked::Keys, 401);
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.key_is(NUMBER, "waiting", "bad_credentials").await;
+    api.recovers();
+    api.refuses(Asked::NewKey, 401);
+    api.is_posted(NUMBER, 1).await;
+    bundle.key_is(NUMBER, "waiting", "bad_credentials").await;
+    api.recovers();
+    ends_with_the_live_key(&api, &bundle).await;
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_asked_for_again_tomorrow_or_when_it_is_granted() {
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    let forbidden = json!({"meta": {"success": false, "http_code": 403}});
+    api.replies(Asked::NewKey, Reply::Says(403, forbidden));
+    let before = clock::now().as_second();
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle
+        .key_is(NUMBER, "waiting", "awaiting_permission")
+        .await;
+    bundle.scan_when_quiet().await;
+    let (due_at, intent) = outlook(&bundle).await;
+    is_about(due_at, before, DAY);
+    assert_eq!(intent, None, "a clear refusal closes the intent");
+    api.recovers();
+    for permission in ["revoked", "granted"] {
+        let event = format!("channel_permission_{permission}");
+        bundle.event(&event, NUMBER).await;
+        bundle.channel_has(NUMBER, "permission", permission).await;
+    }
+    ends_with_the_live_key(&api, &bundle).await;
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_cure_blocks() {
+    for status in [400, 404, 422] {
+        let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+        api.refuses(Asked::NewKey, status);
+        let before = clock::now().as_second();
+        claim(&bundle, PARTNER, NUMBER).await;
+        bundle.key_is(NUMBER, "blocked", "hub_refused").await;
+        bundle.scan_when_quiet().await;
+        let (due_at, intent) = outlook(&bundle).await;
+        is_about(due_at, before, DAY);
+        assert_eq!(intent, None);
+    }
+}
+
+/// I7
+#[tokio::test]
+async fn a_key_whose_answer_was_lost_is_made_again_and_the_live_one_is_stored() {
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    api.replies(Asked::NewKey, Reply::LosesTheAnswer);
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.key_is(NUMBER, "waiting", "hub_unavailable").await;
+    // Cut twice: the second lost key is no foreign one either.
+    api.is_posted(NUMBER, 2).await;
+    api.recovers();
+    ends_with_the_live_key(&api, &bundle).await;
+    bundle.scan_when_quiet().await;
+    let (_, intent) = outlook(&bundle).await;
+    assert_eq!(intent, None, "the intent is closed with it");
+}
+
+/// I6, I7
+#[tokio::test]
+async fn after_a_lost_answer_a_key_that_was_there_before_is_still_not_ours() {
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    api.replies(Asked::NewKey, Reply::Says(502, json!("bad gateway")));
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.key_is(NUMBER, "waiting", "hub_unavailable").await;
+    let two = json!({"api_keys": [{"id": "two"}, {"id": "three"}]});
+    api.replies(Asked::Keys, Reply::Says(200, two));
+    bundle.key_is(NUMBER, "blocked", "existing_key").await;
+}
+
+/// I7
+#[tokio::test]
+async fn a_hub_that_never_answers_clearly_is_asked_five_times() {
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    api.replies(Asked::NewKey, Reply::Says(201, json!({"id": "7"})));
+    claim(&bundle, PARTNER, NUMBER).await;
+    for posts in 1..5 {
+        api.is_posted(NUMBER, posts).await;
+        bundle.waits_are_over().await;
+    }
+    bundle.key_is(NUMBER, "blocked", "hub_unavailable").await;
+    assert_eq!(api.posts(NUMBER), 5);
+}
+
+/// Neither because something else changed, nor because the permission came and went.
+#[tokio::test]
+async fn a_hub_that_asks_to_wait_is_left_alone_for_so_long() {
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    api.replies(Asked::NewKey, Reply::Wait("7200"));
+    let before = clock::now().as_second();
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.key_is(NUMBER, "waiting", "hub_unavailable").await;
+    bundle.scan_when_quiet().await;
+    let (due_at, intent) = outlook(&bundle).await;
+    is_about(due_at, before, 7200);
+    assert!(intent.is_some(), "the key may have been made all the same");
+
+    bundle.event("channel_live", NUMBER).await;
+    bundle.channel_has(NUMBER, "stage", "live").await;
+    for round in 0..3 {
+        // Another event each time: the same bytes would be the same fact.
+        for (permission, reason) in [
+            ("revoked", "awaiting_permission"),
+            ("granted", "hub_unavailable"),
+        ] {
+            let name = format!("channel_permission_{permission}");
+            let event = json!({"event": name, "round": round, "data": {"id": NUMBER}});
+            bundle.webhook(PARTNER, &event.to_string()).await.is(200);
+            bundle.key_is(NUMBER, "waiting", reason).await;
+        }
+    }
+    bundle.scan_when_quiet().await;
+    assert_eq!(api.posts(NUMBER), 1);
+}
+
+#[tokio::test]
+async fn both_forms_of_answers_keys_and_paths_are_understood() {
+    let partners = [
+        (PARTNER, "Bearer needle-token-direct-0002|"),
+        (PAYING_PARTNER, "|needle-apikey-paying-0004"),
+    ];
+    let own_path = (
+        "HUB_API_KEYS_PATH",
+        "/partners/channels/{channel_id}/api-keys",
+    );
+    for (in_list, settings) in [(false, &[] as &[_]), (true, &[own_path])] {
+        let api = FakePartnerApi::start().await;
+        api.lists([new_channel(NUMBER)]);
+        api.script().in_list = in_list;
+        let bundle = api.bundle(settings).await;
+        for (partner, credentials) in partners {
+            api.script().asked.clear();
+            api.script().keys.clear();
+            claim(&bundle, partner, NUMBER).await;
+            bundle.stored(partner, "acme", NUMBER).await;
+            let key = bundle.vault_key(partner, NUMBER).expect("a key");
+            let script = api.script();
+            let made = &script.keys[NUMBER];
+            assert_eq!(json!(made), json!([key["key_id"]]));
+            let secret = format!("secret of {NUMBER} {}", made[0]);
+            assert_eq!(key["api_key"], secret);
+            let keys = if settings.is_empty() {
+                format!("/partners/{partner}/channels/{NUMBER}/api_keys")
+            } else {
+                format!("/partners/channels/{NUMBER}/api-keys")
+            };
+            let mut asked = script.asked.iter();
+            let is_posted = asked.any(|(method, path, _)| method == "POST" && *path == keys);
+            assert!(is_posted, "{keys}: {:?}", script.asked);
+            let mut asked = script.asked.iter();
+            assert!(asked.all(|(_, _, header)| header == credentials));
+        }
+    }
+}
+
+/// When the key is looked at next (UNIX seconds), and the open intent.
+async fn outlook(bundle: &Bundle) -> (Option<i64>, Option<Intent>) {
+    let mints = Mints::new(bundle.table().await);
+    let outlook = mints.outlook(&id(PARTNER), &id(NUMBER)).await;
+    let (due_at, intent) = outlook.expect("an outlook");
+    (due_at.map(|at| at.as_second()), intent)
+}
+
+/// Whether something is due `wait` seconds, or up to an hour less, after some moment between `before` and now.
+#[track_caller]
+fn is_about(due_at: Option<i64>, before: i64, wait: i64) {
+    let now = clock::now().as_second();
+    let range = before + wait - wait / 24..=now + wait;
+    let due_at = due_at.expect("it is due");
+    assert!(range.contains(&due_at), "{due_at} is not in {range:?}");
+}
+
+/// The stored key is the one that is live at the hub.
+async fn ends_with_the_live_key(api: &FakePartnerApi, bundle: &Bundle) {
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    api.has_live_key(bundle, NUMBER);
+}

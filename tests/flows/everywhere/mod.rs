@@ -1,0 +1,17 @@
+//! What a bundle does wherever it runs: these tests are for both backends.
+
+mod callers;
+mod channels;
+mod claims;
+mod events;
+mod keys;
+mod onboarding;
+mod permission;
+mod redirect;
+mod restart;
+pub(crate) mod secrets_leak;
+mod sign;
+mod soak;
+mod state;
+mod store;
+mod webhook;

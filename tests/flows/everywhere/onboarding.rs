@@ -1,0 +1,77 @@
+//! From the first click to the stored key.
+
+use serde_json::json;
+use tests::{Bundle, PARTNER, PAYING_PARTNER};
+
+#[tokio::test]
+async fn a_granted_number_becomes_ready_with_a_key_that_works() {
+    let bundle = Bundle::start().await;
+    let choice = json!({"client": "aCL", "channels": ["oneCH"]});
+    let came_back = bundle.onboard(PARTNER, "acme", choice).await;
+    let said = json!({"client": "aCL", "channels": ["oneCH"], "revoked": []});
+    assert_eq!(came_back, said);
+
+    let seen = bundle.stored(PARTNER, "acme", "oneCH").await;
+    let (permission, claim) = (&seen["permission"], &seen["claim"]);
+    assert_eq!(
+        (permission, claim),
+        (&json!("granted"), &json!("confirmed"))
+    );
+    let name = "360dialog/channels/aAbBcCPA/oneCH";
+    assert_eq!(seen["key"]["secret_name"], name);
+    bundle.can_send(PARTNER, "oneCH").await;
+    bundle.channel_has("oneCH", "stage", "live").await;
+}
+
+#[tokio::test]
+async fn a_partner_who_pays_needs_no_permission() {
+    let bundle = Bundle::start().await;
+    let choice = json!({"client": "aCL", "channels": ["oneCH"]});
+    bundle.onboard(PAYING_PARTNER, "acme", choice).await;
+    bundle.stored(PAYING_PARTNER, "acme", "oneCH").await;
+    bundle.can_send(PAYING_PARTNER, "oneCH").await;
+}
+
+#[tokio::test]
+async fn several_numbers_of_one_visit_each_get_a_key_of_their_own() {
+    let bundle = Bundle::start().await;
+    let numbers = ["oneCH", "twoCH", "threeCH"];
+    let choice = json!({"client": "aCL", "channels": numbers});
+    bundle.onboard(PARTNER, "acme", choice).await;
+    let mut keys = Vec::new();
+    for number in numbers {
+        bundle.stored(PARTNER, "acme", number).await;
+        bundle.can_send(PARTNER, number).await;
+        keys.push(bundle.key_id(PARTNER, number));
+    }
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), numbers.len());
+}
+
+/// I5
+#[tokio::test]
+async fn the_same_ids_at_two_hubs_are_two_numbers() {
+    let bundle = Bundle::start().await;
+    let choice = json!({"client": "aCL", "channels": ["oneCH"]});
+    tokio::join!(
+        bundle.onboard(PARTNER, "acme", choice.clone()),
+        bundle.onboard(PAYING_PARTNER, "globex", choice)
+    );
+    for (partner, tenant, stranger) in [
+        (PARTNER, "acme", "globex"),
+        (PAYING_PARTNER, "globex", "acme"),
+    ] {
+        bundle.stored(partner, tenant, "oneCH").await;
+        bundle.can_send(partner, "oneCH").await;
+        assert_eq!(bundle.channel(partner, stranger, "oneCH").await, None);
+    }
+    let keys = [PARTNER, PAYING_PARTNER].map(|partner| bundle.key_id(partner, "oneCH"));
+    assert_ne!(keys[0], keys[1]);
+
+    let revoked = json!({"client": "aCL", "channels": [], "revoked": ["oneCH"]});
+    bundle.onboard(PARTNER, "acme", revoked).await;
+    bundle.channel_has("oneCH", "permission", "revoked").await;
+    let other = bundle.channel(PAYING_PARTNER, "globex", "oneCH").await;
+    assert_eq!(other.expect("a channel")["permission"], "granted");
+}

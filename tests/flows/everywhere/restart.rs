@@ -1,0 +1,119 @@
+//! Kills without a warning: what was answered is there, and what was begun is finished.
+
+use serde_json::{Value, json};
+use tests::partner_api::{Asked, FakePartnerApi, NUMBER, Reply, claim};
+use tests::{Bundle, PARTNER, bodies, pk, until};
+
+/// Slow enough that a stop falls between two stages.
+const SLOW: &[(&str, &str)] = &[("HUB_STAGE_DELAY_MS", "400")];
+
+/// I1
+#[tokio::test]
+async fn a_link_signed_before_a_crash_leads_to_a_key_after_it() {
+    let mut bundle = Bundle::start().await;
+    let signed = bundle.sign(PARTNER, "acme").await;
+    bundle.kill_and_restart().await;
+    let choice = json!({"client": "aCL", "channels": ["oneCH"]});
+    let way_back = bundle.complete(&signed, choice).await;
+    bundle.kill_and_restart().await;
+    bundle.come_back(&way_back).await.is(200);
+    bundle.kill_and_restart().await;
+    has_a_working_key(&bundle, "oneCH").await;
+    let next = bundle.sign(PARTNER, "acme").await;
+    let (before, after) = (&signed["timestamp"], &next["timestamp"]);
+    assert_ne!(before, after, "a second is given once, over all lives");
+}
+
+/// I1
+#[tokio::test]
+async fn a_claim_that_was_answered_is_there_after_a_crash() {
+    let mut bundle = Bundle::start_with(SLOW).await;
+    let choice = json!({"client": "aCL", "channels": ["oneCH", "twoCH"]});
+    bundle.onboard(PARTNER, "acme", choice).await;
+    bundle.kill_and_restart().await;
+    assert_eq!(count(&bundle, "CLAIM#").await, 1);
+    for number in ["oneCH", "twoCH"] {
+        has_a_working_key(&bundle, number).await;
+    }
+}
+
+/// I1, I7
+#[tokio::test]
+async fn a_crash_between_any_two_stages_changes_nothing_about_the_end() {
+    let mut bundle = Bundle::start_with(SLOW).await;
+    bundle.grant("acme", "oneCH").await;
+    let about = (PARTNER, "acme", "oneCH");
+    let is_any = |seen: &Value, any: &[&str]| any.iter().any(|it| seen == it);
+    let steps: [&dyn Fn(&Value) -> bool; 4] = [
+        &|seen| seen["claim"] == "confirmed",
+        &|seen| is_any(&seen["stage"], &["ready", "running", "live"]),
+        &|seen| is_any(&seen["stage"], &["running", "live"]),
+        &|seen| is_any(&seen["key"]["status"], &["minting", "stored"]),
+    ];
+    for step in steps {
+        let seen = bundle.channel_until(about, step).await;
+        bundle.kill_and_restart().await;
+        let again = bundle.channel(PARTNER, "acme", "oneCH").await;
+        let again = again.expect("what was seen stays");
+        assert!(step(&again), "{seen} {again}");
+    }
+    has_a_working_key(&bundle, "oneCH").await;
+    bundle.channel_has("oneCH", "stage", "live").await;
+}
+
+/// I7
+#[tokio::test]
+async fn a_crash_while_a_key_is_being_made_ends_with_the_live_key_stored() {
+    let (api, mut bundle) = FakePartnerApi::with_new(NUMBER).await;
+    api.replies(Asked::NewKey, Reply::DoesItInSilence);
+    claim(&bundle, PARTNER, NUMBER).await;
+    for posts in 1..=2 {
+        api.is_posted(NUMBER, posts).await;
+        bundle.kill_and_restart().await;
+    }
+    api.recovers();
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    api.has_live_key(&bundle, NUMBER);
+    assert_eq!(api.posts(NUMBER), 3);
+}
+
+/// I1
+#[tokio::test]
+async fn a_webhook_that_was_answered_is_there_after_a_crash() {
+    let mut bundle = Bundle::start().await;
+    let events = (0..10).map(|index| {
+        let data = json!({"id": format!("n{index}CH"), "client_id": "aCL"});
+        json!({"event": "channel_running", "data": data}).to_string()
+    });
+    let events: Vec<String> = events.collect();
+    for event in &events {
+        bundle.webhook(PARTNER, event).await.is(200);
+    }
+    bundle.kill_and_restart().await;
+    let mut kept = bodies(&bundle.items().await);
+    kept.sort();
+    assert!(kept.iter().eq(events.iter().map(String::as_bytes)));
+    // Nothing of it is lost on the way into the channels either.
+    until(|| async {
+        let channels = count(&bundle, "CHANNEL#").await;
+        let are_all = channels == events.len();
+        are_all.then_some(()).ok_or_else(|| channels.to_string())
+    })
+    .await;
+}
+
+/// How many items there are of a kind.
+async fn count(bundle: &Bundle, kind: &str) -> usize {
+    let items = bundle.items().await;
+    items
+        .iter()
+        .filter(|item| pk(item).starts_with(kind))
+        .count()
+}
+
+async fn has_a_working_key(bundle: &Bundle, number: &str) {
+    let seen = bundle.stored(PARTNER, "acme", number).await;
+    let state = (&seen["claim"], &seen["permission"]);
+    assert_eq!(state, (&json!("confirmed"), &json!("granted")));
+    bundle.can_send(PARTNER, number).await;
+}

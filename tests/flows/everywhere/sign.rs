@@ -1,0 +1,319 @@
+//! The signed link: what it holds, which page it is for, and that its second is nobody else's.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use data_encoding::{BASE64, HEXLOWER};
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use onboarding::secret::Secret;
+use onboarding::session::Session;
+use platform::clock;
+use reqwest::{Client, Url};
+use serde_json::{Value, json};
+use sha2::Sha512;
+use tests::{Answer, Ask, Bundle, PARTNER, id, is_on_aws, text};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+const PAGE: &str = "https://app.example";
+const OTHER_PAGE: &str = "https://other.example";
+const TWO_PAGES: &[(&str, &str)] = &[(
+    "ALLOWED_ORIGINS",
+    "https://app.example, https://other.example",
+)];
+
+/// How many connections the calls of the flood come on.
+const CONNECTIONS: usize = 64;
+
+/// The default of `IO_TIMESTAMP_WINDOW`, s.
+const WINDOW: i64 = 300;
+
+/// The most calls that are made again: one per connection for the kill, one for a connection that died with it.
+const MOST_AGAIN: usize = 2 * CONNECTIONS;
+
+#[tokio::test]
+async fn sign_answers_what_the_stock_button_and_everybody_else_need() {
+    let bundle = Bundle::start_with(&[("ALLOWED_ORIGINS", PAGE)]).await;
+    let signed = bundle.sign(PARTNER, "acme").await;
+    let (second, state) = (timestamp(&signed), text(&signed["state"]));
+    let signature = HEXLOWER.encode(&io_signature(&bundle, second));
+    let parameters = json!({
+        "io_signature": signature,
+        "io_timestamp": second.to_string(),
+        "state": state,
+        "redirect_url": format!("{}/{PARTNER}/redirect/{state}", bundle.url),
+    });
+    let expires_at = text(&signed["expires_at"]);
+    let wanted = json!({
+        "partner_id": PARTNER, "signature": signature, "timestamp": second, "state": state,
+        "query_parameters": parameters, "url": signed["url"], "expires_at": expires_at,
+    });
+    assert_eq!(signed, wanted);
+
+    let url = Url::parse(text(&signed["url"])).expect("an address");
+    let page = format!("{}/dashboard/app/{PARTNER}/permissions?", bundle.hub);
+    assert!(url.as_str().starts_with(&page), "{url}");
+    let in_url = url.query_pairs();
+    let in_url: serde_json::Map<_, _> = in_url.map(|(n, v)| (n.into_owned(), json!(v))).collect();
+    assert_eq!(Value::Object(in_url), parameters);
+
+    assert!(
+        expires_at.len() == 20 && expires_at.ends_with('Z'),
+        "{expires_at}"
+    );
+    let expires_at: Timestamp = id(expires_at);
+    assert_eq!(expires_at.as_second(), second + 24 * 3600);
+}
+
+#[tokio::test]
+async fn the_signature_is_base64_where_that_is_set() {
+    let bundle = Bundle::start_with(&[("IO_SIGNATURE_ENCODING", "base64")]).await;
+    let signed = bundle.sign(PARTNER, "acme").await;
+    let signature = BASE64.encode(&io_signature(&bundle, timestamp(&signed)));
+    assert_eq!(signed["signature"], signature);
+    // The simulated hub finds the same in the link.
+    let choice = json!({"client": "aCL", "channels": ["oneCH"]});
+    bundle.complete(&signed, choice).await;
+}
+
+#[tokio::test]
+async fn return_to_lies_on_an_allowed_origin_or_is_refused() {
+    let bundle = Bundle::start_with(TWO_PAGES).await;
+    let longest = format!("{PAGE}/{}", "x".repeat(1024 - PAGE.len() - 1));
+    for good in [
+        PAGE,
+        "https://APP.example:443/x?y=1#z",
+        OTHER_PAGE,
+        &longest,
+    ] {
+        sign(&bundle, &[("return_to", good)], None).await.is(200);
+    }
+    let too_long = format!("{longest}x");
+    let bad = [
+        "",
+        "/numbers",
+        "https://evil.example/",
+        "http://app.example/",
+        "https://app.example@evil.example/",
+        "https://evil.example\\@app.example.evil.example/",
+        "javascript:alert(1)//https://app.example/",
+        &too_long,
+    ];
+    for bad in bad {
+        let answer = sign(&bundle, &[("return_to", bad)], Some(PAGE)).await;
+        answer.problem(400);
+    }
+    let twice = [("return_to", PAGE), ("return_to", OTHER_PAGE)];
+    sign(&bundle, &twice, None).await.problem(400);
+}
+
+#[tokio::test]
+async fn the_pages_origin_is_the_header_s_else_that_of_return_to_else_the_only_one() {
+    let bundle = Bundle::start_with(TWO_PAGES).await;
+    let there = [("return_to", "https://app.example/x")];
+    for (query, header, wanted) in [
+        (&[] as &[_], Some(OTHER_PAGE), OTHER_PAGE),
+        (&there, Some(OTHER_PAGE), OTHER_PAGE),
+        (&there, Some("https://evil.example"), PAGE),
+        (&there, Some("null"), PAGE),
+        (&there, None, PAGE),
+    ] {
+        let signed = sign(&bundle, query, header).await.is(200).json();
+        assert_eq!(origin(&bundle, &signed), wanted, "{header:?}");
+    }
+    for header in [None, Some("https://evil.example"), Some("null"), Some("")] {
+        let detail = sign(&bundle, &[], header).await.problem(400);
+        assert!(detail.contains("add return_to"), "{detail}");
+    }
+    let bundle = Bundle::start_with(&[("ALLOWED_ORIGINS", PAGE)]).await;
+    let signed = sign(&bundle, &[], Some("https://evil.example")).await;
+    assert_eq!(origin(&bundle, &signed.json()), PAGE);
+}
+
+/// I3: no two answers of `sign` carry the same second, and none lies in the future.
+#[tokio::test]
+async fn without_a_window_only_the_second_that_is_now_is_signed() {
+    let bundle = Bundle::start_with(&[("IO_TIMESTAMP_WINDOW", "0")]).await;
+    let token = bundle.token("acme");
+    let (mut signed, mut refused) = (BTreeSet::new(), 0);
+    while signed.len() < 2 || refused == 0 {
+        let before = now();
+        let ask = || ask(&bundle.http, &bundle.url, &token);
+        let (one, two) = tokio::join!(ask(), ask());
+        for answered in [one, two] {
+            let Ok(answered) = answered else {
+                panic!("no answer")
+            };
+            match answered {
+                Some(second) => {
+                    assert!((before..=now()).contains(&second), "{second} is not now");
+                    assert!(signed.insert(second), "{second} was signed twice");
+                }
+                None => refused += 1,
+            }
+        }
+    }
+}
+
+/// I3
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_calls_across_a_kill_never_get_the_same_second() {
+    flood(1_000).await;
+}
+
+/// So many calls; the bundle is killed when half of them are answered.
+pub(super) async fn flood(calls: usize) {
+    let mut bundle = Bundle::start_with(&[("RUST_LOG", "warn,dynoxide=error")]).await;
+    let (restarted, life) = watch::channel(false);
+    let flood = Arc::new(Flood::new(&bundle, calls, life));
+    let started = now();
+    let mut workers = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        workers.spawn(worker(flood.clone()));
+    }
+    flood.half.notified().await;
+    bundle.kill_and_restart().await;
+    restarted.send_replace(true);
+    let answers: Vec<Called> = workers.join_all().await.into_iter().flatten().collect();
+
+    let signed: Vec<i64> = answers.iter().filter_map(|it| it.signed).collect();
+    let seconds: BTreeSet<i64> = signed.iter().copied().collect();
+    let again = flood.again.load(Ordering::SeqCst);
+    eprintln!(
+        "{} answers, {} signed, {again} again",
+        answers.len(),
+        signed.len()
+    );
+    assert_eq!(answers.len(), calls);
+    assert_eq!(seconds.len(), signed.len(), "a second was signed twice");
+    assert!(seconds.first() >= Some(&(started - WINDOW)), "{seconds:?}");
+    assert!(signed.len() as i64 >= WINDOW, "all that were free");
+    assert!(again <= MOST_AGAIN, "{again} calls were made again");
+    let lives: BTreeSet<bool> = answers.iter().map(|answer| answer.second_life).collect();
+    assert_eq!(lives.len(), 2, "both lives answered");
+}
+
+/// What all workers share.
+struct Flood {
+    calls: usize,
+    url: String,
+    token: String,
+    begun: AtomicUsize,
+    answered: AtomicUsize,
+    again: AtomicUsize,
+    half: Notify,
+    restarted: watch::Receiver<bool>,
+}
+
+impl Flood {
+    fn new(bundle: &Bundle, calls: usize, restarted: watch::Receiver<bool>) -> Self {
+        Self {
+            calls,
+            url: bundle.url.clone(),
+            token: bundle.token("acme"),
+            begun: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
+            again: AtomicUsize::new(0),
+            half: Notify::new(),
+            restarted,
+        }
+    }
+}
+
+/// One call that was answered.
+struct Called {
+    signed: Option<i64>,
+    second_life: bool,
+}
+
+/// Calls on one connection until all calls are begun; a call that the kill cut is made again.
+async fn worker(flood: Arc<Flood>) -> Vec<Called> {
+    let http = Client::builder().pool_max_idle_per_host(1).no_proxy();
+    let http = http.build().expect("a client");
+    let mut restarted = flood.restarted.clone();
+    let mut answers = Vec::new();
+    while flood.begun.fetch_add(1, Ordering::SeqCst) < flood.calls {
+        let signed = loop {
+            if let Ok(signed) = ask(&http, &flood.url, &flood.token).await {
+                break signed;
+            }
+            let answered = flood.answered.load(Ordering::SeqCst);
+            assert!(answered >= flood.calls / 2, "cut before the kill");
+            flood.again.fetch_add(1, Ordering::SeqCst);
+            restarted.wait_for(|it| *it).await.expect("the test runs");
+        };
+        let second_life = *restarted.borrow();
+        answers.push(Called {
+            signed,
+            second_life,
+        });
+        if flood.answered.fetch_add(1, Ordering::SeqCst) + 1 == flood.calls / 2 {
+            flood.half.notify_one();
+        }
+    }
+    answers
+}
+
+/// A call that was cut: on one machine the connection ends, on AWS the gateway says that no function answered.
+struct Cut;
+
+/// Asks for a link; its second, or `None` for 429. Every answer that is not as documented fails the test.
+async fn ask(http: &Client, url: &str, token: &str) -> Result<Option<i64>, Cut> {
+    let request = http.get(format!("{url}/{PARTNER}/sign")).bearer_auth(token);
+    let answer = request.try_ask().await.map_err(|_| Cut)?;
+    if is_on_aws() && answer.status == 500 {
+        assert_eq!(answer.text, r#"{"message":"Internal Server Error"}"#);
+        return Err(Cut);
+    }
+    if answer.status == 429 {
+        answer.problem(429);
+        let wait: u64 = id(answer.header("retry-after"));
+        assert!(wait >= 1);
+        return Ok(None);
+    }
+    let signed = answer.is(200).json();
+    let (second, now) = (timestamp(&signed), now());
+    assert!(second <= now, "{second} lies above the clock, {now}");
+    let parameter = &signed["query_parameters"]["io_timestamp"];
+    assert_eq!(*parameter, second.to_string());
+    Ok(Some(second))
+}
+
+async fn sign(bundle: &Bundle, query: &[(&str, &str)], origin: Option<&str>) -> Answer {
+    let mut request = bundle.get("acme", &format!("/{PARTNER}/sign")).query(query);
+    if let Some(origin) = origin {
+        request = request.header("origin", origin);
+    }
+    request.ask().await
+}
+
+fn timestamp(signed: &Value) -> i64 {
+    signed["timestamp"].as_i64().expect("a second")
+}
+
+/// The clock now, UNIX seconds.
+fn now() -> i64 {
+    clock::now().as_second()
+}
+
+/// HMAC-SHA512 of `{partner}|{second}`, made without any of our own code.
+fn io_signature(bundle: &Bundle, second: i64) -> Vec<u8> {
+    let secret = bundle.secrets.platform_secret(PARTNER);
+    let mut mac = Hmac::<Sha512>::new_from_slice(secret.as_bytes()).expect("any key will do");
+    mac.update(format!("{PARTNER}|{second}").as_bytes());
+    mac.finalize().into_bytes().to_vec()
+}
+
+/// The origin that a link was signed for.
+fn origin(bundle: &Bundle, signed: &Value) -> String {
+    let secret = Secret::new(bundle.secrets.platform_secret(PARTNER));
+    let session = Session::open(
+        text(&signed["state"]),
+        &id(PARTNER),
+        &[&secret],
+        clock::now(),
+    );
+    session.expect("a session").origin.as_str().to_owned()
+}

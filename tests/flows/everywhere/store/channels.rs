@@ -1,0 +1,210 @@
+//! Channels: saved with a version, listed by tenant.
+
+use std::collections::BTreeSet;
+
+use onboarding::channel::Channel;
+use onboarding::fact::{Binding, Said};
+use platform::store::{Channels, Claims, Made, Saved, StoredChannel, TenantRow};
+use platform::table::Table;
+use tests::id;
+
+use super::{
+    Succeeds, channel, claim_of, fact_of, items_of, named, other_partner, partner, tenant,
+};
+
+contract! {
+    a_channel_nobody_spoke_of_is_unknown_and_not_missing,
+    a_channel_reads_back_as_it_was_saved,
+    of_two_who_read_the_same_channel_only_the_first_saves,
+    of_two_who_save_a_new_channel_at_once_one_does,
+    a_tenant_sees_its_channels_by_id_and_then_its_open_claims,
+    a_list_goes_on_behind_a_channel_and_ends_at_its_limit,
+    a_list_shows_nothing_of_another_tenant_or_partner,
+    a_channel_that_changes_its_tenant_leaves_the_other_list,
+    a_list_longer_than_one_answer_is_whole,
+    of_many_ids_those_of_the_tenant_are_told,
+}
+
+/// The channel `id` of `who`, as it would be saved for the first time.
+async fn bound(channels: &Channels, id: &str, who: &str) -> StoredChannel {
+    let mut stored = channels.read(&partner(), &channel(id)).ok().await;
+    stored.channel.join(&fact_of(id, bound_to(who), 0, "bound"));
+    stored
+}
+
+/// What says that a channel is the tenant's.
+fn bound_to(who: &str) -> Said {
+    let binding = Binding {
+        tenant: tenant(who),
+        client: id("aCL"),
+        fresh: false,
+    };
+    Said {
+        binding: Some(binding),
+        ..Said::default()
+    }
+}
+
+async fn save(channels: &Channels, stored: &StoredChannel) -> Saved {
+    channels.save(stored).ok().await
+}
+
+async fn saves(channels: &Channels, stored: &StoredChannel) {
+    assert_eq!(save(channels, stored).await, Saved::Done);
+}
+
+async fn save_bound(channels: &Channels, id: &str, who: &str) {
+    saves(channels, &bound(channels, id, who).await).await;
+}
+
+async fn rows(channels: &Channels, who: &str, after: Option<&str>, limit: i32) -> Vec<String> {
+    let (partner, tenant, after) = (partner(), tenant(who), after.map(channel));
+    let rows = channels.of_tenant(&partner, &tenant, after.as_ref(), limit);
+    let rows = rows.ok().await;
+    let id = |row: &TenantRow| match row {
+        TenantRow::Channel(channel) => channel.id.to_string(),
+        TenantRow::Claim(claim) => format!("claim {}", claim.id),
+    };
+    rows.iter().map(id).collect()
+}
+
+async fn a_channel_nobody_spoke_of_is_unknown_and_not_missing(table: Table) {
+    let channels = Channels::new(table.clone());
+    let stored = channels.read(&partner(), &channel("oneCH")).ok().await;
+    assert!(!stored.exists());
+    let unknown = Channel::unknown(partner(), channel("oneCH"));
+    assert_eq!(stored.channel, unknown);
+    // Asking leaves nothing behind.
+    assert!(items_of(&table, "CHANNEL#").await.is_empty());
+}
+
+async fn a_channel_reads_back_as_it_was_saved(table: Table) {
+    let channels = Channels::new(table);
+    let mut stored = bound(&channels, "oneCH", "acme").await;
+    let said = Said {
+        phone_number: Some(String::new()),
+        ..named(&"\u{0}\"\\ ü 😀 ".repeat(10_000))
+    };
+    stored.channel.join(&fact_of("oneCH", said, 1, ""));
+    saves(&channels, &stored).await;
+    let read = channels.read(&partner(), &channel("oneCH")).ok().await;
+    assert!(read.exists());
+    assert_eq!(read.channel, stored.channel);
+}
+
+async fn of_two_who_read_the_same_channel_only_the_first_saves(table: Table) {
+    let channels = Channels::new(table);
+    save_bound(&channels, "oneCH", "acme").await;
+    let first = bound(&channels, "oneCH", "acme").await;
+    let mut second = first.clone();
+    second.channel.join(&fact_of("oneCH", named("b"), 1, ""));
+    saves(&channels, &first).await;
+    // What was saved must be read again, too.
+    for outdated in [&second, &first] {
+        assert_eq!(save(&channels, outdated).await, Saved::Outdated);
+    }
+    let read = channels.read(&partner(), &channel("oneCH")).ok().await;
+    assert_eq!(read.channel.display_name, None);
+    saves(&channels, &read).await;
+}
+
+async fn of_two_who_save_a_new_channel_at_once_one_does(table: Table) {
+    let channels = Channels::new(table);
+    for round in 0..20 {
+        let stored = bound(&channels, &format!("c{round}CH"), "acme").await;
+        let saved = tokio::join!(save(&channels, &stored), save(&channels, &stored));
+        let (one, other) = (Saved::Done, Saved::Outdated);
+        assert!(saved == (one, other) || saved == (other, one), "{saved:?}");
+    }
+}
+
+async fn a_tenant_sees_its_channels_by_id_and_then_its_open_claims(table: Table) {
+    let (channels, claims) = (Channels::new(table.clone()), Claims::new(table));
+    for (who, second) in [("acme", 8), ("acme", 7), ("other", 6)] {
+        let claim = claim_of(who, second, "client=aCL&channels=[cCH]");
+        assert_eq!(claims.make(&claim).ok().await, Made::New);
+    }
+    for id in ["zCH", "aCH", "_CH", "-CH", "0CH"] {
+        save_bound(&channels, id, "acme").await;
+    }
+    let unbound = channels.read(&partner(), &channel("nobodysCH")).ok().await;
+    saves(&channels, &unbound).await;
+    let all = ["-CH", "0CH", "_CH", "aCH", "zCH", "claim 7", "claim 8"];
+    assert_eq!(rows(&channels, "acme", None, 100).await, all);
+    let claims = rows(&channels, "acme", Some("zCH"), 100).await;
+    assert_eq!(claims, ["claim 7", "claim 8"]);
+}
+
+async fn a_list_goes_on_behind_a_channel_and_ends_at_its_limit(table: Table) {
+    let channels = Channels::new(table);
+    for id in ["aCH", "bCH", "cCH", "dCH"] {
+        save_bound(&channels, id, "acme").await;
+    }
+    for (after, limit, wanted) in [
+        (None, 2, &["aCH", "bCH"] as &[&str]),
+        (Some("bCH"), 1, &["cCH"]),
+        (Some("bCH"), 3, &["cCH", "dCH"]),
+        // Behind an id that is not there.
+        (Some("bbCH"), 1, &["cCH"]),
+        (Some("dCH"), 3, &[]),
+    ] {
+        assert_eq!(rows(&channels, "acme", after, limit).await, wanted);
+    }
+}
+
+async fn a_list_shows_nothing_of_another_tenant_or_partner(table: Table) {
+    let channels = Channels::new(table);
+    save_bound(&channels, "aCH", "acme").await;
+    save_bound(&channels, "bCH", "acme#").await;
+    save_bound(&channels, "cCH", "acm").await;
+    assert_eq!(rows(&channels, "acme", None, 100).await, ["aCH"]);
+    assert_eq!(rows(&channels, "acme#", None, 100).await, ["bCH"]);
+    let (elsewhere, acme) = (other_partner(), tenant("acme"));
+    let rows = channels.of_tenant(&elsewhere, &acme, None, 100).ok().await;
+    assert!(rows.is_empty());
+}
+
+async fn a_channel_that_changes_its_tenant_leaves_the_other_list(table: Table) {
+    let channels = Channels::new(table);
+    save_bound(&channels, "aCH", "acme").await;
+    let mut stored = channels.read(&partner(), &channel("aCH")).ok().await;
+    let fact = fact_of("aCH", bound_to("other"), 1, "an operator");
+    stored.channel.join(&fact);
+    saves(&channels, &stored).await;
+    assert!(rows(&channels, "acme", None, 100).await.is_empty());
+    assert_eq!(rows(&channels, "other", None, 100).await, ["aCH"]);
+}
+
+async fn a_list_longer_than_one_answer_is_whole(table: Table) {
+    let channels = Channels::new(table);
+    // DynamoDB cuts an answer at 1 MB.
+    let all: Vec<String> = (0..15).map(|number| format!("c{number:02}CH")).collect();
+    for id in &all {
+        let mut stored = bound(&channels, id, "acme").await;
+        let said = named(&"x".repeat(100_000));
+        stored.channel.join(&fact_of(id, said, 1, ""));
+        saves(&channels, &stored).await;
+    }
+    assert_eq!(rows(&channels, "acme", None, 15).await, all);
+    assert_eq!(rows(&channels, "acme", None, 100).await, all);
+}
+
+async fn of_many_ids_those_of_the_tenant_are_told(table: Table) {
+    let channels = Channels::new(table);
+    for (id, who) in [
+        ("c003CH", "acme"),
+        ("c120CH", "acme"),
+        ("c121CH", "other"),
+        ("elsewhereCH", "acme"),
+    ] {
+        save_bound(&channels, id, who).await;
+    }
+    // DynamoDB takes 100 keys at a time.
+    let asked = (0..150).map(|number| channel(&format!("c{number:03}CH")));
+    let acmes = BTreeSet::from(["c003CH", "c120CH"].map(channel));
+    for (asked, wanted) in [(asked.collect(), acmes), (BTreeSet::new(), BTreeSet::new())] {
+        let (partner, acme) = (partner(), tenant("acme"));
+        let owned = channels.owned(&partner, &acme, &asked).ok().await;
+        assert_eq!(owned, wanted);
+    }
+}

@@ -1,0 +1,184 @@
+//! Facts: written once, never changed, kept byte for byte.
+
+use onboarding::fact::{PASSING_FACT_HOURS, Said};
+use onboarding::hub_event::{Permission, Stage};
+use onboarding::id::PartnerId;
+use platform::store::{Facts, StoredFact};
+use platform::table::{EXPIRES_AT, SK, Table};
+use tests::bodies;
+
+use super::{Succeeds, after, channel, event, fact_of, items_of, named, number_of};
+use super::{other_partner, partner};
+
+contract! {
+    a_fact_is_appended_once_and_stays_as_it_was,
+    the_same_fact_at_once_from_two_sides_is_one,
+    only_facts_that_pass_have_an_end,
+    the_facts_of_a_channel_come_oldest_first,
+    a_channel_shows_no_fact_of_another_channel_or_partner,
+    more_facts_than_fit_one_answer_all_come_back_whole,
+    an_event_keeps_its_own_bytes,
+    an_event_without_a_channel_is_kept_beside_the_facts_and_passes,
+    an_event_that_is_no_text_at_all_is_kept_byte_for_byte,
+    the_same_event_of_two_partners_is_kept_twice,
+}
+
+fn granted() -> Said {
+    Said {
+        permission: Some(Permission::Granted),
+        ..Said::default()
+    }
+}
+
+async fn append(facts: &Facts, id: &str, said: Said, seconds: i64) -> bool {
+    facts.append(&fact_of(id, said, seconds, "")).ok().await
+}
+
+async fn facts_of(facts: &Facts, id: &str) -> Vec<StoredFact> {
+    facts.of_channel(&partner(), &channel(id)).ok().await
+}
+
+async fn append_event(facts: &Facts, partner: &PartnerId, body: &[u8]) -> bool {
+    let (event, now) = (event(body), after(0));
+    facts.append_event(partner, &event, now).ok().await
+}
+
+async fn a_fact_is_appended_once_and_stays_as_it_was(table: Table) {
+    let facts = Facts::new(table);
+    assert!(append(&facts, "oneCH", granted(), 0).await);
+    assert!(!append(&facts, "oneCH", granted(), 0).await);
+    assert!(!append(&facts, "oneCH", granted(), 60).await);
+    let stored = facts_of(&facts, "oneCH").await;
+    assert_eq!(stored.len(), 1);
+    assert_eq!(stored[0].fact, fact_of("oneCH", granted(), 0, ""));
+    assert_eq!(stored[0].body, None);
+}
+
+async fn the_same_fact_at_once_from_two_sides_is_one(table: Table) {
+    let facts = Facts::new(table);
+    for round in 0..20 {
+        let fact = fact_of("oneCH", granted(), 0, &round.to_string());
+        let (a, b) = tokio::join!(facts.append(&fact).ok(), facts.append(&fact).ok());
+        assert!(a ^ b);
+    }
+    assert_eq!(facts_of(&facts, "oneCH").await.len(), 20);
+}
+
+async fn only_facts_that_pass_have_an_end(table: Table) {
+    let facts = Facts::new(table.clone());
+    let live = Said {
+        stage: Some(Stage::Live),
+        ..Said::default()
+    };
+    let ninety_days = Some(after(PASSING_FACT_HOURS * 3600).as_second());
+    for (id, said, end) in [
+        ("rawCH", Said::default(), ninety_days),
+        ("nameCH", named("a"), ninety_days),
+        ("stageCH", live, ninety_days),
+        ("grantCH", granted(), None),
+    ] {
+        assert!(append(&facts, id, said, 0).await);
+        let items = items_of(&table, &format!("FACT#{}#{id}", partner())).await;
+        let ends = items.iter().map(|item| number_of(item, EXPIRES_AT));
+        assert_eq!(ends.collect::<Vec<_>>(), [end], "{id}");
+    }
+}
+
+async fn the_facts_of_a_channel_come_oldest_first(table: Table) {
+    let facts = Facts::new(table);
+    for (name, seconds) in [("third", 3), ("first", -9), ("fourth", 4), ("second", 2)] {
+        assert!(append(&facts, "oneCH", named(name), seconds).await);
+    }
+    let stored = facts_of(&facts, "oneCH").await.into_iter();
+    let names: Vec<_> = stored.map(|it| it.fact.said.display_name).collect();
+    let wanted = ["first", "second", "third", "fourth"];
+    assert_eq!(names, wanted.map(|name| Some(name.to_owned())));
+}
+
+async fn a_channel_shows_no_fact_of_another_channel_or_partner(table: Table) {
+    let facts = Facts::new(table);
+    for id in ["oneCH", "oneCH2"] {
+        assert!(append(&facts, id, granted(), 0).await);
+    }
+    assert_eq!(facts_of(&facts, "oneCH").await.len(), 1);
+    let one = channel("oneCH");
+    let others = facts.of_channel(&other_partner(), &one).ok().await;
+    assert!(others.is_empty());
+}
+
+async fn more_facts_than_fit_one_answer_all_come_back_whole(table: Table) {
+    let facts = Facts::new(table);
+    // DynamoDB cuts an answer at 1 MB.
+    let large_event = |number: usize| {
+        let start = format!(r#"{{"event":"channel_live","data":{{"id":"oneCH","n":"{number:02}"#);
+        let rest = "x".repeat(100_000 - start.len() - 3);
+        format!("{start}{rest}\"}}}}").into_bytes()
+    };
+    let mut events: Vec<Vec<u8>> = (0..12).map(large_event).collect();
+    for event in &events {
+        assert_eq!(event.len(), 100_000);
+        assert!(append_event(&facts, &partner(), event).await);
+    }
+    let mut kept = Vec::new();
+    for stored in facts_of(&facts, "oneCH").await {
+        assert_eq!(stored.fact.said.stage, Some(Stage::Live));
+        kept.extend(stored.body);
+    }
+    kept.sort();
+    events.sort();
+    assert!(kept == events, "{} came back", kept.len());
+}
+
+async fn an_event_keeps_its_own_bytes(table: Table) {
+    let facts = Facts::new(table);
+    let body = "  {\"data\" :\t{\"id\":\"oneCH\", \"x\":\"\\u00fc ü\"},\r\n\"event\":\"channel_live\",\"event\":\"channel_running\"}\n";
+    assert!(append_event(&facts, &partner(), body.as_bytes()).await);
+    assert!(!append_event(&facts, &partner(), body.as_bytes()).await);
+    let stored = facts_of(&facts, "oneCH").await;
+    assert_eq!(stored.len(), 1);
+    let kept = stored[0].body.as_deref();
+    assert_eq!(kept, Some(body.trim().as_bytes()));
+    assert_eq!(kept, Some(event(body.as_bytes()).raw.as_slice()));
+}
+
+async fn an_event_without_a_channel_is_kept_beside_the_facts_and_passes(table: Table) {
+    let facts = Facts::new(table.clone());
+    let body = br#"{"event":"something_new","data":{}}"#;
+    assert!(append_event(&facts, &partner(), body).await);
+    assert!(!append_event(&facts, &partner(), body).await);
+    assert!(items_of(&table, "FACT#").await.is_empty());
+    let kept = items_of(&table, &format!("RAW#{}", partner())).await;
+    assert_eq!(bodies(&kept), [body]);
+    let id = kept[0][SK].as_s().expect("a text");
+    assert_eq!(*id, event(body).id.to_string());
+    let ninety_days = after(PASSING_FACT_HOURS * 3600).as_second();
+    assert_eq!(number_of(&kept[0], EXPIRES_AT), Some(ninety_days));
+}
+
+async fn an_event_that_is_no_text_at_all_is_kept_byte_for_byte(table: Table) {
+    let facts = Facts::new(table.clone());
+    let every_byte: Vec<u8> = (0..=u8::MAX).cycle().take(100_000).collect();
+    for body in [
+        every_byte.as_slice(),
+        &[0],
+        &[0xff, 0xfe, 0xfd],
+        b"[]",
+        b"null",
+    ] {
+        assert!(append_event(&facts, &partner(), body).await);
+        let kept = bodies(&items_of(&table, "RAW#").await);
+        assert!(kept.iter().any(|kept| kept == body), "{}", body.len());
+    }
+}
+
+async fn the_same_event_of_two_partners_is_kept_twice(table: Table) {
+    let facts = Facts::new(table.clone());
+    for body in [
+        br#"{"event":"something_new"}"#.as_slice(),
+        br#"{"event":"channel_live","data":{"id":"oneCH"}}"#,
+    ] {
+        assert!(append_event(&facts, &partner(), body).await);
+        assert!(append_event(&facts, &other_partner(), body).await);
+    }
+    assert_eq!(table.scan().ok().await.len(), 4);
+}

@@ -1,0 +1,183 @@
+//! The contract of the store: a list of facts, each held against a table of its own.
+//!
+//! The tables are of the embedded DynamoDB, those of the flows on AWS's own pieces are of DynamoDB Local; where
+//! `DYNAMODB_ENDPOINT` names another DynamoDB, they are of that one instead. One run speaks of one place only, and every test prints which.
+
+use jiff::Timestamp;
+use local::embedded::Embedded;
+use onboarding::claim::Claim;
+use onboarding::fact::{Fact, Said, Source};
+use onboarding::hub_event::HubEvent;
+use onboarding::id::{ChannelId, PartnerId, Tenant};
+use onboarding::redirect::RedirectQuery;
+use onboarding::secret::Secret;
+use onboarding::session::Session;
+use onboarding::signature::{UnverifiedEvent, sign_webhook};
+use platform::table::{Item, StoreError, Table};
+use tempfile::TempDir;
+use tests::aws::servers::Servers;
+use tests::{id, is_on_aws, pk};
+use uuid::Uuid;
+
+/// Makes a test of each of the functions named, which take a table that holds nothing.
+macro_rules! contract {
+    ($($fact:ident),+ $(,)?) => {
+        mod contract {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $fact() {
+                    $crate::everywhere::store::on_an_empty_table(stringify!($fact), super::$fact).await;
+                }
+            )+
+        }
+    };
+}
+
+mod seconds;
+mod facts;
+mod claims;
+mod clients;
+mod channels;
+mod mints;
+mod wakes;
+mod connections;
+
+/// Where another DynamoDB answers.
+const ENDPOINT: &str = "DYNAMODB_ENDPOINT";
+
+/// The moment most facts happen at, s.
+const NOW: i64 = 1_775_653_748;
+
+/// The longest name a table may have.
+const LONGEST_NAME: usize = 255;
+
+/// A call that must succeed.
+trait Succeeds<T> {
+    /// What it came to.
+    async fn ok(self) -> T;
+}
+
+impl<T, F: Future<Output = Result<T, StoreError>>> Succeeds<T> for F {
+    async fn ok(self) -> T {
+        self.await.expect("the table answers")
+    }
+}
+
+/// Holds `fact` against a new table of the place this run speaks of.
+async fn on_an_empty_table<F: Future<Output = ()>>(name: &str, fact: impl FnOnce(Table) -> F) {
+    let place = Place::open(name).await;
+    place.table.create().ok().await;
+    fact(place.table.clone()).await;
+}
+
+/// A table, and what keeps it answering.
+struct Place {
+    table: Table,
+    _embedded: Option<(Embedded, TempDir)>,
+}
+
+impl Place {
+    async fn open(fact: &str) -> Self {
+        let endpoint = std::env::var(ENDPOINT).unwrap_or_default();
+        if !endpoint.is_empty() {
+            Self::at(&endpoint, fact)
+        } else if is_on_aws() {
+            Self::at(&Servers::of_this_run().await.dynamodb, fact)
+        } else {
+            Self::embedded().await
+        }
+    }
+
+    async fn embedded() -> Self {
+        eprintln!("on the embedded DynamoDB");
+        let directory = tempfile::tempdir().expect("a directory");
+        let database = directory.path().join("onboarding.db");
+        let embedded = Embedded::open(&database).await.expect("the database");
+        Self {
+            table: Table::at_endpoint(embedded.endpoint(), "onboarding"),
+            _embedded: Some((embedded, directory)),
+        }
+    }
+
+    /// No other test and no other run uses a table of this name.
+    fn at(endpoint: &str, fact: &str) -> Self {
+        eprintln!("on the DynamoDB at {endpoint}");
+        let mut name = format!("{}-{fact}", Uuid::new_v4());
+        name.truncate(LONGEST_NAME);
+        Self {
+            table: Table::at_endpoint(endpoint, &name),
+            _embedded: None,
+        }
+    }
+}
+
+fn partner() -> PartnerId {
+    id("aAbBcCPA")
+}
+
+fn other_partner() -> PartnerId {
+    id("otherPA")
+}
+
+fn channel(text: &str) -> ChannelId {
+    id(text)
+}
+
+fn tenant(name: &str) -> Tenant {
+    id(name)
+}
+
+/// `seconds` after [`NOW`].
+fn after(seconds: i64) -> Timestamp {
+    Timestamp::from_second(NOW + seconds).expect("a time")
+}
+
+/// What `said` says of the channel `id`, `seconds` after [`NOW`], because of `cause`.
+fn fact_of(id: &str, said: Said, seconds: i64, cause: &str) -> Fact {
+    let about = (&partner(), &channel(id));
+    Fact::new(about, Source::Provision, said, after(seconds), cause)
+}
+
+/// What says only that the number has this name.
+fn named(name: &str) -> Said {
+    Said {
+        display_name: Some(name.to_owned()),
+        ..Said::default()
+    }
+}
+
+/// The one event that a signed webhook with this body brings.
+fn event(body: &[u8]) -> HubEvent {
+    let secret = Secret::new("the secret of the contract");
+    let signature = sign_webhook(&secret, body);
+    let event = UnverifiedEvent::new(body.to_vec());
+    let verified = event.verify(Some(signature.as_bytes()), &[&secret]);
+    let (verified, _) = verified.expect("a good signature");
+    HubEvent::parse(verified).remove(0)
+}
+
+/// The claim of the session named by `second` that came back with `query`, [`NOW`].
+fn claim_of(who: &str, second: i64, query: &str) -> Claim {
+    let session = Session {
+        partner: partner(),
+        tenant: tenant(who),
+        second,
+        issued_at: after(-60),
+        origin: id("https://app.example.com"),
+        return_to: None,
+    };
+    let query = RedirectQuery::parse(query).expect("a query");
+    Claim::of_session(&session, &query, after(0)).expect("a claim")
+}
+
+/// The items whose partition key starts with `prefix`.
+async fn items_of(table: &Table, prefix: &str) -> Vec<Item> {
+    let mut items = table.scan().ok().await;
+    items.retain(|item| pk(item).starts_with(prefix));
+    items
+}
+
+fn number_of(item: &Item, name: &str) -> Option<i64> {
+    let number = item.get(name)?.as_n().expect("a number");
+    Some(number.parse().expect("a whole number"))
+}

@@ -1,0 +1,263 @@
+//! What a warm request costs: its calls to AWS, and none to the hub.
+
+use axum::http::Method;
+use platform::clock;
+use platform::store::{Seconds, Taken};
+use serde_json::{Value, json};
+use tests::aws::calls::{Fault, Harm};
+use tests::aws::event::{Incoming, iam};
+use tests::aws::runtime_api::Function;
+use tests::partner_api::{FakePartnerApi, NUMBER, channel, claim};
+use tests::{Bundle, PARTNER, hmac_sha256, text, until};
+
+/// The default of `IO_TIMESTAMP_WINDOW`, s.
+const WINDOW: i64 = 300;
+
+const UPDATE: &str = "DynamoDb UpdateItem";
+const PUT: &str = "DynamoDb PutItem";
+const GET: &str = "DynamoDb GetItem";
+const QUERY: &str = "DynamoDb Query";
+const BATCH_GET: &str = "DynamoDb BatchGetItem";
+
+/// A warm door beside the gateway, whose hub is one that nobody else asks.
+struct Door {
+    function: Function,
+    name: &'static str,
+    api: FakePartnerApi,
+}
+
+impl Door {
+    async fn warm(bundle: &Bundle, name: &'static str) -> Self {
+        let api = FakePartnerApi::start().await;
+        let settings = [
+            ("PARTNER_API_URL", api.url.as_str()),
+            ("ONBOARDING_URL", &api.url),
+        ];
+        let function = bundle.aws().variant(name, &settings);
+        function.warm_up().await.expect("it starts");
+        Self {
+            function,
+            name,
+            api,
+        }
+    }
+
+    /// The calls that one request makes; it must be answered with `status`.
+    async fn costs(&self, bundle: &Bundle, incoming: &Incoming, status: u64) -> Vec<String> {
+        let answer = self.ask(bundle, incoming).await;
+        assert_eq!(answer["statusCode"], status, "{answer}");
+        let calls = bundle.aws().calls.of(self.name);
+        assert!(self.api.script().asked.is_empty(), "it asks no hub");
+        // It is the warm process that answers.
+        assert_eq!(self.function.starts(), 1);
+        calls
+    }
+
+    async fn ask(&self, bundle: &Bundle, incoming: &Incoming) -> Value {
+        bundle.aws().calls.forget();
+        let answer = self.function.invoke(&incoming.event()).await;
+        answer.expect("an answer").json()
+    }
+}
+
+fn get(route: &str, path: &str) -> Incoming {
+    Incoming {
+        authorizer: Some(iam()),
+        ..Incoming::get(route, path)
+    }
+}
+
+fn sign() -> Incoming {
+    get(
+        "/{partner_id}/sign",
+        &format!("/{PARTNER}/sign?tenant=acme"),
+    )
+}
+
+fn list(tenant: &str) -> Incoming {
+    get(
+        "/{partner_id}/channels",
+        &format!("/{PARTNER}/channels?tenant={tenant}"),
+    )
+}
+
+fn one(tenant: &str, id: &str) -> Incoming {
+    get(
+        "/{partner_id}/channels/{channel_id}",
+        &format!("/{PARTNER}/channels/{id}?tenant={tenant}"),
+    )
+}
+
+fn webhook(bundle: &Bundle, body: &str) -> Incoming {
+    let mut incoming = get("/{partner_id}/webhook", &format!("/{PARTNER}/webhook"));
+    let signature = hmac_sha256(bundle.secrets.platform_secret(PARTNER), body.as_bytes());
+    incoming.headers.insert(
+        "x-360dialog-signature",
+        signature.parse().expect("a header"),
+    );
+    Incoming {
+        method: Method::POST,
+        body: body.as_bytes().to_vec(),
+        ..incoming
+    }
+}
+
+/// Nothing here depends on the clock's second: each pause and each burst is one of this test's own clock, and what is
+/// left of the window is far more than the test takes.
+#[tokio::test]
+async fn a_lonely_link_costs_one_write_and_the_first_of_a_new_process_in_a_burst_two() {
+    let bundle = Bundle::start().await;
+    let seconds = Seconds::new(bundle.table().await);
+    let signed_at = async |second: i64| {
+        let taken = seconds
+            .take(&PARTNER.parse().expect("an id"), second, WINDOW)
+            .await
+            .expect("the table");
+        assert_eq!(taken, Taken::Second(second - WINDOW));
+    };
+
+    signed_at(clock::now().as_second() - 10_000).await;
+    let door = Door::warm(&bundle, "sign").await;
+    for link in ["after a pause", "second", "third", "fourth"] {
+        let calls = door.costs(&bundle, &sign(), 200).await;
+        assert_eq!(calls, [UPDATE], "{link}");
+    }
+
+    signed_at(clock::now().as_second() + WINDOW - 10).await;
+    let newcomer = Door::warm(&bundle, "sign").await;
+    assert_eq!(
+        newcomer.costs(&bundle, &sign(), 200).await,
+        [UPDATE, UPDATE]
+    );
+    assert_eq!(newcomer.costs(&bundle, &sign(), 200).await, [UPDATE]);
+}
+
+#[tokio::test]
+async fn a_link_costs_two_writes_when_another_comes_first_after_a_pause() {
+    let bundle = Bundle::start().await;
+    let (slow, fast) = (
+        Door::warm(&bundle, "sign").await,
+        Door::warm(&bundle, "sign").await,
+    );
+    let calls = &bundle.aws().calls;
+    calls.forget();
+    let held = calls.hurt(Fault::of("sign", Harm::Hold).only_the(1));
+    let sign = sign().event();
+    let overtake = async {
+        until(|| async {
+            if calls.hits(held) == 1 {
+                Ok(())
+            } else {
+                Err("nothing is held".to_owned())
+            }
+        })
+        .await;
+        let second = fast.function.invoke(&sign).await;
+        calls.heal();
+        second
+    };
+    let (first, second) = tokio::join!(slow.function.invoke(&sign), overtake);
+    let answers = [first, second].map(|answer| answer.expect("an answer").json());
+    let second_of = |answer: &Value| {
+        let body: Value =
+            serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
+        body["timestamp"].as_i64().expect("a second")
+    };
+    assert_eq!(second_of(&answers[0]), second_of(&answers[1]) + 1);
+    // Two of the one that was overtaken, one of the other.
+    assert_eq!(calls.of("sign"), [UPDATE; 3]);
+}
+
+#[tokio::test]
+async fn a_webhook_costs_one_write_per_event_whether_it_is_new_or_not() {
+    let api = FakePartnerApi::start().await;
+    let bundle = api.bundle(&[]).await;
+    let door = Door::warm(&bundle, "webhook").await;
+    let event =
+        |number: usize| json!({"event": "channel_running", "data": {"id": format!("n{number}CH")}});
+    let one = webhook(&bundle, &event(0).to_string());
+    let odd = webhook(&bundle, "not understood");
+    // New, the same again, and not understood.
+    for webhook in [&one, &one, &odd] {
+        assert_eq!(door.costs(&bundle, webhook, 200).await, [PUT]);
+    }
+    let three = json!([event(1), event(2), event(3)]).to_string();
+    let three = webhook(&bundle, &three);
+    assert_eq!(door.costs(&bundle, &three, 200).await, [PUT; 3]);
+    let mut forged = one;
+    let signature = "00".parse().expect("a header");
+    forged.headers.insert("x-360dialog-signature", signature);
+    assert_eq!(door.costs(&bundle, &forged, 401).await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn the_way_back_costs_one_write() {
+    let api = FakePartnerApi::start().await;
+    let bundle = api.bundle(&[]).await;
+    let signed = bundle.sign(PARTNER, "acme").await;
+    let door = Door::warm(&bundle, "redirect").await;
+    let state = text(&signed["state"]);
+    let path = format!("/{PARTNER}/redirect/{state}?client=aCL&channels=[{NUMBER}]");
+    let mut back = Incoming::get("/{partner_id}/redirect/{state}", &path);
+    let json = "application/json".parse().expect("a header");
+    back.headers.insert("accept", json);
+    for _ in 0..2 {
+        assert_eq!(door.costs(&bundle, &back, 200).await, [PUT]);
+    }
+    back.path = format!("/{PARTNER}/redirect/x.y");
+    assert_eq!(door.costs(&bundle, &back, 400).await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn a_list_costs_one_query_and_one_more_call_while_claims_are_open() {
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    bundle.scan_when_quiet().await;
+    let door = Door::warm(&bundle, "channels").await;
+    for (request, status, calls) in [
+        (list("acme"), 200, &[QUERY] as &[_]),
+        (list("nobody"), 200, &[QUERY]),
+        (one("acme", NUMBER), 200, &[GET]),
+        (one("nobody", NUMBER), 404, &[GET, QUERY]),
+    ] {
+        assert_eq!(door.costs(&bundle, &request, status).await, calls);
+    }
+    api.lists([channel(NUMBER, None)]);
+    claim(&bundle, PARTNER, "openCH").await;
+    for (request, calls) in [
+        (list("acme"), &[QUERY, BATCH_GET] as &[_]),
+        (one("acme", "openCH"), &[GET, QUERY]),
+        (one("acme", NUMBER), &[GET]),
+    ] {
+        assert_eq!(door.costs(&bundle, &request, 200).await, calls);
+    }
+}
+
+#[tokio::test]
+async fn connections_and_secrets_are_there_before_the_first_event() {
+    let bundle = Bundle::start().await;
+    let calls = &bundle.aws().calls;
+    for (name, secrets) in [
+        ("sign", 2),
+        ("redirect", 2),
+        ("webhook", 2),
+        ("provision", 2),
+        ("channels", 0),
+    ] {
+        calls.forget();
+        let function = bundle.aws().variant(name, &[]);
+        function.warm_up().await.expect("it starts");
+        let made = calls.of(name);
+        let read = made
+            .iter()
+            .filter(|call| *call == "SecretsManager GetSecretValue");
+        assert_eq!(read.count(), secrets, "of each partner once: {made:?}");
+        let others = made
+            .iter()
+            .filter(|call| !call.starts_with("SecretsManager"));
+        let others: Vec<_> = others.collect();
+        assert_eq!(others.len(), 1, "{name} calls the table once: {made:?}");
+        assert!(others[0].starts_with("DynamoDb"), "{made:?}");
+    }
+}

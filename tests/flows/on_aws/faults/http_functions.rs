@@ -1,0 +1,264 @@
+//! The functions behind the gateway: whoever was answered 2xx finds it kept, no second is given twice, and trouble is
+//! said to be trouble.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tests::aws::calls::{Fault, Harm, Service};
+use tests::partner_api::FakePartnerApi;
+use tests::{Answer, Ask, Bundle, PARTNER, bodies, pk};
+
+/// Those that write, and the one that reads.
+const FUNCTIONS: [Function; 4] = [
+    Function::Sign,
+    Function::Webhook,
+    Function::Redirect,
+    Function::Channels,
+];
+
+/// More calls than any of them makes, its start included.
+const MANY: usize = 12;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Function {
+    Sign,
+    Webhook,
+    Redirect,
+    Channels,
+}
+
+impl Function {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sign => "sign",
+            Self::Webhook => "webhook",
+            Self::Redirect => "redirect",
+            Self::Channels => "channels",
+        }
+    }
+
+    /// Every call of it to `service` goes wrong.
+    fn fails(self, harm: Harm, service: Service) -> Fault {
+        Fault::of(self.name(), harm).at(service)
+    }
+}
+
+/// A bundle without a hub, a visit to come back from, and what was signed so far.
+struct Scene {
+    bundle: Bundle,
+    visit: Value,
+    seconds: BTreeSet<i64>,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let bundle = FakePartnerApi::start().await.bundle(&[]).await;
+        let visit = bundle.sign(PARTNER, "acme").await;
+        let seconds = BTreeSet::from([second(&visit)]);
+        Self {
+            bundle,
+            visit,
+            seconds,
+        }
+    }
+
+    /// Asks a function; whoever says the same again says it with the same `number`.
+    async fn ask(&self, function: Function, number: usize) -> Answer {
+        let get = |path| self.bundle.get("acme", &format!("/{PARTNER}/{path}"));
+        match function {
+            Function::Sign => get("sign").ask().await,
+            Function::Webhook => self.bundle.webhook(PARTNER, &event(number)).await,
+            Function::Redirect => {
+                let claim = "client=aCL&channels=[oneCH]";
+                self.bundle.come_back_with(&self.visit, claim).await
+            }
+            Function::Channels => get("channels").ask().await,
+        }
+    }
+
+    /// What was answered 200 is in the table, once, and no second was given before.
+    async fn is_kept(&mut self, function: Function, number: usize, answer: Answer) {
+        let answer = answer.is(200).json();
+        let items = self.bundle.items().await;
+        let of_kind = |kind: &str| {
+            let items = items.iter();
+            items
+                .filter(|item| pk(item).starts_with(kind))
+                .collect::<Vec<_>>()
+        };
+        let is_kept = match function {
+            Function::Sign => {
+                let issued = of_kind("SECOND#")[0]["issued"].as_n();
+                let issued: i64 = issued.expect("a number").parse().expect("a second");
+                issued >= second(&answer) && self.seconds.insert(second(&answer))
+            }
+            Function::Webhook => {
+                let (kept, body) = (bodies(&items).into_iter(), event(number));
+                kept.filter(|kept| *kept == body.as_bytes()).count() == 1
+            }
+            Function::Redirect => of_kind("CLAIM#").len() == 1,
+            Function::Channels => true,
+        };
+        assert!(is_kept, "{function:?} {number}: {answer}");
+    }
+
+    /// Each of them is asked once more, and what it answers is kept.
+    async fn all_is_well(&mut self, number: usize) {
+        for function in FUNCTIONS {
+            let answer = self.ask(function, number).await;
+            self.is_kept(function, number, answer).await;
+        }
+    }
+
+    /// All are asked at once.
+    async fn ask_all(&self, number: usize) -> [(Function, Answer); 4] {
+        let [a, b, c, d] = FUNCTIONS;
+        let ask = |function| self.ask(function, number);
+        let answers = tokio::join!(ask(a), ask(b), ask(c), ask(d));
+        [
+            (a, answers.0),
+            (b, answers.1),
+            (c, answers.2),
+            (d, answers.3),
+        ]
+    }
+
+    /// What the functions have written: the last second, events, and claims, which others go on with.
+    async fn written(&self) -> BTreeSet<String> {
+        let items = self.bundle.items().await;
+        let words = items.iter().filter_map(|item| match pk(item) {
+            pk if pk.starts_with("SECOND#") => Some(format!("{pk} {:?}", item["issued"])),
+            pk if pk.starts_with("CLAIM#") => Some(pk.to_owned()),
+            pk => item.get("body").map(|body| format!("{pk} {body:?}")),
+        });
+        words.collect()
+    }
+}
+
+fn second(signed: &Value) -> i64 {
+    signed["timestamp"].as_i64().expect("a second")
+}
+
+fn event(number: usize) -> String {
+    json!({"event": "channel_running", "data": {"id": format!("n{number}CH")}}).to_string()
+}
+
+/// A refusal says only that it was us, and that it will pass.
+fn is_unavailable(function: Function, answer: &Answer) {
+    let detail = answer.problem(503);
+    for word in ["DynamoDB", "Secrets", "throttl", "Throughput", "secret"] {
+        assert!(!detail.contains(word), "{function:?}: {detail}");
+    }
+}
+
+/// I1, I3
+#[tokio::test]
+async fn one_that_is_killed_before_or_after_any_call_promises_nothing_it_does_not_keep() {
+    let mut scene = Scene::new().await;
+    let (mut number, mut kills) = (0, 0);
+    for function in FUNCTIONS {
+        for harm in [Harm::KillBefore, Harm::KillAfter] {
+            for n in 1.. {
+                assert!(n < MANY, "{function:?} never gets through");
+                number += 1;
+                // From its start on: what it does there is done again by the next process.
+                let stack = scene.bundle.aws();
+                stack.function(function.name()).kill().await;
+                let fault = Fault::of(function.name(), harm).only_the(n);
+                let fault = stack.calls.hurt(fault);
+                let mut answer = scene.ask(function, number).await;
+                let hits = {
+                    let calls = &scene.bundle.aws().calls;
+                    calls.heal();
+                    calls.hits(fault)
+                };
+                if hits > 0 {
+                    answer.is(500);
+                    answer = scene.ask(function, number).await;
+                }
+                scene.is_kept(function, number, answer).await;
+                kills += hits;
+                if hits == 0 {
+                    break;
+                }
+            }
+        }
+    }
+    // Each was killed at its start and in its work.
+    assert!(kills >= 2 * (4 + 4 + 4 + 2), "{kills}");
+}
+
+/// I1
+#[tokio::test]
+async fn trouble_with_the_table_is_503_and_over_when_it_is_over() {
+    let mut scene = Scene::new().await;
+    scene.all_is_well(0).await;
+    for (harm, number) in [(Harm::Throttle, 1), (Harm::Fail, 2), (Harm::Silence, 3)] {
+        let calls = scene.bundle.aws().calls.clone();
+        for function in FUNCTIONS {
+            calls.hurt(function.fails(harm, Service::DynamoDb));
+        }
+        let before = scene.written().await;
+        calls.forget();
+        for (function, answer) in scene.ask_all(number).await {
+            is_unavailable(function, &answer);
+            let tries = calls.of(function.name());
+            let tries = tries.iter().filter(|call| call.starts_with("DynamoDb"));
+            let tries = tries.count();
+            assert!((2..=3).contains(&tries), "{harm:?} {function:?}: {tries}");
+        }
+        assert_eq!(scene.written().await, before, "{harm:?}");
+        calls.heal();
+        scene.all_is_well(number).await;
+    }
+}
+
+/// I1, I3
+#[tokio::test]
+async fn trouble_that_passes_is_not_noticed() {
+    let mut scene = Scene::new().await;
+    scene.all_is_well(0).await;
+    for (harm, number) in [
+        (Harm::Throttle, 1),
+        (Harm::Fail, 2),
+        (Harm::Silence, 3),
+        (Harm::LoseAnswer, 4),
+    ] {
+        let calls = scene.bundle.aws().calls.clone();
+        let once = |function: Function| {
+            let fault = function.fails(harm, Service::DynamoDb);
+            calls.hurt(fault.the_first(1))
+        };
+        let faults = FUNCTIONS.map(once);
+        let answers = scene.ask_all(number).await;
+        for ((function, answer), fault) in answers.into_iter().zip(faults) {
+            assert_eq!(calls.hits(fault), 1, "{function:?} {harm:?}");
+            scene.is_kept(function, number, answer).await;
+        }
+    }
+}
+
+/// I2
+#[tokio::test]
+async fn without_the_partner_secret_nobody_is_let_in_until_it_can_be_read_again() {
+    let mut scene = Scene::new().await;
+    for (harm, number) in [(Harm::Throttle, 1), (Harm::Fail, 2), (Harm::Silence, 3)] {
+        let stack = scene.bundle.aws();
+        let calls = stack.calls.clone();
+        stack.kill().await;
+        for function in FUNCTIONS {
+            calls.hurt(function.fails(harm, Service::SecretsManager));
+        }
+        let before = scene.written().await;
+        for (function, answer) in scene.ask_all(number).await {
+            match function {
+                // It reads no secret.
+                Function::Channels => drop(answer.is(200)),
+                _ => is_unavailable(function, &answer),
+            }
+        }
+        assert_eq!(scene.written().await, before, "{harm:?}");
+        calls.heal();
+        scene.all_is_well(number).await;
+    }
+}

@@ -1,0 +1,85 @@
+//! What goes wrong with one number, or at one hub, and must not be the others' trouble.
+
+use platform::store::{Channels, Mints};
+use serde_json::{Value, json};
+use tests::aws::calls::{Fault, Harm, Service};
+use tests::partner_api::{Asked, FakePartnerApi, NUMBER, claim};
+use tests::{Bundle, PARTNER, PAYING_PARTNER, id, until};
+
+/// I1
+#[tokio::test]
+async fn one_record_of_a_batch_that_fails_keeps_no_other_waiting_and_comes_again() {
+    let bundle = Bundle::start().await;
+    let calls = &bundle.aws().calls;
+    bundle.event("channel_running", "seenCH").await;
+    let table = bundle.table().await;
+    let (channels, mints) = (Channels::new(table.clone()), Mints::new(table));
+    let partner = id(PARTNER);
+    // Numbers of its own for each kind: a fact that is folded leads to a look by itself.
+    for (kind, bad, good, is_good_first) in [
+        ("FACT#", "aCH", "bCH", false),
+        ("FACT#", "cCH", "dCH", true),
+        ("CHANNEL#", "eCH", "fCH", false),
+        ("CHANNEL#", "gCH", "hCH", true),
+    ] {
+        let seen = until(|| async { record_of(&bundle, kind).ok_or("none".to_owned()) }).await;
+        let fault = Fault::of("provision", Harm::Fail).at(Service::DynamoDb);
+        calls.hurt(fault.about(bad));
+        let mut records = vec![renamed(&seen, bad, "11"), renamed(&seen, good, "12")];
+        if is_good_first {
+            records.reverse();
+        }
+        let batch = json!({"Records": records});
+        let answer = bundle.aws().function("provision").invoke(&batch).await;
+        let failed = json!({"batchItemFailures": [{"itemIdentifier": "11"}]});
+        assert_eq!(answer.expect("an answer").json(), failed, "{kind} {good}");
+        let good = id(good);
+        let is_done = if kind == "FACT#" {
+            let channel = channels.read(&partner, &good).await;
+            channel.expect("a read").exists()
+        } else {
+            let (due_at, _) = mints.outlook(&partner, &good).await.expect("a read");
+            due_at.is_some()
+        };
+        assert!(is_done, "{kind} {good}");
+        calls.heal();
+    }
+}
+
+/// I1
+#[tokio::test]
+async fn a_hub_whose_due_things_cannot_be_read_does_not_stop_the_clock_of_the_next() {
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    let fault = Fault::of("reconcile", Harm::Fail).about(&format!("DUE#{PARTNER}"));
+    bundle.aws().calls.hurt(fault);
+    api.refuses(Asked::NewKey, 409);
+    claim(&bundle, PAYING_PARTNER, NUMBER).await;
+    let is_waiting = |seen: &Value| seen["key"]["reason"] == "not_running";
+    let about = (PAYING_PARTNER, "acme", NUMBER);
+    bundle.channel_until(about, is_waiting).await;
+    api.recovers();
+    bundle.stored(PAYING_PARTNER, "acme", NUMBER).await;
+}
+
+/// A record that was handed over, about an item of this kind of the number that was seen.
+fn record_of(bundle: &Bundle, kind: &str) -> Option<Value> {
+    let batches = bundle.aws().batches();
+    let records = batches
+        .iter()
+        .filter_map(|batch| batch["Records"].as_array());
+    let mut records = records.flatten();
+    let is_wanted = |record: &&Value| {
+        let pk = record["dynamodb"]["Keys"]["pk"]["S"].as_str();
+        let is_it = pk.is_some_and(|pk| pk.starts_with(kind) && pk.ends_with("#seenCH"));
+        is_it && record["eventName"] == "INSERT"
+    };
+    records.find(is_wanted).cloned()
+}
+
+/// The same record about another number.
+fn renamed(record: &Value, id: &str, sequence: &str) -> Value {
+    let record = record.to_string().replace("seenCH", id);
+    let mut record: Value = serde_json::from_str(&record).expect("JSON");
+    record["dynamodb"]["SequenceNumber"] = json!(sequence);
+    record
+}

@@ -1,0 +1,5 @@
+//! What is left of a promise when AWS, or the function itself, fails at the worst moment.
+
+mod http_functions;
+mod isolation;
+mod provision;

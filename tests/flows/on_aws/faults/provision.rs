@@ -1,0 +1,244 @@
+//! `provision`, which may be cut at any moment: whatever happens to it while a key is being made, the hub's live key
+//! ends in the vault.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tests::aws::calls::{Fault, FaultId, Harm, Service};
+use tests::partner_api::{FakePartnerApi, NUMBER, claim};
+use tests::search::Search;
+use tests::{Bundle, PARTNER, assert_same, bodies, text, until_so};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// How many numbers are on their way to their fault at once.
+const AT_ONCE: usize = 8;
+
+/// How many calls more than a number alone makes: those behind it hurt nobody, which shows that all were.
+const BEYOND: usize = 3;
+
+/// The stages of a number come at once.
+const QUICK: (&str, &str) = ("HUB_STAGE_DELAY_MS", "1");
+
+/// One way to go wrong; its numbers belong to one tenant.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    /// How the nth call goes wrong.
+    harm: fn(usize) -> Harm,
+    /// How many calls in a row: three are all that the SDK makes of one.
+    times: usize,
+}
+
+/// One number, whose nth call goes wrong.
+struct Number {
+    way: Way,
+    id: String,
+    fault: FaultId,
+}
+
+/// I6, I7, I8, I9
+#[tokio::test]
+async fn killed_before_any_call_it_ends_with_the_live_key_stored() {
+    every_call_goes_wrong(Way {
+        name: "before",
+        harm: |_| Harm::KillBefore,
+        times: 1,
+    })
+    .await;
+}
+
+/// I6, I7, I8, I9
+#[tokio::test]
+async fn killed_after_any_call_it_ends_with_the_live_key_stored() {
+    every_call_goes_wrong(Way {
+        name: "after",
+        harm: |_| Harm::KillAfter,
+        times: 1,
+    })
+    .await;
+}
+
+/// I6, I7, I8, I9
+#[tokio::test]
+async fn refused_at_any_call_it_ends_with_the_live_key_stored() {
+    every_call_goes_wrong(Way {
+        name: "refused",
+        harm: |n| [Harm::Fail, Harm::Throttle][n % 2],
+        times: 3,
+    })
+    .await;
+}
+
+/// I7
+#[tokio::test]
+async fn killed_at_any_call_of_its_start_it_starts_again() {
+    let bundle = Bundle::start_with(&[QUICK]).await;
+    let stack = bundle.aws();
+    for n in 1..=3 {
+        for (name, harm) in [("before", Harm::KillBefore), ("after", Harm::KillAfter)] {
+            stack.function("provision").kill().await;
+            let fault = Fault::of("provision", harm).only_the(n);
+            let fault = stack.calls.hurt(fault);
+            let id = format!("{name}{n}");
+            onboard(&bundle, "acme", &id).await;
+            has_the_live_key(&bundle, "acme", &id).await;
+            assert_eq!(stack.calls.hits(fault), 1, "{id}");
+        }
+    }
+}
+
+/// I7
+#[tokio::test]
+async fn a_table_that_is_away_for_a_while_only_makes_it_later() {
+    is_away(Service::DynamoDb, "table").await;
+}
+
+/// I7
+#[tokio::test]
+async fn a_vault_that_is_away_for_a_while_only_makes_it_later() {
+    is_away(Service::SecretsManager, "vault").await;
+}
+
+/// I7
+#[tokio::test]
+async fn a_bus_that_is_away_for_a_while_only_makes_it_later() {
+    is_away(Service::EventBridge, "bus").await;
+}
+
+async fn is_away(service: Service, name: &str) {
+    let bundle = Bundle::start_with(&[QUICK]).await;
+    let calls = &bundle.aws().calls;
+    for harm in [Harm::Fail, Harm::Throttle, Harm::Silence] {
+        let id = format!("{name}{harm:?}");
+        let fault = Fault::of("provision", harm).at(service).about(&tag(&id));
+        let fault = calls.hurt(fault);
+        onboard(&bundle, "acme", &id).await;
+        // Several calls, not only the tries of one.
+        until_so(&id, || calls.hits(fault) >= 4).await;
+        calls.heal();
+        bundle.waits_are_over().await;
+        has_the_live_key(&bundle, "acme", &id).await;
+    }
+}
+
+/// I4, I6
+#[tokio::test]
+async fn every_batch_once_more_changes_nothing() {
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    let before = bundle.scan_when_quiet().await;
+    let batches = bundle.aws().batches();
+    assert!(batches.len() >= 5, "{batches:?}");
+    for batch in batches.iter().chain(batches.iter().rev()) {
+        let answer = bundle.aws().function("provision").invoke(batch).await;
+        let nothing_failed = json!({"batchItemFailures": []});
+        assert_eq!(answer.expect("an answer").json(), nothing_failed);
+    }
+    assert_same(&before, &bundle.scan_when_quiet().await);
+    assert_eq!(api.posts(NUMBER), 1);
+}
+
+/// Onboards one number for every call that `provision` makes about a number; that call goes wrong in this way.
+async fn every_call_goes_wrong(way: Way) {
+    let bundle = Arc::new(Bundle::start_with(&[QUICK]).await);
+    let most = calls_of_one(&bundle).await;
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut runs = JoinSet::new();
+    for n in 1..=most + BEYOND {
+        let (bundle, places) = (bundle.clone(), places.clone());
+        runs.spawn(async move {
+            let _place = places.acquire().await.expect("it is open");
+            run(&bundle, way, n).await
+        });
+    }
+    let numbers = runs.join_all().await;
+    for Number { way, id, .. } in &numbers {
+        has_the_live_key(&bundle, way.name, id).await;
+    }
+    let (all, calls) = (numbers.len(), &bundle.aws().calls);
+    let hurt = numbers.iter().filter(|number| calls.hits(number.fault) > 0);
+    let hurt = hurt.count();
+    eprintln!("{most} calls about one number; {hurt} of {all} numbers were hurt");
+    assert!(hurt >= most * 3 / 4, "{hurt} of {all}");
+    assert!(
+        hurt < all,
+        "there are calls behind the last one that was hurt"
+    );
+    // What was not understood is in the table, as it came.
+    let kept = bodies(&bundle.items().await);
+    for Number { id, .. } in &numbers {
+        assert!(kept.contains(&odd(id).into_bytes()), "{id}");
+    }
+    nothing_leaked(&bundle, &numbers);
+}
+
+/// How many calls `provision` makes about one number.
+async fn calls_of_one(bundle: &Bundle) -> usize {
+    let count = Fault::of("provision", Harm::Fail).about(&tag("one"));
+    let count = bundle.aws().calls.hurt(count.the_first(0));
+    onboard(bundle, "alone", "one").await;
+    has_the_live_key(bundle, "alone", "one").await;
+    bundle.scan_when_quiet().await;
+    bundle.aws().calls.fitting(count)
+}
+
+/// One number, up to its fault, or until its key is the one that counts: what comes behind that can go wrong later.
+async fn run(bundle: &Bundle, way: Way, n: usize) -> Number {
+    let id = format!("{}{n}", way.name);
+    let calls = &bundle.aws().calls;
+    let fault = Fault::of("provision", (way.harm)(n)).about(&tag(&id));
+    let fault = calls.hurt(fault.from_the(n, way.times));
+    let moved = Fault::of("provision", Harm::Fail).asking("UpdateSecretVersionStage");
+    let moved = calls.hurt(moved.about(&tag(&id)).the_first(0));
+    onboard(bundle, way.name, &id).await;
+    // Not understood, and sent while others are cut.
+    bundle.webhook(PARTNER, &odd(&id)).await.is(200);
+    until_so(&id, || calls.hits(fault) > 0 || calls.fitting(moved) > 0).await;
+    Number { way, id, fault }
+}
+
+async fn onboard(bundle: &Bundle, tenant: &str, id: &str) {
+    let choice = json!({"client": format!("{}CL", tag(id)), "channels": [channel(id)]});
+    bundle.onboard(PARTNER, tenant, choice).await;
+}
+
+/// What only bodies about this number hold: `x1` is in `x12`, `x1z` is not.
+fn tag(id: &str) -> String {
+    format!("{id}z")
+}
+
+fn channel(id: &str) -> String {
+    format!("{}CH", tag(id))
+}
+
+fn odd(id: &str) -> String {
+    json!({"event": "something_new", "of": id}).to_string()
+}
+
+async fn has_the_live_key(bundle: &Bundle, tenant: &str, id: &str) {
+    bundle.stored(PARTNER, tenant, &channel(id)).await;
+    bundle.can_send(PARTNER, &channel(id)).await;
+}
+
+fn nothing_leaked(bundle: &Bundle, numbers: &[Number]) {
+    let mut needles = Vec::new();
+    for Number { id, .. } in numbers {
+        let key = bundle.vault_key(PARTNER, &channel(id)).expect("a key");
+        needles.push((id.clone(), text(&key["api_key"]).to_owned()));
+    }
+    for partner in bundle.secrets.file.as_object().expect("partners").values() {
+        for name in ["platform_secret", "partner_token", "partner_api_key"] {
+            let secret = partner.get(name).map(|secret| text(secret).to_owned());
+            needles.extend(secret.map(|secret| (name.to_owned(), secret)));
+        }
+    }
+    let needles = needles.iter();
+    let search = Search::new(needles.map(|(name, value)| (name.as_str(), value.as_str())));
+    let told = json!(bundle.aws().calls.events()).to_string();
+    for (place, text) in [("the log", bundle.log()), ("the events", told)] {
+        let found = search.in_bytes(text.as_bytes());
+        assert!(found.is_empty(), "{place}: {found:?}");
+    }
+}

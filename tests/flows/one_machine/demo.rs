@@ -1,0 +1,339 @@
+//! The demo page in a real browser: from the click on either button to the stored key.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use fantoccini::elements::Element;
+use fantoccini::wd::WindowHandle;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::json;
+use tempfile::TempDir;
+use tests::{Bundle, PARTNER, until};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// Where the stock button goes with `env="local"`; here the browser finds the test's own hub there.
+const STOCK_HUB: &str = "localhost:8082";
+
+/// The tenant the demo signs in as.
+const TENANT: &str = "demo";
+
+/// How long browser and driver may take to end before they are killed.
+const ENDING: Duration = Duration::from_secs(5);
+
+const BROWSER_MISSING: &str = "This test drives Chromium: `make tools` installs it, as does `apt-get install chromium chromium-driver`.";
+
+#[tokio::test]
+async fn the_stock_button_brings_a_number_to_its_stored_key() {
+    let bundle = super::start().await;
+    let page = Page::open(&bundle).await;
+    page.click_stock_button().await;
+    let address = page.in_popup("#grant").await;
+    assert!(
+        address.starts_with(&format!("http://{STOCK_HUB}/dashboard/app/{PARTNER}?")),
+        "{address}"
+    );
+    page.ends_with_stored_key(&bundle).await;
+}
+
+#[tokio::test]
+async fn a_popup_of_the_page_brings_a_number_to_its_stored_key() {
+    let bundle = super::start().await;
+    let page = Page::open(&bundle).await;
+    page.click("#connect:enabled").await;
+    let address = page.in_popup("#grant").await;
+    assert!(address.starts_with(&bundle.hub), "{address}");
+    page.ends_with_stored_key(&bundle).await;
+}
+
+#[tokio::test]
+async fn the_page_works_by_the_other_name_of_this_machine_too() {
+    let bundle = super::start().await;
+    // It is led to the address whose origin is allowed.
+    let page = Page::open_at(&bundle, &bundle.url.replace("127.0.0.1", "localhost")).await;
+    page.find("dialog-connect-button").await;
+    page.click("#connect:enabled").await;
+    page.in_popup("#grant").await;
+    page.ends_with_stored_key(&bundle).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_visit_is_told_and_the_next_one_works() {
+    let bundle = super::start().await;
+    let page = Page::open(&bundle).await;
+    page.click_stock_button().await;
+    page.in_popup("#cancel").await;
+    page.find("#outcome [data-kind=cancelled]").await;
+    // After the stock button: its listener for messages must not take those of the page's own popup.
+    page.click_stock_button().await;
+    page.close_popup().await;
+    page.click("#connect:enabled").await;
+    page.in_popup("#cancel").await;
+    page.find("#outcome [data-kind=cancelled]").await;
+    page.click("#connect:enabled").await;
+    page.in_popup("#grant").await;
+    page.ends_with_stored_key(&bundle).await;
+}
+
+#[tokio::test]
+async fn a_popup_that_is_closed_is_told() {
+    let bundle = super::start().await;
+    let page = Page::open(&bundle).await;
+    page.click("#connect:enabled").await;
+    page.close_popup().await;
+    page.find("#outcome [data-kind=closed]").await;
+}
+
+/// The demo page in a browser of its own. Dropping it ends both browser and driver.
+struct Page {
+    window: WindowHandle,
+    browser: Client,
+    _driver: Driver,
+    _profile: TempDir,
+}
+
+impl Page {
+    async fn open(bundle: &Bundle) -> Self {
+        Self::open_at(bundle, &bundle.url).await
+    }
+
+    async fn open_at(bundle: &Bundle, url: &str) -> Self {
+        let address = format!("{url}/");
+        let button = bundle
+            .http
+            .get(format!("{address}_demo/connect-button.js"))
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(
+            button.status(),
+            200,
+            "360dialog's npm package is not installed: `make packages` installs it."
+        );
+        let profile = tempfile::tempdir().expect("a directory");
+        let driver = Driver::start().await;
+        let browser = driver
+            .browser(&profile, bundle.hub.trim_start_matches("http://"))
+            .await;
+        browser.goto(&address).await.expect("the page");
+        let window = browser.window().await.expect("a window");
+        Self {
+            window,
+            browser,
+            _driver: driver,
+            _profile: profile,
+        }
+    }
+
+    async fn find(&self, css: &str) -> Element {
+        until(|| async {
+            self.browser
+                .find(Locator::Css(css))
+                .await
+                .map_err(|error| format!("{css}: {error}"))
+        })
+        .await
+    }
+
+    async fn click(&self, css: &str) {
+        self.find(css).await.click().await.expect("a click");
+    }
+
+    async fn click_stock_button(&self) {
+        let component = self.find("dialog-connect-button").await;
+        let inside = component.shadow_root().await.expect("its inside");
+        inside
+            .find(Locator::Css("button"))
+            .await
+            .expect("a button")
+            .click()
+            .await
+            .expect("a click");
+    }
+
+    /// Presses a button of the simulated hub's page and comes back when the popup has closed; answers its address.
+    async fn in_popup(&self, button: &str) -> String {
+        self.switch_to_popup().await;
+        let button = self.find(button).await;
+        let address = self
+            .browser
+            .current_url()
+            .await
+            .expect("its address")
+            .to_string();
+        // The popup may be gone before the click is answered.
+        let _closing = button.click().await;
+        self.switch_back().await;
+        address
+    }
+
+    async fn close_popup(&self) {
+        self.switch_to_popup().await;
+        self.browser.close_window().await.expect("closed");
+        self.switch_back().await;
+    }
+
+    async fn switch_to_popup(&self) {
+        let popup = until(|| async {
+            let windows = self
+                .browser
+                .windows()
+                .await
+                .map_err(|error| error.to_string())?;
+            windows
+                .into_iter()
+                .find(|window| *window != self.window)
+                .ok_or_else(|| "no popup".to_owned())
+        });
+        self.browser
+            .switch_to_window(popup.await)
+            .await
+            .expect("the popup");
+    }
+
+    async fn switch_back(&self) {
+        until(|| async {
+            let windows = self
+                .browser
+                .windows()
+                .await
+                .map_err(|error| error.to_string())?;
+            if windows.len() == 1 {
+                Ok(())
+            } else {
+                Err("the popup stays open".to_owned())
+            }
+        })
+        .await;
+        self.browser
+            .switch_to_window(self.window.clone())
+            .await
+            .expect("the page");
+    }
+
+    /// The page tells the result, its one row reaches the stored key, and that key works.
+    async fn ends_with_stored_key(&self, bundle: &Bundle) {
+        self.find("#outcome [data-kind=connected]").await;
+        let row = self.find("#channels tr[data-key-status=stored]").await;
+        let channel = row
+            .attr("data-channel")
+            .await
+            .expect("a row")
+            .expect("a channel");
+        for (css, wanted) in [(".key", "stored"), (".permission", "granted")] {
+            let css = format!("#channels tr[data-channel='{channel}'] {css}");
+            let text = self.find(&css).await.text().await.expect("a text");
+            assert!(text.contains(wanted), "{css}: {text}");
+        }
+        let changes = self.find("#changes").await.text().await.expect("a text");
+        assert!(changes.contains("stored"), "{changes}");
+        until(|| async {
+            let address = self
+                .browser
+                .current_url()
+                .await
+                .map_err(|error| error.to_string())?
+                .to_string();
+            if address == format!("{}/", bundle.url) {
+                Ok(())
+            } else {
+                Err(format!("not cleaned: {address}"))
+            }
+        })
+        .await;
+        assert_eq!(
+            bundle.stored(PARTNER, TENANT, &channel).await["claim"],
+            "confirmed"
+        );
+        bundle.can_send(PARTNER, &channel).await;
+    }
+}
+
+/// A running chromedriver.
+struct Driver {
+    port: u16,
+    process: Child,
+    /// Kept open: it may write more.
+    _output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Driver {
+    async fn start() -> Self {
+        let process = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        let mut process =
+            process.unwrap_or_else(|error| panic!("chromedriver: {error}. {BROWSER_MISSING}"));
+        let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines();
+        while let Some(line) = lines.next_line().await.expect("a line") {
+            // "ChromeDriver was started successfully on port 41723."
+            let port = line
+                .split_once("successfully on port ")
+                .map(|(_, port)| port.trim_end_matches('.'));
+            if let Some(port) = port.and_then(|port| port.parse().ok()) {
+                return Self {
+                    port,
+                    process,
+                    _output: lines,
+                };
+            }
+        }
+        panic!("chromedriver ended at once. {BROWSER_MISSING}");
+    }
+
+    /// A headless browser that asks nobody but this machine; it takes `hub` for [`STOCK_HUB`].
+    async fn browser(&self, profile: &TempDir, hub: &str) -> Client {
+        let arguments = [
+            "--headless".to_owned(),
+            "--no-sandbox".to_owned(), // needed as root; it only ever shows pages of ours
+            "--disable-gpu".to_owned(),
+            "--disable-dev-shm-usage".to_owned(),
+            "--no-first-run".to_owned(),
+            "--no-proxy-server".to_owned(),
+            "--disable-background-networking".to_owned(),
+            "--disable-component-update".to_owned(),
+            "--disable-sync".to_owned(),
+            format!("--user-data-dir={}", profile.path().display()),
+            format!("--host-resolver-rules=MAP {STOCK_HUB} {hub}"),
+        ];
+        let capabilities = json!({"goog:chromeOptions": {
+            "args": arguments,
+            // As people have it: a popup opened too late is blocked.
+            "excludeSwitches": ["disable-popup-blocking"],
+        }});
+        ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities.as_object().cloned().expect("an object"))
+            .connect(&format!("http://127.0.0.1:{}", self.port))
+            .await
+            .unwrap_or_else(|error| panic!("Chromium does not start: {error}. {BROWSER_MISSING}"))
+    }
+
+    /// chromedriver's own way to end: it takes its browsers with it, which a kill would leave running.
+    fn shut_down(&self) -> std::io::Result<()> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_read_timeout(Some(ENDING))?;
+        write!(
+            stream,
+            "GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        )?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + ENDING;
+        if self.shut_down().is_ok() {
+            while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}

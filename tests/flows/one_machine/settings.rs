@@ -1,0 +1,191 @@
+//! What a start takes from its settings, the starts that must not succeed, and a stop that is asked for.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+
+use operator::Place;
+use platform::clock;
+use platform::settings::Environment;
+use serde_json::{Value, json};
+use tests::{Backend, Bundle, PARTNER, PAYING_PARTNER, Secrets, id, owned};
+use tokio::process::Command;
+
+#[tokio::test]
+async fn a_clean_stop_succeeds_and_takes_its_address_back() {
+    let mut bundle = super::start().await;
+    bundle.grant_and_store("acme", "oneCH").await;
+    let endpoint = bundle.data().join("endpoint");
+    assert!(endpoint.exists());
+    bundle.stop().await;
+    assert!(!endpoint.exists());
+    bundle.kill_and_restart().await;
+    let seen = bundle.stored(PARTNER, "acme", "oneCH").await;
+    assert_eq!(seen["claim"], "confirmed");
+    bundle.can_send(PARTNER, "oneCH").await;
+}
+
+#[tokio::test]
+async fn another_table_name_leads_to_a_key_too() {
+    let table = [("TABLE_NAME", "mytable")];
+    let bundle = super::start_with(&table).await;
+    bundle.grant_and_store("acme", "oneCH").await;
+    bundle.can_send(PARTNER, "oneCH").await;
+    let environment = Environment::from_iter(owned(&table));
+    let place = Place::open(&bundle.data(), &environment).await;
+    let place = place.expect("the data");
+    let story = place.why(&id(PARTNER), &id("oneCH")).await;
+    assert!(story.expect("a story").contains("stored"));
+}
+
+#[tokio::test]
+async fn empty_items_of_partner_ids_are_passed_over() {
+    let ids = format!("{PARTNER},,{PAYING_PARTNER}, ");
+    let bundle = super::start_with(&[("PARTNER_IDS", &ids)]).await;
+    bundle.sign(PAYING_PARTNER, "acme").await;
+}
+
+#[tokio::test]
+async fn a_start_that_cannot_succeed_names_the_setting() {
+    let bundle = super::start().await;
+    let taken = TcpListener::bind("127.0.0.1:0").expect("an address");
+    let taken = taken.local_addr().expect("its address").to_string();
+    for (name, value) in [
+        ("LISTEN", taken.as_str()),
+        ("HUB_LISTEN", &taken),
+        ("LISTEN", "nowhere"),
+        ("HUB", "real"),
+        ("AUTO_PROVISION", "maybe"),
+        ("IO_SIGNATURE_ENCODING", "base58"),
+        ("IO_TIMESTAMP_WINDOW", "-1"),
+        ("ALLOWED_ORIGINS", "https://app.example/path"),
+        ("PARTNER_IDS", "not an id"),
+        ("PARTNER_IDS", ","),
+        ("PARTNER_API_URL", "http://127.0.0.1:99999"),
+        ("PARTNER_API_URL", "http://user:needle@127.0.0.1"),
+        ("HUB_API_KEYS_PATH", "/keys"),
+        ("HUB_API_KEYS_PATH", "/{channel_id}/{key_id}"),
+        ("PUBLIC_URL", "app.example"),
+        ("PUBLIC_URL", "https://app.example/?x"),
+        (
+            "ONBOARDING_URL",
+            "https://hub.example/{channel_id}/permissions",
+        ),
+        ("SECRETS_FILE", "/nowhere/secrets.json"),
+        ("DATA", "/proc/nothing/here"),
+    ] {
+        let data = elsewhere(&bundle);
+        let why = refuses_to_start(&bundle, &[("DATA", &data), (name, value)]).await;
+        assert!(why.contains(name), "{name}={value}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn without_the_simulated_hub_every_missing_setting_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let secrets = directory.path().join("secrets.json");
+    let content = json!({PARTNER: {"platform_secret": "s", "partner_token": "t"}});
+    std::fs::write(&secrets, content.to_string()).expect("the secrets file");
+    let data = directory.path().join("data").display().to_string();
+    let mut settings = owned(&[("HUB", "none"), ("LISTEN", "127.0.0.1:0"), ("DATA", &data)]);
+    for (name, value) in [
+        ("SECRETS_FILE", secrets.to_str().expect("a path")),
+        ("PARTNER_IDS", PARTNER),
+        ("PARTNER_API_URL", "http://127.0.0.1:9"),
+        ("ALLOWED_ORIGINS", "https://app.example"),
+        ("JWT_HS256_SECRET", "a secret"),
+    ] {
+        let why = fails(&settings).await;
+        assert!(why.contains(name), "{name}: {why}");
+        settings.extend(owned(&[(name, value)]));
+    }
+}
+
+#[tokio::test]
+async fn the_secret_of_every_served_partner_must_be_usable_at_the_start() {
+    let bundle = super::start().await;
+    let file = bundle.directory.path().join("other.json");
+    let good = json!({"platform_secret": "needle", "partner_token": "needle"});
+    let unusable: [(Value, &str); 3] = [
+        (json!({PARTNER: good}), "missing"),
+        (
+            json!({PARTNER: good, PAYING_PARTNER: {"platform_secret": "needle"}}),
+            "partner_api_key is missing",
+        ),
+        (
+            json!({PARTNER: good, PAYING_PARTNER: {"platform_secret": 7, "partner_token": "needle"}}),
+            "platform_secret",
+        ),
+    ];
+    for (content, wrong) in unusable {
+        std::fs::write(&file, content.to_string()).expect("the secrets file");
+        let ids = format!("{PARTNER},{PAYING_PARTNER}");
+        let settings = [
+            ("DATA", &*elsewhere(&bundle)),
+            ("SECRETS_FILE", file.to_str().expect("a path")),
+            ("PARTNER_IDS", &ids),
+        ];
+        let why = refuses_to_start(&bundle, &settings).await;
+        for part in ["SECRETS_FILE", PAYING_PARTNER, wrong] {
+            assert!(why.contains(part), "{part}: {why}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_previous_secret_that_is_to_live_for_too_long_is_warned_of() {
+    let mut secrets = Secrets::two_hubs();
+    let until = clock::now() + jiff::SignedDuration::from_hours(48);
+    let previous = json!({"value": "needle-previous", "until": until.to_string()});
+    secrets.file[PARTNER]["previous_platform_secret"] = previous;
+    let bundle = super::start_as(secrets, &[]).await;
+    let log = bundle.log();
+    let warned = log
+        .lines()
+        .filter(|line| line.contains("previous_platform_secret"));
+    let warned: Vec<&str> = warned.collect();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(warned[0].contains("WARN") && warned[0].contains(PARTNER));
+    assert!(!warned[0].contains("needle"));
+}
+
+#[tokio::test]
+async fn data_is_one_bundle_s_until_that_is_gone() {
+    let mut bundle = super::start().await;
+    let why = refuses_to_start(&bundle, &[]).await;
+    let is_told = why.starts_with("DATA ") && why.contains("another bundle");
+    assert!(is_told, "{why}");
+    bundle.grant_and_store("acme", "oneCH").await;
+    // Killed, it keeps nothing locked; and who only looks on, needs no lock.
+    bundle.kill_and_restart().await;
+    let place = Place::open(&bundle.data(), &Environment::default()).await;
+    let key = place
+        .expect("the data")
+        .key(&id(PARTNER), &id("oneCH"))
+        .await;
+    key.expect("a key");
+}
+
+/// A data directory beside the running bundle's.
+fn elsewhere(bundle: &Bundle) -> String {
+    let elsewhere = bundle.directory.path().join("elsewhere");
+    elsewhere.display().to_string()
+}
+
+/// Starts another bundle with the settings of `bundle` and `other` ones; what it says when it fails.
+async fn refuses_to_start(bundle: &Bundle, other: &[(&str, &str)]) -> String {
+    let mut settings = bundle.settings().clone();
+    settings.extend(owned(other));
+    fails(&settings).await
+}
+
+/// Starts the program, which must end by itself and fail; what it says about it, without a secret.
+async fn fails(settings: &BTreeMap<String, String>) -> String {
+    Backend::OneMachine.is_needed();
+    let mut program = Command::new(tests::program());
+    program.env_clear().envs(settings).env("RUST_LOG", "off");
+    let ended = program.kill_on_drop(true).output().await.expect("it ends");
+    assert!(!ended.status.success() && ended.stdout.is_empty());
+    let why = String::from_utf8(ended.stderr).expect("text");
+    assert!(!why.contains("needle"), "{why}");
+    why
+}

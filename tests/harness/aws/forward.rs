@@ -1,0 +1,237 @@
+//! Hands calls on to DynamoDB Local and moto, and answers in their place when a call is to go wrong.
+
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use axum::Router;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use platform::table::{PK, SK};
+use reqwest::Client;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::calls::{Call, Calls, Harm, Service};
+use super::empty_maps::mended;
+use super::moto::ACCOUNT;
+use super::process::Processes;
+use crate::time::{Key, Where};
+
+/// How long a lease outlives its holder.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// The largest call, bytes: DynamoDB takes 16 MB.
+const LARGEST: usize = 16 << 20;
+
+/// Where AWS's services are, and as whom they are asked: nobody else's data is seen there.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// DynamoDB Local.
+    pub(super) dynamodb: String,
+    /// The access key id that DynamoDB Local keeps this test's tables under.
+    pub(super) database: String,
+    /// Moto.
+    pub(super) moto: String,
+    /// The account at moto.
+    pub(super) account: String,
+}
+
+#[derive(Clone)]
+struct Forward {
+    place: Place,
+    processes: Processes,
+    recorder: Calls,
+    http: Client,
+}
+
+/// Answers at `listener`.
+pub(super) fn serve(listener: TcpListener, place: Place, processes: Processes, recorder: Calls) {
+    let http = Client::builder().no_proxy().build().expect("a client");
+    let router = Router::new().fallback(answer).with_state(Forward {
+        place,
+        processes,
+        recorder,
+        http,
+    });
+    tokio::spawn(axum::serve(listener, router).into_future());
+}
+
+async fn answer(State(forward): State<Forward>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, LARGEST).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let Some((call, service)) = call(&parts.headers) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    if !forward.recorder.allows(&call, &body) {
+        return refusal(StatusCode::BAD_REQUEST, "AccessDeniedException");
+    }
+    let process = call.process.clone();
+    forward.watch_lease(&call, &body);
+    let harm = forward.recorder.record(call, &body);
+    match harm {
+        None => forward.hand_on(service, parts.headers, body).await,
+        Some(Harm::Throttle) => throttled(service),
+        Some(Harm::Fail) => failed(),
+        Some(Harm::Silence) => silence().await,
+        Some(Harm::LoseAnswer) => {
+            forward.hand_on(service, parts.headers, body).await;
+            silence().await
+        }
+        Some(Harm::Hold) => {
+            forward.recorder.until_healed().await;
+            forward.hand_on(service, parts.headers, body).await
+        }
+        Some(Harm::KillBefore) => forward.kill(&process).await,
+        Some(Harm::KillAfter) => {
+            forward.hand_on(service, parts.headers, body).await;
+            forward.kill(&process).await
+        }
+    }
+}
+
+impl Forward {
+    /// Makes the call in the function's place.
+    async fn hand_on(&self, service: Service, mut headers: HeaderMap, body: Bytes) -> Response {
+        for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING] {
+            headers.remove(name);
+        }
+        let url = if let Service::DynamoDb | Service::Streams = service {
+            let authorization = as_key(&headers, &self.place.database);
+            headers.insert(AUTHORIZATION, authorization);
+            &self.place.dynamodb
+        } else {
+            headers.insert(
+                ACCOUNT,
+                HeaderValue::from_str(&self.place.account).expect("digits"),
+            );
+            &self.place.moto
+        };
+        if service == Service::EventBridge {
+            self.recorder.record_events(&body);
+        }
+        let Ok(answer) = self.http.post(url).headers(headers).body(body).send().await else {
+            return StatusCode::BAD_GATEWAY.into_response();
+        };
+        let (status, mut headers) = (answer.status(), answer.headers().clone());
+        for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
+            headers.remove(name);
+        }
+        let Ok(mut body) = answer.bytes().await else {
+            return StatusCode::BAD_GATEWAY.into_response();
+        };
+        if service == Service::Streams
+            && let Some(mended) = mended(&body)
+        {
+            headers.remove("x-amz-crc32");
+            body = mended.into();
+        }
+        (status, headers, body).into_response()
+    }
+
+    /// A lease that a process asks for here runs out a moment after the process has ended, and not after 25 s. The
+    /// moment is long enough for others to find it taken.
+    fn watch_lease(&self, call: &Call, body: &[u8]) {
+        let Some((table, key, token)) = lease(call, body) else {
+            return;
+        };
+        let endpoint = self.recorder.url.clone();
+        if let Some(process) = self.processes.named(&call.process) {
+            tokio::spawn(async move {
+                process.end().await;
+                tokio::time::sleep(MOMENT).await;
+                Where { endpoint, table }.end_lease(key, &token).await;
+            });
+        }
+    }
+
+    /// Kills the process that waits for this answer, which nobody will read.
+    async fn kill(&self, process: &str) -> Response {
+        if let Some(process) = self.processes.named(process) {
+            process.kill().await;
+        }
+        silence().await
+    }
+}
+
+/// The table, the key of the item and the token of a lease, if that is what is asked for.
+fn lease(call: &Call, body: &[u8]) -> Option<(String, Key, AttributeValue)> {
+    if call.action != "UpdateItem" {
+        return None;
+    }
+    let body: Value = serde_json::from_slice(body).ok()?;
+    if !body["UpdateExpression"]
+        .as_str()?
+        .contains("lease = :token")
+    {
+        return None;
+    }
+    let text = |value: &Value| Some(AttributeValue::S(value["S"].as_str()?.to_owned()));
+    let token = text(&body["ExpressionAttributeValues"][":token"])?;
+    let part = |name: &str| Some((name.to_owned(), text(&body["Key"][name])?));
+    let key = Key::from([part(PK)?, part(SK)?]);
+    Some((body["TableName"].as_str()?.to_owned(), key, token))
+}
+
+/// Who asks for what.
+fn call(headers: &HeaderMap) -> Option<(Call, Service)> {
+    let (service, action) = Service::of_target(headers.get("x-amz-target")?.to_str().ok()?)?;
+    let process = key_id(headers)?.to_owned();
+    let function = Processes::function_of(&process).to_owned();
+    Some((
+        Call {
+            process,
+            function,
+            service,
+            action: action.to_owned(),
+            was_hurt: false,
+        },
+        service,
+    ))
+}
+
+/// The access key id in `Credential=ID/date/region/service/aws4_request`.
+fn key_id(headers: &HeaderMap) -> Option<&str> {
+    let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    authorization.split_once("Credential=")?.1.split('/').next()
+}
+
+/// The same header with another access key id; DynamoDB Local checks no signature.
+fn as_key(headers: &HeaderMap, id: &str) -> HeaderValue {
+    let authorization = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let (before, behind) = authorization.split_once("Credential=").unwrap_or_default();
+    let (_, behind) = behind.split_once('/').unwrap_or_default();
+    HeaderValue::from_str(&format!("{before}Credential={id}/{behind}")).expect("a header")
+}
+
+/// Nothing, until the other side gives up.
+async fn silence() -> Response {
+    std::future::pending().await
+}
+
+fn throttled(service: Service) -> Response {
+    let kind = match service {
+        Service::DynamoDb | Service::Streams => {
+            "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"
+        }
+        Service::SecretsManager | Service::EventBridge => "ThrottlingException",
+    };
+    refusal(StatusCode::BAD_REQUEST, kind)
+}
+
+fn failed() -> Response {
+    refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError")
+}
+
+fn refusal(status: StatusCode, kind: &str) -> Response {
+    let body = serde_json::json!({"__type": kind, "message": "as a test wants it"}).to_string();
+    (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], body).into_response()
+}

@@ -1,0 +1,143 @@
+//! The HTTP API of the template: its routes, CORS and authorizer, and each function behind its routes.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+
+use axum::body::to_bytes;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
+use local::cors;
+use local::jwt::{Guarded, Jwt};
+use onboarding::origin::AllowedOrigins;
+use platform::http::Caller;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::event::{DEFAULT_STAGE, Incoming, jwt, response};
+use super::runtime_api::{Failure, Function};
+
+/// The largest body an HTTP API takes, bytes.
+const LARGEST: usize = 10 << 20;
+
+/// The functions behind it.
+pub(super) struct Functions {
+    pub(super) sign: Arc<Function>,
+    pub(super) redirect: Arc<Function>,
+    pub(super) webhook: Arc<Function>,
+    pub(super) channels: Arc<Function>,
+}
+
+/// Answers at `listener`.
+pub(super) fn serve(
+    listener: TcpListener,
+    functions: &Functions,
+    jwt: &Jwt,
+    allowed: AllowedOrigins,
+) {
+    let guarded = |routes: Router, guarded| {
+        let jwt = jwt.clone();
+        routes.layer(from_fn(move |request, next| {
+            jwt.clone().guard(guarded, request, next)
+        }))
+    };
+    let routes = |function: &Arc<Function>, routes: &[(&str, MethodRouter<Arc<Function>>)]| {
+        let add = |router: Router<_>, (path, method): &(&str, MethodRouter<_>)| {
+            router.route(path, method.clone())
+        };
+        routes
+            .iter()
+            .fold(Router::new(), add)
+            .with_state(function.clone())
+    };
+    let sign = routes(&functions.sign, &[("/{partner_id}/sign", get(invoke))]);
+    let redirect = routes(
+        &functions.redirect,
+        &[
+            ("/{partner_id}/redirect", get(invoke).post(invoke)),
+            ("/{partner_id}/redirect/{state}", get(invoke)),
+        ],
+    );
+    let webhook = routes(
+        &functions.webhook,
+        &[("/{partner_id}/webhook", post(invoke))],
+    );
+    let channels = routes(
+        &functions.channels,
+        &[
+            ("/{partner_id}/channels", get(invoke)),
+            ("/{partner_id}/channels/{channel_id}", get(invoke)),
+        ],
+    );
+    let router = Router::new()
+        .merge(guarded(sign, Guarded::All))
+        .merge(guarded(redirect, Guarded::PostOnly))
+        .merge(guarded(channels, Guarded::All))
+        .merge(webhook)
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_route)
+        .layer(from_fn(no_head))
+        .layer(from_fn(move |request, next| {
+            cors::answer(allowed.clone(), request, next)
+        }));
+    tokio::spawn(axum::serve(listener, router).into_future());
+}
+
+async fn invoke(
+    State(function): State<Arc<Function>>,
+    route: MatchedPath,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, LARGEST).await else {
+        return refusal(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+    };
+    let authorizer = parts.extensions.get().map(|caller| match caller {
+        Caller::Jwt(claims) => jwt(claims),
+        Caller::Iam => super::event::iam(),
+    });
+    let incoming = Incoming {
+        method: parts.method,
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers,
+        body: body.to_vec(),
+        route: route.as_str().to_owned(),
+        authorizer,
+        stage: DEFAULT_STAGE.to_owned(),
+    };
+    match function.invoke(&incoming.event()).await {
+        Ok(answer) => response(&answer.json()).unwrap_or_else(internal_error),
+        Err(failure) => failed(&function, &failure),
+    }
+}
+
+fn failed(function: &Function, failure: &Failure) -> Response {
+    eprintln!("{}: {failure}", function.name());
+    internal_error()
+}
+
+/// What an HTTP API answers when its function does not.
+fn internal_error() -> Response {
+    refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+}
+
+/// No route takes HEAD, while the router here would have it answered as GET.
+async fn no_head(request: Request, next: Next) -> Response {
+    if request.method() == Method::HEAD {
+        no_route().await
+    } else {
+        next.run(request).await
+    }
+}
+
+async fn no_route() -> Response {
+    refusal(StatusCode::NOT_FOUND, "Not Found")
+}
+
+fn refusal(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({"message": message}))).into_response()
+}

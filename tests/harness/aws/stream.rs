@@ -1,0 +1,185 @@
+//! The two event source mappings of `provision`: batches of the table's stream as [Lambda hands them over][1], and what
+//! failed of them once more.
+//!
+//! [1]: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use data_encoding::BASE64;
+use local::follower::Follower;
+use platform::clock;
+use platform::stream::{Change, Record, StoppedBefore};
+use platform::table::Item;
+use provision::Provision;
+use serde_json::{Map, Value, json};
+use tokio::task::JoinHandle;
+
+use super::runtime_api::{Failure, Function, REGION};
+
+/// How many records **act** gets at once; the template says the same.
+const ACT_BATCH: i32 = 10;
+
+/// The longest a batch that failed waits: tests make many fail.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// All batches that were handed over.
+#[derive(Clone, Default)]
+pub(super) struct Batches(Arc<Mutex<Vec<Value>>>);
+
+impl Batches {
+    pub(super) fn all(&self) -> Vec<Value> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn add(&self, event: &Value) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(event.clone());
+    }
+}
+
+/// Starts both mappings on the table `table` at `endpoint`.
+pub(super) async fn map(
+    provision: &Arc<Function>,
+    batches: &Batches,
+    endpoint: &str,
+    table: &str,
+) -> Vec<JoinHandle<()>> {
+    let fold = Follower::new("fold", endpoint, table, Provision::folds);
+    let act = Follower::new("act", endpoint, table, Provision::acts_on).batches_of(ACT_BATCH);
+    fold.prepare().await.expect("the table of the checkpoints");
+    let follow = |follower| {
+        follow(
+            follower,
+            provision.clone(),
+            batches.clone(),
+            table.to_owned(),
+        )
+    };
+    [fold, act]
+        .map(|follower| tokio::spawn(follow(follower.waiting_at_most(LONGEST_WAIT))))
+        .into()
+}
+
+async fn follow(follower: Follower, provision: Arc<Function>, batches: Batches, table: String) {
+    let (provision, batches, table) = (&provision, &batches, &table);
+    follower
+        .follow(|records| hand_over(provision, batches, table, records))
+        .await;
+}
+
+/// Invokes the function with a batch; where it stopped, or the first record if it said nothing.
+async fn hand_over(
+    provision: &Function,
+    batches: &Batches,
+    table: &str,
+    records: Vec<Record>,
+) -> Result<(), StoppedBefore> {
+    let event = event(&records, table);
+    batches.add(&event);
+    let answer = provision.invoke(&event).await;
+    let first = || {
+        records
+            .first()
+            .map(|record| record.sequence.clone())
+            .unwrap_or_default()
+    };
+    let failed = match answer.map(|answer| failures(&answer.json())) {
+        Ok(Some(failures)) => failures,
+        Ok(None) => Some(first()),
+        Err(failure) => {
+            report(&failure);
+            Some(first())
+        }
+    };
+    failed.map_or(Ok(()), |sequence| Err(StoppedBefore(sequence)))
+}
+
+fn report(failure: &Failure) {
+    eprintln!("provision: {failure}");
+}
+
+/// The first record that failed, if any; `None` if the answer cannot be read, which makes the whole batch fail.
+fn failures(answer: &Value) -> Option<Option<String>> {
+    if answer.is_null() {
+        return Some(None);
+    }
+    let failures = answer.get("batchItemFailures")?.as_array()?;
+    let identifiers: Option<Vec<&str>> = failures
+        .iter()
+        .map(|failure| failure["itemIdentifier"].as_str())
+        .collect();
+    // Sequence numbers are numbers of any length.
+    Some(
+        identifiers?
+            .into_iter()
+            .min_by_key(|identifier| (identifier.len(), *identifier))
+            .map(str::to_owned),
+    )
+}
+
+/// A batch as an event.
+pub(super) fn event(records: &[Record], table: &str) -> Value {
+    json!({"Records": records.iter().map(|record| entry(record, table)).collect::<Vec<_>>()})
+}
+
+fn entry(record: &Record, table: &str) -> Value {
+    let name = match record.change {
+        Change::Inserted => "INSERT",
+        Change::Modified => "MODIFY",
+        Change::Removed => "REMOVE",
+    };
+    let mut data = json!({
+        "ApproximateCreationDateTime": clock::now().as_second(),
+        "Keys": image(&record.keys),
+        "SequenceNumber": record.sequence,
+        "SizeBytes": 1,
+        "StreamViewType": "NEW_AND_OLD_IMAGES",
+    });
+    for (name, item) in [("NewImage", &record.new), ("OldImage", &record.old)] {
+        if let Some(item) = item {
+            data[name] = image(item);
+        }
+    }
+    json!({
+        "eventID": record.sequence,
+        "eventName": name,
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": REGION,
+        "dynamodb": data,
+        "eventSourceARN": format!("arn:aws:dynamodb:{REGION}:123456789012:table/{table}/stream/2026-01-01T00:00:00.000"),
+    })
+}
+
+fn image(item: &Item) -> Value {
+    let pairs: Map<String, Value> = item
+        .iter()
+        .map(|(name, value)| (name.clone(), attribute(value)))
+        .collect();
+    Value::Object(pairs)
+}
+
+fn attribute(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => json!({"S": text}),
+        AttributeValue::N(number) => json!({"N": number}),
+        AttributeValue::B(bytes) => json!({"B": BASE64.encode(bytes.as_ref())}),
+        AttributeValue::Bool(flag) => json!({"BOOL": flag}),
+        AttributeValue::Null(_) => json!({"NULL": true}),
+        AttributeValue::Ss(texts) => json!({"SS": texts}),
+        AttributeValue::Ns(numbers) => json!({"NS": numbers}),
+        AttributeValue::Bs(all) => {
+            json!({"BS": all.iter().map(|b| BASE64.encode(b.as_ref())).collect::<Vec<_>>()})
+        }
+        AttributeValue::L(list) => json!({"L": list.iter().map(attribute).collect::<Vec<_>>()}),
+        AttributeValue::M(map) => json!({"M": image(map)}),
+        other => panic!("{other:?} is none of DynamoDB's"),
+    }
+}

@@ -1,0 +1,85 @@
+//! The bundle `local` as a process of its own, on free ports.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// A running bundle.
+pub(crate) struct OneMachine {
+    /// Its address.
+    pub(crate) url: String,
+    /// The simulated hub's; empty if there is none.
+    pub(crate) hub: String,
+    process: Child,
+}
+
+impl OneMachine {
+    /// Starts it with `settings`; its log is in `directory`.
+    pub(crate) async fn start(settings: &BTreeMap<String, String>, directory: &Path) -> Self {
+        let mut process = Command::new(crate::program())
+            .env_clear()
+            .envs(settings)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(appended(&directory.join("log")))
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the bundle starts");
+        let mut output = appended(&directory.join("output"));
+        let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines();
+        let (mut url, mut hub) = (String::new(), String::new());
+        while let Some(line) = lines.next_line().await.expect("a line") {
+            writeln!(output, "{line}").expect("written down");
+            match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+                ["bundle", address] => url = (*address).to_owned(),
+                ["hub", address, ..] => hub = (*address).to_owned(),
+                ["Ctrl-C", ..] => return Self { url, hub, process },
+                _ => {}
+            }
+        }
+        let log = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
+        panic!("the bundle did not start:\n{log}");
+    }
+
+    /// Kills it (SIGKILL), if it runs.
+    pub(crate) async fn kill(&mut self) {
+        if self.process.id().is_some() {
+            self.process.kill().await.expect("killed");
+        }
+    }
+
+    /// Starts it again with the same addresses, which are set in `settings`.
+    pub(crate) async fn restart(
+        &mut self,
+        settings: &mut BTreeMap<String, String>,
+        directory: &Path,
+    ) {
+        for (name, url) in [("LISTEN", &self.url), ("HUB_LISTEN", &self.hub)] {
+            let address = url.trim_start_matches("http://").to_owned();
+            settings.insert(name.to_owned(), address);
+        }
+        let again = Self::start(settings, directory).await;
+        assert_eq!((&again.url, &again.hub), (&self.url, &self.hub));
+        *self = again;
+    }
+
+    /// Asks it to stop (SIGTERM) and waits until it has.
+    pub(crate) async fn stop(&mut self) {
+        let id = self.process.id().expect("it runs").to_string();
+        let mut kill = Command::new("kill");
+        let asked = kill.args(["-TERM", &id]).status().await.expect("kill");
+        assert!(asked.success());
+        let ended = self.process.wait().await.expect("it ends");
+        assert!(ended.success(), "{ended}");
+    }
+}
+
+fn appended(path: &Path) -> File {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.expect("a file")
+}

@@ -1,0 +1,276 @@
+//! A fake Partner API that answers what a test says, also what 360dialog never should.
+//!
+//! It takes no notice of filters: the bundle must filter again. What it was asked, it remembers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use platform::clock;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::{Bundle, PARTNER, PAYING_PARTNER, until_so};
+
+/// The client of its channels.
+pub const CLIENT: &str = "aCL";
+/// The channel of most tests.
+pub const NUMBER: &str = "oneCH";
+
+/// What is asked of the Partner API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asked {
+    /// The list of channels.
+    Channels,
+    /// The list of a channel's keys.
+    Keys,
+    /// A new key.
+    NewKey,
+}
+
+/// An answer that is not the usual one.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Nothing is done, and this status and body are answered.
+    Says(u16, Value),
+    /// Nothing is done, and 429 with this `Retry-After` is answered.
+    Wait(&'static str),
+    /// The usual is done, but 500 is answered.
+    LosesTheAnswer,
+    /// The usual is done, and nothing is answered.
+    DoesItInSilence,
+    /// Nothing is done or answered.
+    Silence,
+}
+
+/// What it knows, and how it answers; a test changes it at any time.
+#[derive(Default)]
+pub struct Script {
+    /// The channels it lists.
+    pub channels: Vec<Value>,
+    /// The ids of the live keys by channel; only the last one made was told.
+    pub keys: BTreeMap<String, Vec<String>>,
+    /// Whether keys come in a list of their own, `{"api_keys": […]}`, or bare.
+    pub in_list: bool,
+    /// Everything that was asked: method, path, and the header with the credentials.
+    pub asked: Vec<(Method, String, String)>,
+    replies: BTreeMap<Asked, Reply>,
+}
+
+/// The fake.
+#[derive(Clone)]
+pub struct FakePartnerApi {
+    /// Its address.
+    pub url: String,
+    script: Arc<Mutex<Script>>,
+}
+
+impl FakePartnerApi {
+    /// Starts one that knows no channel.
+    pub async fn start() -> Self {
+        let script: Arc<Mutex<Script>> = Arc::default();
+        let router = Router::new().fallback(answer).with_state(script.clone());
+        let url = serve(router).await;
+        Self { url, script }
+    }
+
+    /// One that lists `number` of [`CLIENT`], made just now, and a bundle for it.
+    pub async fn with_new(number: &str) -> (Self, Bundle) {
+        let api = Self::start().await;
+        api.lists([new_channel(number)]);
+        let bundle = api.bundle(&[]).await;
+        (api, bundle)
+    }
+
+    /// A bundle that works with it.
+    pub async fn bundle(&self, settings: &[(&str, &str)]) -> Bundle {
+        let partners = format!("{PARTNER},{PAYING_PARTNER}");
+        let mut all = vec![
+            ("HUB", "none"),
+            ("PARTNER_IDS", &partners),
+            ("PARTNER_API_URL", &self.url),
+            ("ALLOWED_ORIGINS", "https://app.example"),
+        ];
+        all.extend(settings);
+        Bundle::start_with(&all).await
+    }
+
+    /// What it knows and says, to be read and changed.
+    pub fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().expect("no test panics with it")
+    }
+
+    /// Lists these channels, and no others, from now on.
+    pub fn lists(&self, channels: impl Into<Vec<Value>>) {
+        self.script().channels = channels.into();
+    }
+
+    /// Lists this channel, too.
+    pub fn adds(&self, channel: Value) {
+        self.script().channels.push(channel);
+    }
+
+    /// Answers `asked` in this way from now on.
+    pub fn replies(&self, asked: Asked, reply: Reply) {
+        self.script().replies.insert(asked, reply);
+    }
+
+    /// Answers `asked` with this status and `{}` from now on.
+    pub fn refuses(&self, asked: Asked, status: u16) {
+        self.replies(asked, Reply::Says(status, json!({})));
+    }
+
+    /// Answers as usual from now on.
+    pub fn recovers(&self) {
+        self.script().replies.clear();
+    }
+
+    /// How often a key of `number` was asked for.
+    pub fn posts(&self, number: &str) -> usize {
+        let path = format!("/{number}/");
+        let script = self.script();
+        let posts = script
+            .asked
+            .iter()
+            .filter(|(method, ..)| *method == Method::POST);
+        posts.filter(|(_, asked, _)| asked.contains(&path)).count()
+    }
+
+    /// Waits until a key of `number` was asked for so often.
+    pub async fn is_posted(&self, number: &str, times: usize) {
+        until_so("a key is asked for", || self.posts(number) >= times).await;
+    }
+
+    /// Fails unless the key that the vault keeps for `number` of [`PARTNER`] is the live one, and the only one.
+    pub fn has_live_key(&self, bundle: &Bundle, number: &str) {
+        let key = bundle.vault_key(PARTNER, number).expect("a key");
+        assert_eq!(json!(self.script().keys[number]), json!([key["key_id"]]));
+    }
+}
+
+/// A running channel of [`CLIENT`], as the Partner API lists it.
+pub fn channel(number: &str, created_at: Option<&str>) -> Value {
+    let mut channel =
+        json!({"id": number, "client_id": CLIENT, "integration": {"state": "running"}});
+    if let Some(created_at) = created_at {
+        channel["created_at"] = json!(created_at);
+    }
+    channel
+}
+
+/// The same, made just now.
+pub fn new_channel(number: &str) -> Value {
+    channel(number, Some(&clock::now().to_string()))
+}
+
+/// The tenant `acme` comes back with a permission for `numbers`, separated by commas.
+pub async fn claim(bundle: &Bundle, partner: &str, numbers: &str) {
+    let query = format!("client={CLIENT}&channels=[{numbers}]");
+    bundle.claim(partner, "acme", &query).await;
+}
+
+/// Answers as `router` does at the address that is returned, for as long as the test runs.
+pub async fn serve(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+    let url = format!("http://{}", listener.local_addr().expect("its address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+/// This status and JSON.
+pub fn says(status: u16, body: &Value) -> Response {
+    let status = StatusCode::from_u16(status).expect("a status");
+    (status, axum::Json(body)).into_response()
+}
+
+/// 429 with this `Retry-After`.
+pub fn slow_down(wait: &'static str) -> Response {
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    (status, [("retry-after", wait)], "slow down").into_response()
+}
+
+async fn answer(
+    State(script): State<Arc<Mutex<Script>>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let header = |name: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default()
+    };
+    let credentials = format!("{}|{}", header("authorization"), header("x-api-key"));
+    let answer = {
+        let mut script = script.lock().expect("no test panics with it");
+        script.answer(method, uri.path(), credentials)
+    };
+    match answer {
+        Some(answer) => answer,
+        // Nobody waits for so long: the connection is closed from the other side.
+        None => std::future::pending().await,
+    }
+}
+
+impl Script {
+    /// Remembers what is asked and answers it, or not at all.
+    fn answer(&mut self, method: Method, path: &str, credentials: String) -> Option<Response> {
+        let asked = match (&method, path.ends_with("/channels")) {
+            (&Method::GET, true) => Asked::Channels,
+            (&Method::GET, false) => Asked::Keys,
+            _ => Asked::NewKey,
+        };
+        self.asked.push((method, path.to_owned(), credentials));
+        Some(match self.replies.get(&asked).cloned() {
+            None => self.usual(asked, path),
+            Some(Reply::Says(status, body)) => says(status, &body),
+            Some(Reply::Wait(wait)) => slow_down(wait),
+            Some(Reply::LosesTheAnswer) => {
+                let _lost = self.usual(asked, path);
+                says(500, &json!({"meta": {"success": false}}))
+            }
+            Some(Reply::DoesItInSilence) => {
+                let _lost = self.usual(asked, path);
+                return None;
+            }
+            Some(Reply::Silence) => return None,
+        })
+    }
+
+    fn usual(&mut self, asked: Asked, path: &str) -> Response {
+        let number = path.rsplit('/').nth(1).unwrap_or_default();
+        match asked {
+            Asked::Channels => {
+                let channels = &self.channels;
+                says(
+                    200,
+                    &json!({"total": channels.len(), "partner_channels": channels}),
+                )
+            }
+            Asked::Keys => {
+                let keys = self.keys.get(number).into_iter().flatten();
+                let keys = keys.map(|id| json!({"id": id, "app_id": "1"}));
+                self.keys_in_form(200, keys.collect(), |keys| json!(keys))
+            }
+            Asked::NewKey => {
+                let posts = self.asked.iter().filter(|(it, ..)| *it == Method::POST);
+                let id = format!("made{}", posts.count());
+                self.keys.insert(number.to_owned(), vec![id.clone()]);
+                let secret = format!("secret of {number} {id}");
+                let key =
+                    json!({"id": id, "app_id": "1", "api_key": secret, "address": "https://x"});
+                self.keys_in_form(201, vec![key], |keys| keys[0].clone())
+            }
+        }
+    }
+
+    fn keys_in_form(&self, status: u16, keys: Vec<Value>, bare: fn(&[Value]) -> Value) -> Response {
+        if self.in_list {
+            says(200, &json!({"api_keys": keys}))
+        } else {
+            says(status, &bare(&keys))
+        }
+    }
+}
