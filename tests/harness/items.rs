@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use platform::store::StoredClaim;
-use platform::table::Item;
+use store::StoredClaim;
+use store::table::Item;
 
 /// Fails with what is only in one of two scans.
 #[track_caller]
@@ -34,7 +34,7 @@ pub fn bodies(items: &[Item]) -> Vec<Vec<u8>> {
 /// Whether an item is a claim that is settled and only waits for the fold to be closed.
 pub(crate) fn is_about_to_close(item: &Item) -> bool {
     let stored = pk(item).starts_with("CLAIM#");
-    let stored = stored.then(|| StoredClaim::of_item(item).expect("a claim"));
+    let stored = stored.then(|| StoredClaim::from_item(item).expect("a claim"));
     stored.is_some_and(|StoredClaim { claim, .. }| {
         claim.is_open() && !claim.settled.is_empty() && claim.unsettled().next().is_none()
     })

@@ -22,11 +22,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use local::data::Data;
-use platform::store::Channels;
-use platform::table::{Item, Table};
+use embedded::data::Data;
 use reqwest::Client;
 use serde_json::{Value, json};
+use store::Channels;
+use store::table::{Item, Table};
 use tempfile::TempDir;
 
 pub use crate::answer::{Answer, Ask, text};
@@ -37,7 +37,7 @@ use crate::items::{in_words, is_about_to_close};
 use crate::one_machine::OneMachine;
 pub use crate::partners::Secrets;
 use crate::time::{LEASE, Where};
-pub use crate::visit::{hmac_sha256, id};
+pub use crate::visit::{channel_ref, hmac_sha256, id};
 
 /// The hub of most tests, Direct-Paid.
 pub const PARTNER: &str = "aAbBcCPA";
@@ -151,7 +151,7 @@ impl Bundle {
             Place::Aws(stack) => return stack.kill().await,
         };
         machine.kill().await;
-        let opened = local::embedded::open_table(&data, &table).await;
+        let opened = embedded::database::open_table(&data, &table).await;
         let embedded = opened.ok().and_then(|opened| opened.embedded);
         let embedded = embedded.expect("nothing runs");
         let endpoint = embedded.endpoint().to_owned();
@@ -236,7 +236,7 @@ impl Bundle {
     /// The table, through the running bundle.
     pub async fn table(&self) -> Table {
         let Where { endpoint, table } = self.place_of_table();
-        Table::at_endpoint(&endpoint, &table)
+        runtime::aws::local::table(&endpoint, &table)
     }
 
     fn place_of_table(&self) -> Where {
@@ -253,7 +253,8 @@ impl Bundle {
 
     fn table_name(&self) -> String {
         let name = self.settings.get("TABLE_NAME");
-        name.map_or(local::bundle::TABLE, String::as_str).to_owned()
+        name.map_or(embedded::settings::TABLE, String::as_str)
+            .to_owned()
     }
 
     /// All waits are over, once nobody is at work: what is due later is due now.
@@ -287,9 +288,9 @@ impl Bundle {
         let marker = format!("{MARKER}{number}CH");
         self.event("channel_running", &marker).await;
         let channels = Channels::new(self.table().await);
-        let (partner, marker) = (id(PARTNER), id(&marker));
+        let marker = channel_ref(PARTNER, &marker);
         until(|| async {
-            let read = channels.read(&partner, &marker).await;
+            let read = channels.read(&marker).await;
             let judged = read.map_err(|error| error.to_string())?.channel.key;
             let items = self.items().await;
             let is_busy = |item: &&Item| item.contains_key(LEASE) || is_about_to_close(item);

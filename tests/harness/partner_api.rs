@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use platform::clock;
+use runtime::clock;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 

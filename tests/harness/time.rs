@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use platform::clock;
-use platform::table::{DUE_AT, Item, PK, SK, Table, local_config};
+use runtime::aws::local::dynamodb_config;
+use runtime::clock;
+use store::table::{DUE_AT, Item, PK, SK};
 
 /// The attribute that holds the token of a lease.
 pub(crate) const LEASE: &str = "lease";
@@ -50,7 +51,7 @@ impl Where {
     }
 
     async fn items(&self) -> Vec<Item> {
-        let table = Table::at_endpoint(&self.endpoint, &self.table);
+        let table = runtime::aws::local::table(&self.endpoint, &self.table);
         table.scan().await.expect("a scan")
     }
 
@@ -64,7 +65,7 @@ impl Where {
     ) {
         let past = clock::now().as_millisecond() - 1;
         let past = (":past".to_owned(), AttributeValue::N(past.to_string()));
-        let update = Client::from_conf(local_config(&self.endpoint))
+        let update = Client::from_conf(dynamodb_config(&self.endpoint))
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key))

@@ -1,5 +1,6 @@
 //! What a tenant, a person at the hub, the browser and 360dialog do with a bundle.
 
+use dialog360::id::ChannelRef;
 use std::fmt::Debug;
 use std::str::FromStr;
 
@@ -14,7 +15,7 @@ use crate::{Answer, Ask, Bundle, PARTNER, text, until};
 impl Bundle {
     /// A token that names `tenant`.
     pub fn token(&self, tenant: &str) -> String {
-        let jwt = local::jwt::Jwt::new(onboarding::secret::Secret::new(self.secrets.jwt.clone()));
+        let jwt = local::jwt::Jwt::new(dialog360::secret::Secret::new(self.secrets.jwt.clone()));
         jwt.token("sub", tenant).expect("a token")
     }
 
@@ -188,4 +189,9 @@ pub fn hmac_sha256(secret: &str, body: &[u8]) -> String {
 #[track_caller]
 pub fn id<T: FromStr<Err: Debug>>(text: &str) -> T {
     text.parse().expect("a good one")
+}
+
+/// The channel `number` of `partner`.
+pub fn channel_ref(partner: &str, number: &str) -> ChannelRef {
+    ChannelRef::new(id(partner), id(number))
 }

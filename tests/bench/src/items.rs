@@ -8,7 +8,7 @@ use dialog360::id::{ChannelId, PartnerId};
 use embedded::database::Embedded;
 use jiff::Timestamp;
 use onboarding::channel::Channel;
-use onboarding::fact::{Binding, Fact, Said, Source};
+use onboarding::fact::{Assertion, Binding, Fact, Source};
 use serde_json::{Value, json};
 use store::table::Table;
 use store::{Channels, Facts, StoredChannel};
@@ -32,7 +32,7 @@ impl Items {
     /// Writes them and reads them back.
     pub(crate) async fn make(directory: &Path) -> Result<Self, Box<dyn Error>> {
         let embedded = Embedded::open(&directory.join("items.db")).await?;
-        let table = Table::at_endpoint(embedded.endpoint(), TABLE);
+        let table = runtime::aws::local::table(embedded.endpoint(), TABLE);
         table.create().await?;
         let (partner, id): (PartnerId, ChannelId) = (PARTNER.parse()?, "oneCH".parse()?);
         let at: Timestamp = "2026-04-09T13:09:08Z".parse()?;
@@ -41,18 +41,18 @@ impl Items {
             client: "aCL".parse()?,
             fresh: true,
         };
-        let known = Said {
+        let known = Assertion {
             client: Some("aCL".parse()?),
             stage: Some(Stage::Running),
             permission: Some(Permission::Granted),
             binding: Some(binding),
             phone_number: Some("+4930901820".to_owned()),
             display_name: Some("Bench".to_owned()),
-            ..Said::default()
+            ..Assertion::default()
         };
-        let news = Said {
+        let news = Assertion {
             quality: Some("High".to_owned()),
-            ..Said::default()
+            ..Assertion::default()
         };
         let known = Fact::new((&partner, &id), Source::Reconcile, known, at, "bench");
         let news = Fact::new((&partner, &id), Source::Webhook, news, at, "bench");

@@ -1,8 +1,8 @@
 //! Who may ask: a token names the tenant; and what is no address of ours.
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
-use platform::clock;
 use reqwest::Method;
+use runtime::clock;
 use serde_json::{Value, json};
 use tests::{Answer, Ask, Bundle, PARTNER, hmac_sha256, is_on_aws, without_a_route};
 

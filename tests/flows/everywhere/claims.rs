@@ -1,9 +1,9 @@
 //! Claims: whose a client and its numbers are, and what the Partner API must say before they are anybody's.
 
 use onboarding::claim::Claim;
-use platform::clock;
-use platform::store::Claims;
+use runtime::clock;
 use serde_json::{Value, json};
+use store::Claims;
 use tests::partner_api::{Asked, CLIENT, FakePartnerApi, NUMBER, Reply};
 use tests::partner_api::{channel, claim, new_channel};
 use tests::{Bundle, PARTNER, PAYING_PARTNER, id, until};

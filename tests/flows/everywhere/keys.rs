@@ -1,11 +1,11 @@
 //! A number's key: made once, never in place of somebody else's, and not lost whatever the Partner API answers.
 
-use platform::clock;
-use platform::store::{Intent, Mints};
+use runtime::clock;
 use serde_json::json;
+use store::{Intent, Mints};
 use tests::partner_api::{Asked, FakePartnerApi, NUMBER, Reply};
 use tests::partner_api::{channel, claim, new_channel};
-use tests::{Bundle, PARTNER, PAYING_PARTNER, id, until};
+use tests::{Bundle, PARTNER, PAYING_PARTNER, channel_ref, until};
 
 const LONG_AGO: Option<&str> = Some("2020-02-02T02:02:02Z");
 const DAY: i64 = 24 * 3600;
@@ -100,7 +100,7 @@ async fn a_missing_permission_is_asked_for_again_tomorrow_or_when_it_is_granted(
         .key_is(NUMBER, "waiting", "awaiting_permission")
         .await;
     bundle.scan_when_quiet().await;
-    let (due_at, intent) = outlook(&bundle).await;
+    let (due_at, intent) = plan(&bundle).await;
     is_about(due_at, before, DAY);
     assert_eq!(intent, None, "a clear refusal closes the intent");
     api.recovers();
@@ -121,7 +121,7 @@ async fn a_refusal_without_a_cure_blocks() {
         claim(&bundle, PARTNER, NUMBER).await;
         bundle.key_is(NUMBER, "blocked", "hub_refused").await;
         bundle.scan_when_quiet().await;
-        let (due_at, intent) = outlook(&bundle).await;
+        let (due_at, intent) = plan(&bundle).await;
         is_about(due_at, before, DAY);
         assert_eq!(intent, None);
     }
@@ -139,7 +139,7 @@ async fn a_key_whose_answer_was_lost_is_made_again_and_the_live_one_is_stored() 
     api.recovers();
     ends_with_the_live_key(&api, &bundle).await;
     bundle.scan_when_quiet().await;
-    let (_, intent) = outlook(&bundle).await;
+    let (_, intent) = plan(&bundle).await;
     assert_eq!(intent, None, "the intent is closed with it");
 }
 
@@ -178,7 +178,7 @@ async fn a_hub_that_asks_to_wait_is_left_alone_for_so_long() {
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.key_is(NUMBER, "waiting", "hub_unavailable").await;
     bundle.scan_when_quiet().await;
-    let (due_at, intent) = outlook(&bundle).await;
+    let (due_at, intent) = plan(&bundle).await;
     is_about(due_at, before, 7200);
     assert!(intent.is_some(), "the key may have been made all the same");
 
@@ -240,11 +240,11 @@ async fn both_forms_of_answers_keys_and_paths_are_understood() {
     }
 }
 
-/// When the key is looked at next (UNIX seconds), and the open intent.
-async fn outlook(bundle: &Bundle) -> (Option<i64>, Option<Intent>) {
+/// When the key is due (UNIX seconds), and the open intent.
+async fn plan(bundle: &Bundle) -> (Option<i64>, Option<Intent>) {
     let mints = Mints::new(bundle.table().await);
-    let outlook = mints.outlook(&id(PARTNER), &id(NUMBER)).await;
-    let (due_at, intent) = outlook.expect("an outlook");
+    let plan = mints.inspect(&channel_ref(PARTNER, NUMBER)).await;
+    let (due_at, intent) = plan.expect("an plan");
     (due_at.map(|at| at.as_second()), intent)
 }
 

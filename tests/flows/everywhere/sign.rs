@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use data_encoding::{BASE64, HEXLOWER};
+use dialog360::secret::Secret;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
-use onboarding::secret::Secret;
 use onboarding::session::Session;
-use platform::clock;
 use reqwest::{Client, Url};
+use runtime::clock;
 use serde_json::{Value, json};
 use sha2::Sha512;
 use tests::{Answer, Ask, Bundle, PARTNER, id, is_on_aws, text};

@@ -1,10 +1,10 @@
 //! What strangers try with states. Whatever is refused leaves no trace in the table, and is refused alike.
 
+use dialog360::secret::Secret;
 use jiff::SignedDuration;
-use onboarding::secret::Secret;
 use onboarding::session::Session;
-use platform::clock;
 use reqwest::Method;
+use runtime::clock;
 use serde_json::json;
 use tests::{Answer, Ask, Bundle, PARTNER, PAYING_PARTNER, assert_same, id, text};
 

@@ -2,10 +2,12 @@
 
 use data_encoding::{BASE64, HEXLOWER};
 use onboarding::channel::Channel;
-use platform::store::{Channels, Facts};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Ask, Bundle, PARTNER, PAYING_PARTNER, assert_same, bodies, hmac_sha256, id, until};
+use store::{Channels, Facts};
+use tests::{
+    Ask, Bundle, PARTNER, PAYING_PARTNER, assert_same, bodies, channel_ref, hmac_sha256, until,
+};
 
 const NUMBER: &str = "oneCH";
 
@@ -159,14 +161,14 @@ fn event(name: &str, number: &str, mut data: Value) -> String {
 }
 
 async fn is_the_join_of_its_facts(bundle: &Bundle, number: &str) {
-    let (partner, number) = (id(PARTNER), id(number));
+    let number = channel_ref(PARTNER, number);
     let table = bundle.table().await;
     let (facts, channels) = (Facts::new(table.clone()), Channels::new(table));
     until(|| async {
-        let told = facts.of_channel(&partner, &number).await.expect("facts");
-        let mut joined = Channel::unknown(id(PARTNER), number.clone());
+        let told = facts.list(&number).await.expect("facts");
+        let mut joined = Channel::unknown(number.clone());
         joined.join_all(told.iter().rev().map(|stored| &stored.fact));
-        let stored = channels.read(&partner, &number).await.expect("a channel");
+        let stored = channels.read(&number).await.expect("a channel");
         let is_it = stored.channel == joined;
         is_it
             .then_some(())

@@ -1,9 +1,9 @@
 //! What a warm request costs: its calls to AWS, and none to the hub.
 
 use axum::http::Method;
-use platform::clock;
-use platform::store::{Seconds, Taken};
+use runtime::clock;
 use serde_json::{Value, json};
+use store::{IoTimestamps, Taken};
 use tests::aws::calls::{Fault, Harm};
 use tests::aws::event::{Incoming, iam};
 use tests::aws::runtime_api::Function;
@@ -107,7 +107,7 @@ fn webhook(bundle: &Bundle, body: &str) -> Incoming {
 #[tokio::test]
 async fn a_lonely_link_costs_one_write_and_the_first_of_a_new_process_in_a_burst_two() {
     let bundle = Bundle::start().await;
-    let seconds = Seconds::new(bundle.table().await);
+    let seconds = IoTimestamps::new(bundle.table().await);
     let signed_at = async |second: i64| {
         let taken = seconds
             .take(&PARTNER.parse().expect("an id"), second, WINDOW)

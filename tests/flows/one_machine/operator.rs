@@ -1,8 +1,8 @@
 //! What a person on duty sees, beside the running bundle and without one.
 
-use operator::Place;
-use platform::settings::Environment;
-use tests::{Bundle, PARTNER, id, text};
+use operator::Instance;
+use runtime::settings::Environment;
+use tests::{Bundle, PARTNER, channel_ref, text};
 
 #[tokio::test]
 async fn the_operator_tells_why_and_prints_the_key_beside_the_bundle_and_without_it() {
@@ -13,16 +13,16 @@ async fn the_operator_tells_why_and_prints_the_key_beside_the_bundle_and_without
     bundle.scan_when_quiet().await;
     let key = bundle.vault_key(PARTNER, "oneCH").expect("a key");
     let key = text(&key["api_key"]);
-    let (partner, channel) = (id(PARTNER), id("oneCH"));
+    let number = channel_ref(PARTNER, "oneCH");
 
     let mut stories = Vec::new();
     for is_running in [true, false] {
         if !is_running {
             bundle.stop().await;
         }
-        let place = open(&bundle).await;
-        stories.push(place.why(&partner, &channel).await.expect("a story"));
-        let printed = place.key(&partner, &channel).await.expect("a key");
+        let instance = open(&bundle).await;
+        stories.push(instance.why(&number).await.expect("a story"));
+        let printed = instance.key(&number).await.expect("a key");
         assert_eq!(printed.expose(), key);
     }
     assert_eq!(stories[0], stories[1]);
@@ -36,23 +36,24 @@ async fn the_operator_tells_why_and_prints_the_key_beside_the_bundle_and_without
     }
     assert!(!stories[0].contains(key), "a story holds no key");
 
-    let (place, unknown) = (open(&bundle).await, id("otherCH"));
-    let error = place
-        .why(&partner, &unknown)
+    let (instance, unknown) = (open(&bundle).await, channel_ref(PARTNER, "otherCH"));
+    let error = instance
+        .why(&unknown)
         .await
         .expect_err("no story")
         .to_string();
     let nothing = "nothing is known of channel otherCH of aAbBcCPA";
     assert!(error.contains(nothing), "{error}");
-    let error = place
-        .key(&partner, &unknown)
+    let error = instance
+        .key(&unknown)
         .await
         .expect_err("no key")
         .to_string();
     assert!(error.contains("operator why"), "{error}");
 }
 
-async fn open(bundle: &Bundle) -> Place {
-    let place = Place::open(&bundle.data(), &Environment::default()).await;
-    place.expect("the data")
+async fn open(bundle: &Bundle) -> Instance {
+    let data = bundle.data().display().to_string();
+    let environment = Environment::default().with_default("DATA", data);
+    Instance::from_data(&environment).await.expect("the data")
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 
-use operator::Place;
-use platform::clock;
-use platform::settings::Environment;
+use operator::Instance;
+use runtime::clock;
+use runtime::settings::Environment;
 use serde_json::{Value, json};
-use tests::{Backend, Bundle, PARTNER, PAYING_PARTNER, Secrets, id, owned};
+use tests::{Backend, Bundle, PARTNER, PAYING_PARTNER, Secrets, channel_ref, owned};
 use tokio::process::Command;
 
 #[tokio::test]
@@ -30,10 +30,8 @@ async fn another_table_name_leads_to_a_key_too() {
     let bundle = super::start_with(&table).await;
     bundle.grant_and_store("acme", "oneCH").await;
     bundle.can_send(PARTNER, "oneCH").await;
-    let environment = Environment::from_iter(owned(&table));
-    let place = Place::open(&bundle.data(), &environment).await;
-    let place = place.expect("the data");
-    let story = place.why(&id(PARTNER), &id("oneCH")).await;
+    let instance = instance(&bundle, &table).await;
+    let story = instance.why(&channel_ref(PARTNER, "oneCH")).await;
     assert!(story.expect("a story").contains("stored"));
 }
 
@@ -157,12 +155,16 @@ async fn data_is_one_bundle_s_until_that_is_gone() {
     bundle.grant_and_store("acme", "oneCH").await;
     // Killed, it keeps nothing locked; and who only looks on, needs no lock.
     bundle.kill_and_restart().await;
-    let place = Place::open(&bundle.data(), &Environment::default()).await;
-    let key = place
-        .expect("the data")
-        .key(&id(PARTNER), &id("oneCH"))
-        .await;
+    let instance = instance(&bundle, &[]).await;
+    let key = instance.key(&channel_ref(PARTNER, "oneCH")).await;
     key.expect("a key");
+}
+
+/// The data directory of `bundle` as the operator opens it, with `other` settings.
+async fn instance(bundle: &Bundle, other: &[(&str, &str)]) -> Instance {
+    let data = bundle.data().display().to_string();
+    let environment = Environment::from_iter(owned(other)).with_default("DATA", data);
+    Instance::from_data(&environment).await.expect("the data")
 }
 
 /// A data directory beside the running bundle's.

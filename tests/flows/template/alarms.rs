@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use platform::metric::{KEYS_BLOCKED, Metric, NAMESPACE, OLDEST_DUE_AGE};
+use runtime::metric::{KEYS_BLOCKED, Metric, NAMESPACE, OLDEST_DUE_AGE};
 use serde_json::{Value, json};
 
 use super::evaluate::Deployment;
@@ -50,14 +50,14 @@ fn faults(deployed: &Deployment) -> Vec<String> {
         if texts(&alarm["AlarmActions"]) != ["<AlarmTopic>"] || texts(&alarm["OKActions"]) != end {
             faults.push(format!("{name} tells nobody"));
         }
+        let expression = match name {
+            "StreamIsBehind" => "MAX(METRICS())",
+            _ => "SUM(METRICS())",
+        };
         let sums = list(&alarm["Metrics"])
             .iter()
             .filter(|it| it["Expression"].is_string());
-        if sums
-            .filter(|it| it["Expression"] != "SUM(METRICS())")
-            .count()
-            > 0
-        {
+        if sums.filter(|it| it["Expression"] != expression).count() > 0 {
             faults.push(format!("{name} counts something else"));
         }
     }
@@ -78,6 +78,7 @@ fn wanted() -> BTreeSet<String> {
     ];
     let of_aws = [
         "AWS/ApiGateway 5xx <HttpApi>",
+        "AWS/Lambda IteratorAge <FoldFunction>",
         "AWS/Lambda IteratorAge <ProvisionFunction>",
         "AWS/SQS ApproximateNumberOfMessagesVisible <FailedRecords.QueueName>",
     ];

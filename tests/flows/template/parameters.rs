@@ -1,7 +1,7 @@
 //! The parameters: described, bounded, and refused where leaving one out would open a door.
 
-use platform::hub_api::KeysPath;
-use platform::settings::BaseUrl;
+use dialog360::client::KeysPath;
+use runtime::settings::BaseUrl;
 use serde_json::{Value, json};
 
 use super::{IAM, MORE, REQUIRED, TOKENS, Template, entries, repository};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs;
 
-use platform::aws::{Aws, PARTNER_SECRET_PREFIX};
-use platform::settings::{Environment, SettingError};
+use runtime::aws::{Aws, PARTNER_SECRET_PREFIX};
+use runtime::settings::{Environment, SettingError};
 use serde_json::{Value, json};
 
 use super::evaluate::Deployment;
@@ -229,16 +229,17 @@ fn ask(function: &str, environment: &Environment) -> Result<String, String> {
         "redirect" => words(redirect::Settings::from_env(environment)),
         "webhook" => words(webhook::Settings::from_env(environment)),
         "channels" => words(channels::Settings::from_env(environment)),
+        "fold" => words(fold::Settings::from_env(environment)),
         "provision" => words(provision::Settings::from_env(environment)),
         "reconcile" => words(reconcile::Settings::from_env(environment)),
         _ => Err(format!("the test does not know {function}")),
     }?;
-    let aws = Aws::of(environment.clone()).map_err(|why| why.to_string())?;
+    let aws = Aws::from_environment(environment.clone()).map_err(|why| why.to_string())?;
     let main = main_of(function);
     for call in main
         .split("aws.")
         .skip(1)
-        .filter_map(|rest| rest.split([')', '(']).next())
+        .filter_map(|rest| rest.split([')', '(', ',']).next())
     {
         match call {
             "environment" | "table" | "tls" => {}

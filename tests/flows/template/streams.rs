@@ -1,21 +1,25 @@
-//! Which records of the table's stream each mapping hands to `provision`, against what it takes.
+//! Which records of the table's stream each mapping hands to its function, against what that takes.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use platform::stream::{Change, Record};
-use platform::table::{PK, prefix};
+use fold::Fold;
 use provision::Provision;
 use serde_json::{Value, json};
+use store::stream::{Change, Record};
+use store::table::{PK, prefix};
 
 use super::evaluate::Deployment;
 use super::{entries, holds, list};
 
-/// A mapping, and what of `provision` takes its records.
-type Mapping = (&'static str, fn(&Record) -> bool);
+/// A mapping, its function, and the records that function takes.
+type Mapping = (&'static str, &'static str, fn(&Record) -> bool);
 
-const MAPPINGS: [Mapping; 2] = [("Fold", Provision::folds), ("Act", Provision::acts_on)];
+const MAPPINGS: [Mapping; 2] = [
+    ("FoldStream", "<FoldFunction>", Fold::takes),
+    ("ProvisionStream", "<ProvisionFunction>", Provision::takes),
+];
 
 /// Every kind of item, some that are to come, and some that only look like one.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     prefix::SECOND,
     prefix::FACT,
     prefix::RAW,
@@ -25,9 +29,10 @@ const KINDS: [&str; 16] = [
     prefix::MINT,
     prefix::WAKE,
     prefix::DUE,
-    "GATE",
+    prefix::OUTBOX,
+    prefix::DEAD,
     "SWEEP",
-    "DEAD",
+    "HOOK",
     "FACTS",
     "XFACT",
     "CHANNELS",
@@ -35,23 +40,27 @@ const KINDS: [&str; 16] = [
 ];
 
 #[test]
-fn each_mapping_hands_over_what_provision_takes_and_nothing_else() {
+fn each_mapping_hands_over_what_its_function_takes_and_nothing_else() {
     holds(
         faults,
         &[
-            ("Fold: INSERT WAKE", |it| swap(it, "Fold", "RAW#", "WAKE#")),
-            ("Fold: MODIFY FACT", |it| {
-                swap(it, "Fold", r#"["INSERT"]"#, r#"["INSERT","MODIFY"]"#)
+            ("FoldStream: INSERT WAKE", |it| {
+                swap(it, "FoldStream", "RAW#", "WAKE#")
             }),
-            ("Act: INSERT CHANNELS", |it| {
-                swap(it, "Act", "CHANNEL#", "CHANNEL")
+            ("FoldStream: MODIFY FACT", |it| {
+                swap(it, "FoldStream", r#"["INSERT"]"#, r#"["INSERT","MODIFY"]"#)
             }),
-            ("Act: REMOVE CHANNEL", |it| {
-                swap(it, "Act", r#""MODIFY""#, r#""MODIFY","REMOVE""#)
+            ("ProvisionStream: INSERT CHANNELS", |it| {
+                swap(it, "ProvisionStream", "CHANNEL#", "CHANNEL")
             }),
-            ("Act: INSERT CHANNEL", |it| drop(filters(it, "Act").pop())),
-            ("Act: INSERT SECOND", |it| {
-                filters(it, "Act").push(json!({"Pattern": "{}"}))
+            ("ProvisionStream: REMOVE CHANNEL", |it| {
+                swap(it, "ProvisionStream", r#""MODIFY""#, r#""MODIFY","REMOVE""#)
+            }),
+            ("ProvisionStream: INSERT CHANNEL", |it| {
+                drop(filters(it, "ProvisionStream").pop())
+            }),
+            ("ProvisionStream: INSERT SECOND", |it| {
+                filters(it, "ProvisionStream").push(json!({"Pattern": "{}"}))
             }),
         ],
     );
@@ -62,32 +71,26 @@ fn a_record_that_fails_comes_again_alone_for_a_time_and_is_then_put_aside() {
     holds(
         carelessness,
         &[
-            ("Fold", |it| {
-                drop(properties(it, "Fold")["FunctionResponseTypes"].take())
+            ("FoldStream", |it| {
+                drop(properties(it, "FoldStream")["FunctionResponseTypes"].take())
             }),
-            ("Act", |it| {
-                properties(it, "Act")["BisectBatchOnFunctionError"] = json!(false)
+            ("ProvisionStream", |it| {
+                properties(it, "ProvisionStream")["BisectBatchOnFunctionError"] = json!(false)
             }),
-            ("Act", |it| {
-                properties(it, "Act")["MaximumRecordAgeInSeconds"] = json!(-1)
+            ("ProvisionStream", |it| {
+                properties(it, "ProvisionStream")["MaximumRecordAgeInSeconds"] = json!(-1)
             }),
-            ("Act", |it| {
-                properties(it, "Act")["MaximumRetryAttempts"] = json!(-1)
+            ("ProvisionStream", |it| {
+                properties(it, "ProvisionStream")["MaximumRetryAttempts"] = json!(-1)
             }),
-            ("Act", |it| {
-                drop(properties(it, "Act")["DestinationConfig"].take())
+            ("ProvisionStream", |it| {
+                drop(properties(it, "ProvisionStream")["DestinationConfig"].take())
             }),
-            ("Act", |it| {
-                properties(it, "Act")["StartingPosition"] = json!("LATEST")
+            ("ProvisionStream", |it| {
+                properties(it, "ProvisionStream")["StartingPosition"] = json!("LATEST")
             }),
-            ("Act", |it| {
-                properties(it, "Act")["FunctionName"] = json!({"Ref": "ProvisionFunction"})
-            }),
-            ("Act", |it| {
-                properties(it, "Act")["FunctionName"] = json!({"Ref": "FoldAlias"})
-            }),
-            ("Act", |it| {
-                properties(it, "ActAlias")["FunctionVersion"] = json!("7")
+            ("ProvisionStream", |it| {
+                properties(it, "ProvisionStream")["FunctionName"] = json!({"Ref": "FoldFunction"})
             }),
             ("FailedRecords", |it| {
                 properties(it, "FailedRecords")["SqsManagedSseEnabled"] = json!(false)
@@ -98,7 +101,7 @@ fn a_record_that_fails_comes_again_alone_for_a_time_and_is_then_put_aside() {
 
 fn faults(deployed: &Deployment) -> Vec<String> {
     let mut faults = Vec::new();
-    for (mapping, takes) in MAPPINGS {
+    for (mapping, _, takes) in MAPPINGS {
         let filters = list(&deployed.properties(mapping)["FilterCriteria"]["Filters"]);
         let patterns = filters.iter().map(|it| {
             it["Pattern"]
@@ -145,9 +148,10 @@ fn carelessness(deployed: &Deployment) -> Vec<String> {
             && it["DestinationConfig"]["OnFailure"]["Destination"] == "<FailedRecords.Arn>"
             && it["StartingPosition"] == "TRIM_HORIZON"
             && it["EventSourceArn"] == "<Table.StreamArn>"
-            && it["FunctionName"] == format!("<{mapping}Alias>")
-            && is_alias_of_provision(deployed, &format!("{mapping}Alias"));
-        if !is_careful || MAPPINGS.iter().all(|(name, _)| *name != mapping) {
+            && MAPPINGS
+                .iter()
+                .any(|(name, function, _)| *name == mapping && it["FunctionName"] == *function);
+        if !is_careful {
             faults.push(format!("{mapping}: {it}"));
         }
     }
@@ -155,15 +159,6 @@ fn carelessness(deployed: &Deployment) -> Vec<String> {
         faults.push("FailedRecords is not encrypted".to_owned());
     }
     faults
-}
-
-/// Lambda takes one mapping for a stream and a function: each has an alias of its own, of the newest code.
-fn is_alias_of_provision(deployed: &Deployment, name: &str) -> bool {
-    let mut aliases = deployed.of_type("AWS::Lambda::Alias");
-    let alias = aliases.find_map(|(alias, it)| (alias == name).then_some(it));
-    alias.is_some_and(|it| {
-        it["FunctionName"] == "<ProvisionFunction>" && it["FunctionVersion"] == "$LATEST"
-    })
 }
 
 fn record(change: Change, pk: String) -> Record {

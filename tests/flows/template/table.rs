@@ -1,8 +1,8 @@
 //! The table on AWS, against the one that is created on one machine.
 
 use aws_sdk_dynamodb::types::{AttributeDefinition, GlobalSecondaryIndex, KeySchemaElement};
-use platform::table::{EXPIRES_AT, Table};
 use serde_json::{Value, json};
+use store::table::{EXPIRES_AT, Table};
 
 use super::evaluate::Deployment;
 use super::{entries, holds, list};

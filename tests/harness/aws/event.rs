@@ -8,7 +8,7 @@ use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
-use platform::clock;
+use runtime::clock;
 use serde_json::{Map, Value, json};
 
 use super::runtime_api::request_id;

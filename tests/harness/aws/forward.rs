@@ -10,9 +10,9 @@ use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use platform::table::{PK, SK};
 use reqwest::Client;
 use serde_json::Value;
+use store::table::{PK, SK};
 use tokio::net::TcpListener;
 
 use super::calls::{Call, Calls, Harm, Service};

@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use local::cors;
 use local::jwt::{Guarded, Jwt};
 use onboarding::origin::AllowedOrigins;
-use platform::http::Caller;
+use runtime::http::Caller;
 use serde_json::json;
 use tokio::net::TcpListener;
 

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use platform::aws::PARTNER_SECRET_PREFIX;
-use platform::table::{BY_DUE, BY_TENANT, prefix};
+use runtime::aws::PARTNER_SECRET_PREFIX;
 use serde_json::Value;
+use store::table::{BY_DUE, BY_TENANT, prefix};
 
 use super::calls::Service;
 
@@ -74,6 +74,7 @@ impl Names {
                 indexed(BY_DUE, &[prefix::DUE]),
                 items("PutItem", &[prefix::WAKE]),
             ],
+            "fold" => self.fold(),
             "provision" => self
                 .provision()
                 .into_iter()
@@ -81,6 +82,21 @@ impl Names {
                 .collect(),
             _ => vec![format!("nobody knows {function}")],
         }
+    }
+
+    fn fold(&self) -> Vec<String> {
+        let bus = self.bus.iter();
+        let publish = bus.map(|bus| format!("events:PutEvents {BUS}{bus}"));
+        let mut rights = vec![
+            items("GetItem", &[prefix::CHANNEL]),
+            items("PutItem", &[prefix::CHANNEL]),
+            items("PutItem", &[prefix::OUTBOX]),
+            items("Query", &[prefix::OUTBOX]),
+            items("DeleteItem", &[prefix::OUTBOX]),
+            items("PutItem", &[prefix::DEAD]),
+        ];
+        rights.extend(publish);
+        rights
     }
 
     fn provision(&self) -> Vec<String> {
@@ -92,19 +108,16 @@ impl Names {
         ];
         let keep =
             keep.map(|action| format!("secretsmanager:{action} {SECRET}{}*", self.channel_prefix));
-        let tell = self
-            .bus
-            .as_ref()
-            .map(|bus| format!("events:PutEvents {BUS}{bus}"));
         let mut rights = vec![
             items("PutItem", &[prefix::FACT]),
-            items("GetItem", &[prefix::CHANNEL, prefix::CLAIM]),
-            items("PutItem", &[prefix::CHANNEL, prefix::CLAIM]),
+            items("GetItem", &[prefix::CHANNEL]),
+            items("GetItem", &[prefix::CLAIM]),
+            items("PutItem", &[prefix::CLAIM]),
             items("GetItem", &[prefix::CLIENT]),
             items("UpdateItem", &[prefix::CLIENT]),
             items("UpdateItem", &[prefix::MINT]),
         ];
-        rights.extend(keep.into_iter().chain(tell));
+        rights.extend(keep);
         rights
     }
 }
@@ -347,15 +360,18 @@ mod tests {
     }
 
     #[test]
-    fn only_provision_touches_keys_and_the_bus() {
+    fn only_provision_touches_keys_and_only_fold_the_bus() {
         let secret = |name: &str| json!({"SecretId": name});
-        for function in ["sign", "provision"] {
-            assert!(may(
-                function,
-                Service::SecretsManager,
-                "GetSecretValue",
-                &secret("360dialog/partners/aPA")
-            ));
+        for function in ["sign", "provision", "fold"] {
+            assert_eq!(
+                may(
+                    function,
+                    Service::SecretsManager,
+                    "GetSecretValue",
+                    &secret("360dialog/partners/aPA")
+                ),
+                function != "fold"
+            );
             let own = function == "provision";
             let key = secret("360dialog/channels/aPA/xCH");
             assert_eq!(
@@ -370,11 +386,11 @@ mod tests {
             let event = json!({"Entries": [{"EventBusName": "bus"}]});
             assert_eq!(
                 may(function, Service::EventBridge, "PutEvents", &event),
-                own
+                function == "fold"
             );
         }
         let other = json!({"Entries": [{"EventBusName": "default"}]});
-        assert!(!may("provision", Service::EventBridge, "PutEvents", &other));
+        assert!(!may("fold", Service::EventBridge, "PutEvents", &other));
         assert!(!may(
             "provision",
             Service::SecretsManager,

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hub::RunningHub;
+use dialog360::secret::Secret;
 use local::jwt::Jwt;
-use onboarding::secret::Secret;
-use platform::table::Table;
 use serde_json::{Value, json};
+use simulator::RunningSimulator;
+use store::table::Table;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -25,11 +25,12 @@ use super::stream;
 use crate::{Secrets, owned, programs};
 
 /// The functions, as their folders, programs and processes are called.
-pub const FUNCTIONS: [&str; 6] = [
+pub const FUNCTIONS: [&str; 7] = [
     "sign",
     "redirect",
     "webhook",
     "channels",
+    "fold",
     "provision",
     "reconcile",
 ];
@@ -55,6 +56,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long an HTTP function and the clock's may take.
 const TIME_OUT: Duration = Duration::from_secs(10);
 
+/// How long `fold` may take.
+const FOLD_TIME_OUT: Duration = Duration::from_secs(30);
+
 /// How long `provision` may take.
 const PROVISION_TIME_OUT: Duration = Duration::from_secs(20);
 
@@ -73,7 +77,7 @@ pub struct Stack {
     batches: stream::Batches,
     tasks: Vec<JoinHandle<()>>,
     directory: PathBuf,
-    _hub: Option<RunningHub>,
+    _hub: Option<RunningSimulator>,
 }
 
 impl Stack {
@@ -128,17 +132,18 @@ impl Stack {
         stack.keep_partner_secrets(&secrets.file);
         stack.table().create().await.expect("the table");
         stack.open_gateway(listener, secrets, settings);
-        let provision = &stack.functions["provision"];
+        let (fold, provision) = (&stack.functions["fold"], &stack.functions["provision"]);
         stack.tasks = stream::map(
-            provision,
+            (fold, provision),
             &stack.batches,
             &stack.calls.url,
             stack.setting("TABLE_NAME"),
         )
         .await;
+        let clocks = ["fold", "reconcile"].map(|name| stack.functions[name].clone());
         stack
             .tasks
-            .push(tokio::spawn(tick(stack.functions["reconcile"].clone())));
+            .extend(clocks.map(|function| tokio::spawn(tick(function))));
         stack
     }
 
@@ -195,7 +200,7 @@ impl Stack {
 
     /// The table.
     pub fn table(&self) -> Table {
-        Table::at_endpoint(&self.calls.url, self.setting("TABLE_NAME"))
+        runtime::aws::local::table(&self.calls.url, self.setting("TABLE_NAME"))
     }
 
     /// Every batch of the stream that was handed over so far, as an event.
@@ -242,6 +247,7 @@ fn function(
     processes: &Processes,
 ) -> Function {
     let (time_out, most) = match name {
+        "fold" => (FOLD_TIME_OUT, 3),
         "provision" => (PROVISION_TIME_OUT, 2),
         "reconcile" => (TIME_OUT, 1),
         _ => (TIME_OUT, 4),
@@ -262,11 +268,12 @@ async fn start_hub(
     secrets: &Secrets,
     settings: &BTreeMap<String, String>,
     url: &str,
-) -> Option<RunningHub> {
+) -> Option<RunningSimulator> {
     if settings.get("HUB").is_some_and(|hub| hub == "none") {
         return None;
     }
-    let mut partners = hub::Partner::from_secrets_json(&secrets.file.to_string()).expect("secrets");
+    let mut partners =
+        simulator::Partner::from_secrets_json(&secrets.file.to_string()).expect("secrets");
     for partner in &mut partners {
         partner.webhook_url = Some(format!("{url}/{}/webhook", partner.id));
         partner.redirect_url = Some(format!("{url}/{}/redirect", partner.id));
@@ -277,14 +284,14 @@ async fn start_hub(
     let delay = settings
         .get("HUB_STAGE_DELAY_MS")
         .map(|delay| delay.parse().expect("milliseconds"));
-    let hub_settings = hub::Settings {
+    let hub_settings = simulator::Settings {
         listen: ([127, 0, 0, 1], 0).into(),
         partners,
         stage_delay: Duration::from_millis(delay.unwrap_or_default()),
-        ..hub::Settings::default()
+        ..simulator::Settings::default()
     };
     Some(
-        RunningHub::start(hub_settings)
+        RunningSimulator::start(hub_settings)
             .await
             .expect("the simulated hub"),
     )
@@ -295,7 +302,7 @@ fn environment(
     secrets: &Secrets,
     settings: &BTreeMap<String, String>,
     url: &str,
-    hub: Option<&RunningHub>,
+    hub: Option<&RunningSimulator>,
     aws: &str,
 ) -> BTreeMap<String, String> {
     let partners = secrets
@@ -334,13 +341,13 @@ fn environment(
     all
 }
 
-/// The schedule of `reconcile`.
-async fn tick(reconcile: Arc<Function>) {
+/// The schedule of `fold` or `reconcile`.
+async fn tick(function: Arc<Function>) {
     loop {
         tokio::time::sleep(TICK).await;
         let tick = json!({"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
-        if let Err(failure) = reconcile.invoke(&tick).await {
-            eprintln!("reconcile: {failure}");
+        if let Err(failure) = function.invoke(&tick).await {
+            eprintln!("a tick failed: {failure}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The two event source mappings of `provision`: batches of the table's stream as [Lambda hands them over][1], and what
+//! The event source mappings of `fold` and `provision`: batches of the table's stream as [Lambda hands them over][1], and what
 //! failed of them once more.
 //!
 //! [1]: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::BASE64;
+use fold::Fold;
 use local::follower::Follower;
-use platform::clock;
-use platform::stream::{Change, Record, StoppedBefore};
-use platform::table::Item;
 use provision::Provision;
+use runtime::clock;
 use serde_json::{Map, Value, json};
+use store::stream::{Change, Record, StoppedBefore};
+use store::table::Item;
 use tokio::task::JoinHandle;
 
 use super::runtime_api::{Failure, Function, REGION};
 
-/// How many records **act** gets at once; the template says the same.
-const ACT_BATCH: i32 = 10;
+/// How many records `provision` gets at once; the template says the same.
+const PROVISION_BATCH: i32 = 10;
 
 /// The longest a batch that failed waits: tests make many fail.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -46,44 +47,41 @@ impl Batches {
 
 /// Starts both mappings on the table `table` at `endpoint`.
 pub(super) async fn map(
-    provision: &Arc<Function>,
+    (fold, provision): (&Arc<Function>, &Arc<Function>),
     batches: &Batches,
     endpoint: &str,
     table: &str,
 ) -> Vec<JoinHandle<()>> {
-    let fold = Follower::new("fold", endpoint, table, Provision::folds);
-    let act = Follower::new("act", endpoint, table, Provision::acts_on).batches_of(ACT_BATCH);
-    fold.prepare().await.expect("the table of the checkpoints");
-    let follow = |follower| {
-        follow(
-            follower,
-            provision.clone(),
-            batches.clone(),
-            table.to_owned(),
-        )
-    };
-    [fold, act]
-        .map(|follower| tokio::spawn(follow(follower.waiting_at_most(LONGEST_WAIT))))
+    let facts = Follower::new("fold", endpoint, table, Fold::takes);
+    let due = Follower::new("provision", endpoint, table, Provision::takes);
+    let due = due.batches_of(PROVISION_BATCH);
+    facts.prepare().await.expect("the table of the checkpoints");
+    [(facts, fold), (due, provision)]
+        .map(|(follower, function)| {
+            let follower = follower.waiting_at_most(LONGEST_WAIT);
+            let (function, batches) = (function.clone(), batches.clone());
+            tokio::spawn(follow(follower, function, batches, table.to_owned()))
+        })
         .into()
 }
 
-async fn follow(follower: Follower, provision: Arc<Function>, batches: Batches, table: String) {
-    let (provision, batches, table) = (&provision, &batches, &table);
+async fn follow(follower: Follower, function: Arc<Function>, batches: Batches, table: String) {
+    let (function, batches, table) = (&function, &batches, &table);
     follower
-        .follow(|records| hand_over(provision, batches, table, records))
+        .follow(|records| hand_over(function, batches, table, records))
         .await;
 }
 
 /// Invokes the function with a batch; where it stopped, or the first record if it said nothing.
 async fn hand_over(
-    provision: &Function,
+    function: &Function,
     batches: &Batches,
     table: &str,
     records: Vec<Record>,
 ) -> Result<(), StoppedBefore> {
     let event = event(&records, table);
     batches.add(&event);
-    let answer = provision.invoke(&event).await;
+    let answer = function.invoke(&event).await;
     let first = || {
         records
             .first()
@@ -102,7 +100,7 @@ async fn hand_over(
 }
 
 fn report(failure: &Failure) {
-    eprintln!("provision: {failure}");
+    eprintln!("a batch failed: {failure}");
 }
 
 /// The first record that failed, if any; `None` if the answer cannot be read, which makes the whole batch fail.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use dialog360::Field;
+use dialog360::id::ChannelId;
 use onboarding::channel::Channel;
-use onboarding::fact::{Binding, Said};
-use platform::store::{Channels, Claims, Made, Saved, StoredChannel, TenantRow};
-use platform::table::Table;
+use onboarding::fact::{Assertion, Binding};
+use store::table::Table;
+use store::{Channels, Claims, Recorded, StoredChannel, TenantRow, Write};
 use tests::id;
 
 use super::{
@@ -22,35 +24,35 @@ contract! {
     a_list_shows_nothing_of_another_tenant_or_partner,
     a_channel_that_changes_its_tenant_leaves_the_other_list,
     a_list_longer_than_one_answer_is_whole,
-    of_many_ids_those_of_the_tenant_are_told,
+    of_many_ids_those_of_the_tenant_are_found,
 }
 
 /// The channel `id` of `who`, as it would be saved for the first time.
 async fn bound(channels: &Channels, id: &str, who: &str) -> StoredChannel {
-    let mut stored = channels.read(&partner(), &channel(id)).ok().await;
+    let mut stored = channels.read(&channel(id)).ok().await;
     stored.channel.join(&fact_of(id, bound_to(who), 0, "bound"));
     stored
 }
 
 /// What says that a channel is the tenant's.
-fn bound_to(who: &str) -> Said {
+fn bound_to(who: &str) -> Assertion {
     let binding = Binding {
         tenant: tenant(who),
         client: id("aCL"),
         fresh: false,
     };
-    Said {
+    Assertion {
         binding: Some(binding),
-        ..Said::default()
+        ..Assertion::default()
     }
 }
 
-async fn save(channels: &Channels, stored: &StoredChannel) -> Saved {
+async fn save(channels: &Channels, stored: &StoredChannel) -> Write {
     channels.save(stored).ok().await
 }
 
 async fn saves(channels: &Channels, stored: &StoredChannel) {
-    assert_eq!(save(channels, stored).await, Saved::Done);
+    assert_eq!(save(channels, stored).await, Write::Done);
 }
 
 async fn save_bound(channels: &Channels, id: &str, who: &str) {
@@ -58,21 +60,21 @@ async fn save_bound(channels: &Channels, id: &str, who: &str) {
 }
 
 async fn rows(channels: &Channels, who: &str, after: Option<&str>, limit: i32) -> Vec<String> {
-    let (partner, tenant, after) = (partner(), tenant(who), after.map(channel));
-    let rows = channels.of_tenant(&partner, &tenant, after.as_ref(), limit);
+    let (partner, tenant, after) = (partner(), tenant(who), after.map(id::<ChannelId>));
+    let rows = channels.list_for_tenant(&partner, &tenant, after.as_ref(), limit);
     let rows = rows.ok().await;
-    let id = |row: &TenantRow| match row {
-        TenantRow::Channel(channel) => channel.id.to_string(),
+    let name = |row: &TenantRow| match row {
+        TenantRow::Channel(channel) => channel.id.channel.to_string(),
         TenantRow::Claim(claim) => format!("claim {}", claim.id),
     };
-    rows.iter().map(id).collect()
+    rows.iter().map(name).collect()
 }
 
 async fn a_channel_nobody_spoke_of_is_unknown_and_not_missing(table: Table) {
     let channels = Channels::new(table.clone());
-    let stored = channels.read(&partner(), &channel("oneCH")).ok().await;
+    let stored = channels.read(&channel("oneCH")).ok().await;
     assert!(!stored.exists());
-    let unknown = Channel::unknown(partner(), channel("oneCH"));
+    let unknown = Channel::unknown(channel("oneCH"));
     assert_eq!(stored.channel, unknown);
     // Asking leaves nothing behind.
     assert!(items_of(&table, "CHANNEL#").await.is_empty());
@@ -81,13 +83,12 @@ async fn a_channel_nobody_spoke_of_is_unknown_and_not_missing(table: Table) {
 async fn a_channel_reads_back_as_it_was_saved(table: Table) {
     let channels = Channels::new(table);
     let mut stored = bound(&channels, "oneCH", "acme").await;
-    let said = Said {
-        phone_number: Some(String::new()),
-        ..named(&"\u{0}\"\\ ü 😀 ".repeat(10_000))
-    };
-    stored.channel.join(&fact_of("oneCH", said, 1, ""));
+    let mut described = named(&"\u{0}\"\\ ü 😀 ".repeat(10_000));
+    let empty = (Field::PhoneNumber, String::new());
+    described.description.extend([empty]);
+    stored.channel.join(&fact_of("oneCH", described, 1, ""));
     saves(&channels, &stored).await;
-    let read = channels.read(&partner(), &channel("oneCH")).ok().await;
+    let read = channels.read(&channel("oneCH")).ok().await;
     assert!(read.exists());
     assert_eq!(read.channel, stored.channel);
 }
@@ -101,10 +102,10 @@ async fn of_two_who_read_the_same_channel_only_the_first_saves(table: Table) {
     saves(&channels, &first).await;
     // What was saved must be read again, too.
     for outdated in [&second, &first] {
-        assert_eq!(save(&channels, outdated).await, Saved::Outdated);
+        assert_eq!(save(&channels, outdated).await, Write::Conflict);
     }
-    let read = channels.read(&partner(), &channel("oneCH")).ok().await;
-    assert_eq!(read.channel.display_name, None);
+    let read = channels.read(&channel("oneCH")).ok().await;
+    assert!(read.channel.description.is_empty());
     saves(&channels, &read).await;
 }
 
@@ -113,7 +114,7 @@ async fn of_two_who_save_a_new_channel_at_once_one_does(table: Table) {
     for round in 0..20 {
         let stored = bound(&channels, &format!("c{round}CH"), "acme").await;
         let saved = tokio::join!(save(&channels, &stored), save(&channels, &stored));
-        let (one, other) = (Saved::Done, Saved::Outdated);
+        let (one, other) = (Write::Done, Write::Conflict);
         assert!(saved == (one, other) || saved == (other, one), "{saved:?}");
     }
 }
@@ -122,12 +123,12 @@ async fn a_tenant_sees_its_channels_by_id_and_then_its_open_claims(table: Table)
     let (channels, claims) = (Channels::new(table.clone()), Claims::new(table));
     for (who, second) in [("acme", 8), ("acme", 7), ("other", 6)] {
         let claim = claim_of(who, second, "client=aCL&channels=[cCH]");
-        assert_eq!(claims.make(&claim).ok().await, Made::New);
+        assert_eq!(claims.record(&claim).ok().await, Recorded::New);
     }
     for id in ["zCH", "aCH", "_CH", "-CH", "0CH"] {
         save_bound(&channels, id, "acme").await;
     }
-    let unbound = channels.read(&partner(), &channel("nobodysCH")).ok().await;
+    let unbound = channels.read(&channel("nobodysCH")).ok().await;
     saves(&channels, &unbound).await;
     let all = ["-CH", "0CH", "_CH", "aCH", "zCH", "claim 7", "claim 8"];
     assert_eq!(rows(&channels, "acme", None, 100).await, all);
@@ -160,14 +161,17 @@ async fn a_list_shows_nothing_of_another_tenant_or_partner(table: Table) {
     assert_eq!(rows(&channels, "acme", None, 100).await, ["aCH"]);
     assert_eq!(rows(&channels, "acme#", None, 100).await, ["bCH"]);
     let (elsewhere, acme) = (other_partner(), tenant("acme"));
-    let rows = channels.of_tenant(&elsewhere, &acme, None, 100).ok().await;
+    let rows = channels
+        .list_for_tenant(&elsewhere, &acme, None, 100)
+        .ok()
+        .await;
     assert!(rows.is_empty());
 }
 
 async fn a_channel_that_changes_its_tenant_leaves_the_other_list(table: Table) {
     let channels = Channels::new(table);
     save_bound(&channels, "aCH", "acme").await;
-    let mut stored = channels.read(&partner(), &channel("aCH")).ok().await;
+    let mut stored = channels.read(&channel("aCH")).ok().await;
     let fact = fact_of("aCH", bound_to("other"), 1, "an operator");
     stored.channel.join(&fact);
     saves(&channels, &stored).await;
@@ -181,15 +185,15 @@ async fn a_list_longer_than_one_answer_is_whole(table: Table) {
     let all: Vec<String> = (0..15).map(|number| format!("c{number:02}CH")).collect();
     for id in &all {
         let mut stored = bound(&channels, id, "acme").await;
-        let said = named(&"x".repeat(100_000));
-        stored.channel.join(&fact_of(id, said, 1, ""));
+        let name = named(&"x".repeat(100_000));
+        stored.channel.join(&fact_of(id, name, 1, ""));
         saves(&channels, &stored).await;
     }
     assert_eq!(rows(&channels, "acme", None, 15).await, all);
     assert_eq!(rows(&channels, "acme", None, 100).await, all);
 }
 
-async fn of_many_ids_those_of_the_tenant_are_told(table: Table) {
+async fn of_many_ids_those_of_the_tenant_are_found(table: Table) {
     let channels = Channels::new(table);
     for (id, who) in [
         ("c003CH", "acme"),
@@ -200,11 +204,11 @@ async fn of_many_ids_those_of_the_tenant_are_told(table: Table) {
         save_bound(&channels, id, who).await;
     }
     // DynamoDB takes 100 keys at a time.
-    let asked = (0..150).map(|number| channel(&format!("c{number:03}CH")));
-    let acmes = BTreeSet::from(["c003CH", "c120CH"].map(channel));
+    let asked = (0..150).map(|number| id::<ChannelId>(&format!("c{number:03}CH")));
+    let acmes = BTreeSet::from(["c003CH", "c120CH"].map(id::<ChannelId>));
     for (asked, wanted) in [(asked.collect(), acmes), (BTreeSet::new(), BTreeSet::new())] {
         let (partner, acme) = (partner(), tenant("acme"));
-        let owned = channels.owned(&partner, &acme, &asked).ok().await;
+        let owned = channels.owned_by(&partner, &acme, &asked).ok().await;
         assert_eq!(owned, wanted);
     }
 }

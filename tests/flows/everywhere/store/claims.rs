@@ -1,8 +1,8 @@
-//! Claims: one put by the door, then saved with a version; in the indexes only while they are open or pending.
+//! Claims: one put by `redirect`, then saved with a version; in the indexes only while they are open or pending.
 
 use onboarding::claim::{Claim, ClaimId, ClaimStatus};
-use platform::store::{Claims, Made, StoredClaim, Subject, Wakes};
-use platform::table::Table;
+use store::table::Table;
+use store::{Claims, Recorded, Requeues, StoredClaim, Subject, Write};
 
 use super::{NOW, Succeeds, after, claim_of, items_of, other_partner, partner, tenant};
 
@@ -22,14 +22,14 @@ contract! {
 
 const QUERY: &str = "client=aCL&channels=[oneCH,twoCH]&revoked=[goneCH]";
 
-async fn make(claims: &Claims, claim: &Claim) -> Made {
-    claims.make(claim).ok().await
+async fn make(claims: &Claims, claim: &Claim) -> Recorded {
+    claims.record(claim).ok().await
 }
 
 /// A new claim of `acme`, in the session of `second`.
 async fn made(claims: &Claims, second: i64) -> Claim {
     let claim = claim_of("acme", second, QUERY);
-    assert_eq!(make(claims, &claim).await, Made::New);
+    assert_eq!(make(claims, &claim).await, Recorded::New);
     claim
 }
 
@@ -45,7 +45,7 @@ async fn status(claims: &Claims, claim: &Claim) -> ClaimStatus {
 async fn save_as(claims: &Claims, claim: &Claim, change: impl FnOnce(&mut Claim)) {
     let mut stored = read(claims, claim).await;
     change(&mut stored.claim);
-    assert!(claims.save(&stored).ok().await);
+    assert_eq!(claims.save(&stored).ok().await, Write::Done);
 }
 
 async fn a_claim_is_made_once_and_reads_back_as_it_was_made(table: Table) {
@@ -63,7 +63,7 @@ async fn the_same_content_again_is_the_same_claim(table: Table) {
         received_at: after(60),
         ..claim_of("acme", NOW, in_another_order)
     };
-    assert!(matches!(make(&claims, &again).await, Made::SameAgain(_)));
+    assert!(matches!(make(&claims, &again).await, Recorded::Same(_)));
     // The first stays as it was.
     assert_eq!(read(&claims, &claim).await.claim, claim);
 }
@@ -77,25 +77,25 @@ async fn another_content_of_the_same_session_is_refused(table: Table) {
         "client=aCL",
     ] {
         let other = claim_of("acme", NOW, query);
-        assert_eq!(make(&claims, &other).await, Made::SomethingElse, "{query}");
+        assert_eq!(make(&claims, &other).await, Recorded::Different, "{query}");
     }
     assert_eq!(read(&claims, &claim).await.claim, claim);
     let another_session = claim_of("acme", NOW + 1, "client=bCL");
-    assert_eq!(make(&claims, &another_session).await, Made::New);
+    assert_eq!(make(&claims, &another_session).await, Recorded::New);
 }
 
 async fn the_same_content_of_another_tenant_is_refused(table: Table) {
     let claims = Claims::new(table);
     made(&claims, NOW).await;
     let others = claim_of("other", NOW, QUERY);
-    assert_eq!(make(&claims, &others).await, Made::SomethingElse);
+    assert_eq!(make(&claims, &others).await, Recorded::Different);
 }
 
 async fn a_claim_that_was_settled_meanwhile_is_still_the_same_again(table: Table) {
     let claims = Claims::new(table);
     let claim = made(&claims, NOW).await;
     save_as(&claims, &claim, Claim::refuse).await;
-    assert!(matches!(make(&claims, &claim).await, Made::SameAgain(_)));
+    assert!(matches!(make(&claims, &claim).await, Recorded::Same(_)));
     // And it is not opened again.
     assert_eq!(status(&claims, &claim).await, ClaimStatus::Refused);
 }
@@ -105,7 +105,7 @@ async fn the_same_claim_at_once_from_two_sides_is_new_once(table: Table) {
     for second in 0..20 {
         let claim = claim_of("acme", second, QUERY);
         match tokio::join!(make(&claims, &claim), make(&claims, &claim)) {
-            (Made::New, Made::SameAgain(_)) | (Made::SameAgain(_), Made::New) => {}
+            (Recorded::New, Recorded::Same(_)) | (Recorded::Same(_), Recorded::New) => {}
             made => panic!("{made:?}"),
         }
     }
@@ -126,10 +126,10 @@ async fn of_two_who_read_the_same_claim_only_the_first_saves(table: Table) {
     let (mut first, mut second) = (read(&claims, &claim).await, read(&claims, &claim).await);
     first.claim.hold();
     second.claim.refuse();
-    assert!(claims.save(&first).ok().await);
+    assert_eq!(claims.save(&first).ok().await, Write::Done);
     // What was saved must be read again, too.
     for outdated in [&second, &first] {
-        assert!(!claims.save(outdated).ok().await);
+        assert_eq!(claims.save(outdated).ok().await, Write::Conflict);
     }
     assert_eq!(status(&claims, &claim).await, ClaimStatus::Held);
     save_as(&claims, &claim, Claim::refuse).await;
@@ -141,7 +141,7 @@ async fn a_claim_nobody_made_cannot_be_saved(table: Table) {
     let elsewhere = made(&claims, NOW).await;
     let mut stored = read(&claims, &elsewhere).await;
     stored.claim.id = ClaimId::from_table("0");
-    assert!(!claims.save(&stored).ok().await);
+    assert_eq!(claims.save(&stored).ok().await, Write::Conflict);
     assert_eq!(items_of(&table, "CLAIM#").await.len(), 1);
 }
 
@@ -153,7 +153,7 @@ async fn the_open_claims_of_a_tenant_are_its_own_and_open(table: Table) {
     save_as(&claims, &made(&claims, 3).await, Claim::refuse).await;
     save_as(&claims, &made(&claims, 4).await, confirm).await;
     let others = claim_of("acme#2", 5, QUERY);
-    assert_eq!(make(&claims, &others).await, Made::New);
+    assert_eq!(make(&claims, &others).await, Recorded::New);
     let acme = tenant("acme");
     let open = claims.open_of_tenant(&partner(), &acme).ok().await;
     let open = open.iter().map(|claim| (claim.id.as_str(), claim.status));
@@ -164,19 +164,25 @@ async fn the_open_claims_of_a_tenant_are_its_own_and_open(table: Table) {
 }
 
 async fn only_a_pending_claim_is_due(table: Table) {
-    let (claims, wakes) = (Claims::new(table.clone()), Wakes::new(table));
+    let (claims, requeues) = (Claims::new(table.clone()), Requeues::new(table));
     let later = |claim: &mut Claim| claim.due_at = Some(after(7200));
     made(&claims, 1).await;
     save_as(&claims, &made(&claims, 2).await, Claim::hold).await;
     save_as(&claims, &made(&claims, 3).await, Claim::refuse).await;
     save_as(&claims, &made(&claims, 4).await, later).await;
-    assert!(wakes.due(&partner(), after(59), 100).ok().await.is_empty());
-    let due = wakes.due(&partner(), after(3600), 100).ok().await;
+    assert!(
+        requeues
+            .due(&partner(), after(59), 100)
+            .ok()
+            .await
+            .is_empty()
+    );
+    let due = requeues.due(&partner(), after(3600), 100).ok().await;
     let due: Vec<_> = due
         .into_iter()
         .map(|due| (due.subject, due.due_at))
         .collect();
-    // A minute after the door, should the stream lose it.
-    let first = Subject::Claim(ClaimId::from_table("1"));
+    // A minute after the redirect, should the stream lose it.
+    let first = Subject::Claim(partner(), ClaimId::from_table("1"));
     assert_eq!(due, [(first, after(60))]);
 }

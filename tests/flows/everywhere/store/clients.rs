@@ -1,8 +1,8 @@
 //! Clients: each belongs to at most one tenant, for good.
 
-use onboarding::id::ClientId;
-use platform::store::{Bound, Clients};
-use platform::table::Table;
+use dialog360::id::ClientId;
+use store::table::Table;
+use store::{Clients, Write};
 
 use super::{Succeeds, items_of, other_partner, partner, tenant};
 
@@ -18,7 +18,7 @@ fn client(id: &str) -> ClientId {
     id.parse().expect("a client id")
 }
 
-async fn bind(clients: &Clients, id: &str, who: &str) -> Bound {
+async fn bind(clients: &Clients, id: &str, who: &str) -> Write {
     let (client, tenant) = (client(id), tenant(who));
     clients.bind(&partner(), &client, &tenant).ok().await
 }
@@ -37,10 +37,10 @@ async fn a_client_nobody_bound_has_no_owner(table: Table) {
 
 async fn the_first_tenant_gets_the_client_and_keeps_it(table: Table) {
     let clients = Clients::new(table);
-    assert_eq!(bind(&clients, "aCL", "acme").await, Bound::Ours);
+    assert_eq!(bind(&clients, "aCL", "acme").await, Write::Done);
     for other in ["other", "Acme", "acme ", "acme#"] {
         let bound = bind(&clients, "aCL", other).await;
-        assert_eq!(bound, Bound::Foreign, "{other:?}");
+        assert_eq!(bound, Write::Conflict, "{other:?}");
     }
     assert_eq!(owner(&clients, "aCL").await.as_deref(), Some("acme"));
 }
@@ -48,20 +48,20 @@ async fn the_first_tenant_gets_the_client_and_keeps_it(table: Table) {
 async fn binding_again_changes_nothing(table: Table) {
     let clients = Clients::new(table.clone());
     let who = "a tenant # of üö";
-    assert_eq!(bind(&clients, "aCL", who).await, Bound::Ours);
+    assert_eq!(bind(&clients, "aCL", who).await, Write::Done);
     let before = items_of(&table, "CLIENT#").await;
-    assert_eq!(bind(&clients, "aCL", who).await, Bound::Ours);
+    assert_eq!(bind(&clients, "aCL", who).await, Write::Done);
     assert_eq!(items_of(&table, "CLIENT#").await, before);
     assert_eq!(owner(&clients, "aCL").await.as_deref(), Some(who));
 }
 
 async fn a_client_of_another_partner_is_another_client(table: Table) {
     let clients = Clients::new(table);
-    assert_eq!(bind(&clients, "aCL", "acme").await, Bound::Ours);
+    assert_eq!(bind(&clients, "aCL", "acme").await, Write::Done);
     let (client, other) = (client("aCL"), tenant("other"));
     let bound = clients.bind(&other_partner(), &client, &other).ok().await;
-    assert_eq!(bound, Bound::Ours);
-    assert_eq!(bind(&clients, "bCL", "other").await, Bound::Ours);
+    assert_eq!(bound, Write::Done);
+    assert_eq!(bind(&clients, "bCL", "other").await, Write::Done);
     assert_eq!(owner(&clients, "aCL").await.as_deref(), Some("acme"));
 }
 
@@ -70,8 +70,8 @@ async fn of_two_tenants_who_race_exactly_one_gets_the_client(table: Table) {
     for round in 0..20 {
         let id = format!("c{round}CL");
         let winner = match tokio::join!(bind(&clients, &id, "acme"), bind(&clients, &id, "other")) {
-            (Bound::Ours, Bound::Foreign) => "acme",
-            (Bound::Foreign, Bound::Ours) => "other",
+            (Write::Done, Write::Conflict) => "acme",
+            (Write::Conflict, Write::Done) => "other",
             both => panic!("{both:?}"),
         };
         assert_eq!(owner(&clients, &id).await.as_deref(), Some(winner));

@@ -1,7 +1,7 @@
 //! Old addresses: kept once, and never by two at the same time.
 
-use platform::store::{Before, Connections, Kept, KeptAddress, Saved};
-use platform::table::Table;
+use store::table::Table;
+use store::{Before, Connections, Kept, KeptAddress, Write};
 
 use super::{Succeeds, items_of, other_partner, partner};
 
@@ -40,7 +40,7 @@ async fn what_is_kept_is_read_back_whole(table: Table) {
         for kept in [kept(before), Kept::default()] {
             stored.kept = kept.clone();
             let saved = connections.save(&partner(), &mut stored).ok().await;
-            assert_eq!(saved, Saved::Done);
+            assert_eq!(saved, Write::Done);
             assert_eq!(read(&connections).await, kept);
         }
     }
@@ -53,7 +53,7 @@ async fn of_two_who_keep_at_the_same_time_the_second_is_told(table: Table) {
         let mut second = first.clone();
         first.kept = kept(Before::Url(format!("https://old.example/{round}")));
         second.kept = kept(Before::Nothing);
-        for (stored, saved) in [(&mut first, Saved::Done), (&mut second, Saved::Outdated)] {
+        for (stored, saved) in [(&mut first, Write::Done), (&mut second, Write::Conflict)] {
             let seen = connections.save(&partner(), stored).ok().await;
             assert_eq!(seen, saved);
         }

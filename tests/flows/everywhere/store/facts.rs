@@ -1,11 +1,12 @@
 //! Facts: written once, never changed, kept byte for byte.
 
-use onboarding::fact::{PASSING_FACT_HOURS, Said};
-use onboarding::hub_event::{Permission, Stage};
-use onboarding::id::PartnerId;
-use platform::store::{Facts, StoredFact};
-use platform::table::{EXPIRES_AT, SK, Table};
-use tests::bodies;
+use dialog360::Field;
+use dialog360::event::{Permission, Stage};
+use dialog360::id::{ChannelRef, PartnerId};
+use onboarding::fact::{Assertion, PASSING_FACT_HOURS};
+use store::table::{EXPIRES_AT, SK, Table};
+use store::{Facts, StoredFact, Write};
+use tests::{bodies, id};
 
 use super::{Succeeds, after, channel, event, fact_of, items_of, named, number_of};
 use super::{other_partner, partner};
@@ -23,24 +24,25 @@ contract! {
     the_same_event_of_two_partners_is_kept_twice,
 }
 
-fn granted() -> Said {
-    Said {
+fn granted() -> Assertion {
+    Assertion {
         permission: Some(Permission::Granted),
-        ..Said::default()
+        ..Assertion::default()
     }
 }
 
-async fn append(facts: &Facts, id: &str, said: Said, seconds: i64) -> bool {
-    facts.append(&fact_of(id, said, seconds, "")).ok().await
+async fn append(facts: &Facts, id: &str, assertion: Assertion, seconds: i64) -> bool {
+    let fact = fact_of(id, assertion, seconds, "");
+    facts.append(&fact).ok().await == Write::Done
 }
 
 async fn facts_of(facts: &Facts, id: &str) -> Vec<StoredFact> {
-    facts.of_channel(&partner(), &channel(id)).ok().await
+    facts.list(&channel(id)).ok().await
 }
 
 async fn append_event(facts: &Facts, partner: &PartnerId, body: &[u8]) -> bool {
     let (event, now) = (event(body), after(0));
-    facts.append_event(partner, &event, now).ok().await
+    facts.append_event(partner, &event, now).ok().await == Write::Done
 }
 
 async fn a_fact_is_appended_once_and_stays_as_it_was(table: Table) {
@@ -59,25 +61,25 @@ async fn the_same_fact_at_once_from_two_sides_is_one(table: Table) {
     for round in 0..20 {
         let fact = fact_of("oneCH", granted(), 0, &round.to_string());
         let (a, b) = tokio::join!(facts.append(&fact).ok(), facts.append(&fact).ok());
-        assert!(a ^ b);
+        assert_ne!(a, b);
     }
     assert_eq!(facts_of(&facts, "oneCH").await.len(), 20);
 }
 
 async fn only_facts_that_pass_have_an_end(table: Table) {
     let facts = Facts::new(table.clone());
-    let live = Said {
+    let live = Assertion {
         stage: Some(Stage::Live),
-        ..Said::default()
+        ..Assertion::default()
     };
     let ninety_days = Some(after(PASSING_FACT_HOURS * 3600).as_second());
-    for (id, said, end) in [
-        ("rawCH", Said::default(), ninety_days),
+    for (id, assertion, end) in [
+        ("rawCH", Assertion::default(), ninety_days),
         ("nameCH", named("a"), ninety_days),
         ("stageCH", live, ninety_days),
         ("grantCH", granted(), None),
     ] {
-        assert!(append(&facts, id, said, 0).await);
+        assert!(append(&facts, id, assertion, 0).await);
         let items = items_of(&table, &format!("FACT#{}#{id}", partner())).await;
         let ends = items.iter().map(|item| number_of(item, EXPIRES_AT));
         assert_eq!(ends.collect::<Vec<_>>(), [end], "{id}");
@@ -90,9 +92,9 @@ async fn the_facts_of_a_channel_come_oldest_first(table: Table) {
         assert!(append(&facts, "oneCH", named(name), seconds).await);
     }
     let stored = facts_of(&facts, "oneCH").await.into_iter();
-    let names: Vec<_> = stored.map(|it| it.fact.said.display_name).collect();
+    let names = stored.map(|it| it.fact.assertion.description[&Field::DisplayName].clone());
     let wanted = ["first", "second", "third", "fourth"];
-    assert_eq!(names, wanted.map(|name| Some(name.to_owned())));
+    assert_eq!(names.collect::<Vec<_>>(), wanted);
 }
 
 async fn a_channel_shows_no_fact_of_another_channel_or_partner(table: Table) {
@@ -101,8 +103,8 @@ async fn a_channel_shows_no_fact_of_another_channel_or_partner(table: Table) {
         assert!(append(&facts, id, granted(), 0).await);
     }
     assert_eq!(facts_of(&facts, "oneCH").await.len(), 1);
-    let one = channel("oneCH");
-    let others = facts.of_channel(&other_partner(), &one).ok().await;
+    let one = ChannelRef::new(other_partner(), id("oneCH"));
+    let others = facts.list(&one).ok().await;
     assert!(others.is_empty());
 }
 
@@ -121,7 +123,7 @@ async fn more_facts_than_fit_one_answer_all_come_back_whole(table: Table) {
     }
     let mut kept = Vec::new();
     for stored in facts_of(&facts, "oneCH").await {
-        assert_eq!(stored.fact.said.stage, Some(Stage::Live));
+        assert_eq!(stored.fact.assertion.stage, Some(Stage::Live));
         kept.extend(stored.body);
     }
     kept.sort();

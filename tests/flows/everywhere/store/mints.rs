@@ -1,30 +1,30 @@
 //! MINT: one holder at a time, and only the holder writes.
 
 use jiff::{SignedDuration, Timestamp};
-use onboarding::channel::Mark;
-use onboarding::fact::{KeyReason, KeyState, KeyStatus, Said};
-use platform::store::{Asked, Intent, Leased, Mint, Mints, NextLook, Subject, Wakes};
-use platform::table::Table;
+use onboarding::channel::LastWrite;
+use onboarding::fact::{Assertion, KeyReason, KeyState, KeyStatus};
+use store::table::Table;
+use store::{Intent, Leased, Mint, Mints, NextRun, Requeues, Subject, Trigger, Write};
 
 use super::{Succeeds, after, channel, fact_of, items_of, partner};
 
 contract! {
     a_free_lease_is_taken_and_is_due_at_its_end,
-    a_lease_that_is_held_is_taken_and_the_holder_looks_again_at_once,
-    a_release_without_word_leaves_what_the_holder_says,
-    a_look_by_the_clock_waits_until_it_is_due,
-    a_look_by_the_clock_leaves_no_word,
+    a_lease_that_is_held_is_taken_and_the_holder_reruns_at_once,
+    a_release_without_a_request_leaves_what_the_holder_says,
+    a_run_by_the_clock_waits_until_it_is_due,
+    a_run_by_the_clock_requests_no_rerun,
     a_lease_holds_to_its_end_and_is_taken_over_behind_it,
     the_same_holder_may_ask_again,
     of_two_who_race_for_a_lease_one_gets_it,
     an_old_token_writes_nothing_any_more,
-    word_left_for_an_old_holder_does_not_bother_the_new_one,
+    a_rerun_requested_of_an_old_holder_does_not_bother_the_new_one,
     a_renewed_lease_holds_longer,
     a_lease_that_ran_out_cannot_be_renewed,
     an_intent_is_found_by_the_next_holder_until_it_is_closed,
-    an_intent_survives_word_left_meanwhile,
+    an_intent_survives_a_rerun_requested_meanwhile,
     the_tries_are_kept,
-    a_wait_and_a_verdict_are_kept_until_the_next_look_says_otherwise,
+    a_wait_and_a_verdict_are_kept_until_the_next_run_says_otherwise,
     two_channels_have_leases_of_their_own,
 }
 
@@ -39,17 +39,17 @@ impl Key {
         Self(Mints::new(table.clone()), table)
     }
 
-    async fn ask(&self, token: &str, asked: Asked, now: Timestamp) -> Leased {
-        let about = (&partner(), &channel("oneCH"));
-        self.0.lease(about, token, asked, now).ok().await
+    async fn ask(&self, token: &str, trigger: Trigger, now: Timestamp) -> Leased {
+        let one = channel("oneCH");
+        self.0.lease(&one, token, trigger, now).ok().await
     }
 
     async fn by_change(&self, token: &str, now: i64) -> Leased {
-        self.ask(token, Asked::ByChange, after(now)).await
+        self.ask(token, Trigger::Change, after(now)).await
     }
 
     async fn by_clock(&self, token: &str, now: i64) -> Leased {
-        self.ask(token, Asked::ByClock, after(now)).await
+        self.ask(token, Trigger::Clock, after(now)).await
     }
 
     async fn lease(&self, token: &str, now: i64) -> Mint {
@@ -57,31 +57,31 @@ impl Key {
     }
 
     async fn intend(&self, mint: &Mint, attempt: &str) -> bool {
-        self.0.intend(mint, &intent(attempt)).ok().await
+        self.0.intend(mint, &intent(attempt)).ok().await == Write::Done
     }
 
     async fn renew(&self, mint: &Mint, now: i64) -> bool {
-        self.0.renew(mint, after(now)).ok().await
+        self.0.renew(mint, after(now)).ok().await == Write::Done
     }
 
-    async fn release(&self, mint: &Mint, next: NextLook, now: i64) {
+    async fn release(&self, mint: &Mint, next: NextRun, now: i64) {
         self.0.release(mint, &next, after(now)).ok().await;
     }
 
-    /// When it is looked at next, and the attempt of the open intent.
-    async fn outlook(&self) -> (Option<i64>, Option<String>) {
-        let (due_at, intent) = self.0.outlook(&partner(), &channel("oneCH")).ok().await;
+    /// When it is due, and the attempt of the open intent.
+    async fn inspect(&self) -> (Option<i64>, Option<String>) {
+        let (due_at, intent) = self.0.inspect(&channel("oneCH")).ok().await;
         let due_at = due_at.map(|at| at.as_second() - after(0).as_second());
         (due_at, intent.map(|intent| intent.attempt))
     }
 
     async fn due_at(&self) -> Option<i64> {
-        self.outlook().await.0
+        self.inspect().await.0
     }
 
     async fn subjects_due(&self, now: i64) -> Vec<Subject> {
-        let wakes = Wakes::new(self.1.clone());
-        let due = wakes.due(&partner(), after(now), 10).ok().await;
+        let requeues = Requeues::new(self.1.clone());
+        let due = requeues.due(&partner(), after(now), 10).ok().await;
         due.into_iter().map(|due| due.subject).collect()
     }
 }
@@ -103,12 +103,12 @@ fn is_not_due(leased: Leased) {
     assert!(matches!(leased, Leased::NotDue), "{leased:?}");
 }
 
-fn never() -> NextLook {
-    NextLook::default()
+fn never() -> NextRun {
+    NextRun::default()
 }
 
-fn at(due_at: i64) -> NextLook {
-    NextLook {
+fn at(due_at: i64) -> NextRun {
+    NextRun {
         due_at: Some(after(due_at)),
         ..never()
     }
@@ -132,34 +132,34 @@ async fn a_free_lease_is_taken_and_is_due_at_its_end(table: Table) {
     let mint = key.lease("a", 0).await;
     assert_eq!((mint.intent, mint.tries), (None, 0));
     // A holder that dies is not forgotten.
-    assert_eq!(key.outlook().await, (Some(LEASE), None));
+    assert_eq!(key.inspect().await, (Some(LEASE), None));
     let due = key.subjects_due(LEASE).await;
     assert_eq!(due, [Subject::Channel(channel("oneCH"))]);
 }
 
-async fn a_lease_that_is_held_is_taken_and_the_holder_looks_again_at_once(table: Table) {
+async fn a_lease_that_is_held_is_taken_and_the_holder_reruns_at_once(table: Table) {
     let key = Key::new(table);
     let held = key.lease("a", 0).await;
     is_taken(key.by_change("b", 1).await);
     key.release(&held, never(), 2).await;
-    assert_eq!(key.outlook().await, (Some(2), None));
+    assert_eq!(key.inspect().await, (Some(2), None));
     let again = ours(key.by_clock("c", 2).await);
     key.release(&again, never(), 3).await;
-    assert_eq!(key.due_at().await, None, "the word was heard");
+    assert_eq!(key.due_at().await, None, "the request was heard");
 }
 
-async fn a_release_without_word_leaves_what_the_holder_says(table: Table) {
+async fn a_release_without_a_request_leaves_what_the_holder_says(table: Table) {
     let key = Key::new(table);
     let mint = key.lease("a", 0).await;
     key.release(&mint, at(3600), 1).await;
-    assert_eq!(key.outlook().await, (Some(3600), None));
+    assert_eq!(key.inspect().await, (Some(3600), None));
     let mint = key.lease("b", 1).await;
     key.release(&mint, never(), 2).await;
-    assert_eq!(key.outlook().await, (None, None));
+    assert_eq!(key.inspect().await, (None, None));
     assert_eq!(key.subjects_due(1_000_000).await, []);
 }
 
-async fn a_look_by_the_clock_waits_until_it_is_due(table: Table) {
+async fn a_run_by_the_clock_waits_until_it_is_due(table: Table) {
     let key = Key::new(table);
     is_not_due(key.by_clock("a", 0).await);
     assert!(items_of(&key.1, "MINT#").await.is_empty());
@@ -171,22 +171,22 @@ async fn a_look_by_the_clock_waits_until_it_is_due(table: Table) {
     is_not_due(key.by_clock("c", 9999).await);
 }
 
-async fn a_look_by_the_clock_leaves_no_word(table: Table) {
+async fn a_run_by_the_clock_requests_no_rerun(table: Table) {
     let key = Key::new(table);
     let held = key.lease("a", 0).await;
     is_taken(key.by_clock("b", LEASE).await);
     key.release(&held, never(), LEASE).await;
-    assert_eq!(key.outlook().await, (None, None));
+    assert_eq!(key.inspect().await, (None, None));
 }
 
 async fn a_lease_holds_to_its_end_and_is_taken_over_behind_it(table: Table) {
     let key = Key::new(table);
-    for (asked, start) in [(Asked::ByChange, 0), (Asked::ByClock, 1000)] {
+    for (trigger, start) in [(Trigger::Change, 0), (Trigger::Clock, 1000)] {
         key.lease("a", start).await;
         let end = after(start + LEASE);
-        is_taken(key.ask("b", asked, end).await);
+        is_taken(key.ask("b", trigger, end).await);
         let behind = end + SignedDuration::from_millis(1);
-        let mint = ours(key.ask("c", asked, behind).await);
+        let mint = ours(key.ask("c", trigger, behind).await);
         assert_eq!(key.due_at().await, Some(start + 2 * LEASE));
         key.release(&mint, never(), start + LEASE + 1).await;
     }
@@ -234,14 +234,14 @@ async fn an_old_token_writes_nothing_any_more(table: Table) {
     assert_eq!(items_of(&key.1, "MINT#").await, released);
 }
 
-async fn word_left_for_an_old_holder_does_not_bother_the_new_one(table: Table) {
+async fn a_rerun_requested_of_an_old_holder_does_not_bother_the_new_one(table: Table) {
     let key = Key::new(table);
     key.lease("a", 0).await;
     is_taken(key.by_change("b", 1).await);
     let new = key.lease("c", 26).await;
     key.release(&new, never(), 27).await;
     // It looked after the word was left.
-    assert_eq!(key.outlook().await, (None, None));
+    assert_eq!(key.inspect().await, (None, None));
 }
 
 async fn a_renewed_lease_holds_longer(table: Table) {
@@ -264,61 +264,61 @@ async fn an_intent_is_found_by_the_next_holder_until_it_is_closed(table: Table) 
     let key = Key::new(table);
     let mint = key.lease("a", 0).await;
     assert!(key.intend(&mint, "first").await);
-    assert_eq!(key.outlook().await.1, open("first"));
+    assert_eq!(key.inspect().await.1, open("first"));
 
     let after_a_crash = key.lease("b", 26).await;
     assert_eq!(after_a_crash.intent, Some(intent("first")));
-    let left_open = NextLook {
+    let left_open = NextRun {
         intent: Some(intent("second")),
         ..at(60)
     };
     key.release(&after_a_crash, left_open, 27).await;
-    assert_eq!(key.outlook().await, (Some(60), open("second")));
+    assert_eq!(key.inspect().await, (Some(60), open("second")));
 
     let next = key.lease("c", 60).await;
     assert_eq!(next.intent, Some(intent("second")));
-    let open_and_due_only_by_a_change = NextLook {
+    let open_and_due_only_by_a_change = NextRun {
         intent: next.intent.clone(),
         ..never()
     };
     key.release(&next, open_and_due_only_by_a_change, 61).await;
-    assert_eq!(key.outlook().await, (None, open("second")));
+    assert_eq!(key.inspect().await, (None, open("second")));
 
     let last = key.lease("d", 62).await;
     key.release(&last, at(90), 63).await;
-    assert_eq!(key.outlook().await, (Some(90), None), "closed");
+    assert_eq!(key.inspect().await, (Some(90), None), "closed");
 }
 
-async fn an_intent_survives_word_left_meanwhile(table: Table) {
+async fn an_intent_survives_a_rerun_requested_meanwhile(table: Table) {
     let key = Key::new(table);
     let mint = key.lease("a", 0).await;
     assert!(key.intend(&mint, "first").await);
     is_taken(key.by_change("b", 1).await);
-    let next = NextLook {
+    let next = NextRun {
         intent: Some(intent("first")),
         tries: 4,
         ..at(3600)
     };
     key.release(&mint, next, 2).await;
     // Due at once, and nothing is lost.
-    assert_eq!(key.outlook().await, (Some(2), open("first")));
+    assert_eq!(key.inspect().await, (Some(2), open("first")));
     assert_eq!(key.lease("c", 2).await.tries, 4);
 }
 
-async fn a_wait_and_a_verdict_are_kept_until_the_next_look_says_otherwise(table: Table) {
+async fn a_wait_and_a_verdict_are_kept_until_the_next_run_says_otherwise(table: Table) {
     let key = Key::new(table);
     let state = KeyState::without_key(KeyStatus::Waiting, KeyReason::HubUnavailable);
-    let said = Said {
+    let said = Assertion {
         key: Some(state.clone()),
-        ..Said::default()
+        ..Assertion::default()
     };
     let fact = fact_of("oneCH", said, 1, "a look");
-    let verdict = Some(Mark {
+    let verdict = Some(LastWrite {
         value: state,
         at: fact.received_at,
         fact: fact.id,
     });
-    let look = |due_at: Option<i64>| NextLook {
+    let look = |due_at: Option<i64>| NextRun {
         due_at: due_at.map(after),
         not_before: due_at.map(after),
         verdict: verdict.clone(),
@@ -338,7 +338,7 @@ async fn the_tries_are_kept(table: Table) {
     let key = Key::new(table);
     for tries in [1, 2, 9, 0] {
         let mint = key.lease("a", 0).await;
-        key.release(&mint, NextLook { tries, ..never() }, 0).await;
+        key.release(&mint, NextRun { tries, ..never() }, 0).await;
         assert_eq!(key.lease("a", 0).await.tries, tries);
     }
 }
@@ -346,7 +346,7 @@ async fn the_tries_are_kept(table: Table) {
 async fn two_channels_have_leases_of_their_own(table: Table) {
     let key = Key::new(table);
     key.lease("a", 0).await;
-    let about = (&partner(), &channel("twoCH"));
-    let other = key.0.lease(about, "b", Asked::ByChange, after(0));
+    let two = channel("twoCH");
+    let other = key.0.lease(&two, "b", Trigger::Change, after(0));
     ours(other.ok().await);
 }

@@ -3,17 +3,19 @@
 //! The tables are of the embedded DynamoDB, those of the flows on AWS's own pieces are of DynamoDB Local; where
 //! `DYNAMODB_ENDPOINT` names another DynamoDB, they are of that one instead. One run speaks of one place only, and every test prints which.
 
+use dialog360::Field;
+use dialog360::event::HubEvent;
+use dialog360::id::{ChannelRef, PartnerId};
+use dialog360::redirect::RedirectQuery;
+use dialog360::secret::Secret;
+use dialog360::webhook::{UnverifiedEvent, sign_webhook};
+use embedded::database::Embedded;
 use jiff::Timestamp;
-use local::embedded::Embedded;
 use onboarding::claim::Claim;
-use onboarding::fact::{Fact, Said, Source};
-use onboarding::hub_event::HubEvent;
-use onboarding::id::{ChannelId, PartnerId, Tenant};
-use onboarding::redirect::RedirectQuery;
-use onboarding::secret::Secret;
+use onboarding::fact::{Assertion, Fact, Source};
 use onboarding::session::Session;
-use onboarding::signature::{UnverifiedEvent, sign_webhook};
-use platform::table::{Item, StoreError, Table};
+use onboarding::tenant::Tenant;
+use store::table::{Item, StoreError, Table};
 use tempfile::TempDir;
 use tests::aws::servers::Servers;
 use tests::{id, is_on_aws, pk};
@@ -39,7 +41,7 @@ mod claims;
 mod clients;
 mod channels;
 mod mints;
-mod wakes;
+mod requeues;
 mod connections;
 
 /// Where another DynamoDB answers.
@@ -94,7 +96,7 @@ impl Place {
         let database = directory.path().join("onboarding.db");
         let embedded = Embedded::open(&database).await.expect("the database");
         Self {
-            table: Table::at_endpoint(embedded.endpoint(), "onboarding"),
+            table: runtime::aws::local::table(embedded.endpoint(), "onboarding"),
             _embedded: Some((embedded, directory)),
         }
     }
@@ -105,7 +107,7 @@ impl Place {
         let mut name = format!("{}-{fact}", Uuid::new_v4());
         name.truncate(LONGEST_NAME);
         Self {
-            table: Table::at_endpoint(endpoint, &name),
+            table: runtime::aws::local::table(endpoint, &name),
             _embedded: None,
         }
     }
@@ -119,8 +121,8 @@ fn other_partner() -> PartnerId {
     id("otherPA")
 }
 
-fn channel(text: &str) -> ChannelId {
-    id(text)
+fn channel(text: &str) -> ChannelRef {
+    ChannelRef::new(partner(), id(text))
 }
 
 fn tenant(name: &str) -> Tenant {
@@ -132,17 +134,17 @@ fn after(seconds: i64) -> Timestamp {
     Timestamp::from_second(NOW + seconds).expect("a time")
 }
 
-/// What `said` says of the channel `id`, `seconds` after [`NOW`], because of `cause`.
-fn fact_of(id: &str, said: Said, seconds: i64, cause: &str) -> Fact {
-    let about = (&partner(), &channel(id));
-    Fact::new(about, Source::Provision, said, after(seconds), cause)
+/// That `assertion` was made of the channel `id`, `seconds` after [`NOW`], because of `cause`.
+fn fact_of(id: &str, assertion: Assertion, seconds: i64, cause: &str) -> Fact {
+    let (source, at) = (Source::Provision, after(seconds));
+    Fact::new(channel(id), source, assertion, at, cause)
 }
 
 /// What says only that the number has this name.
-fn named(name: &str) -> Said {
-    Said {
-        display_name: Some(name.to_owned()),
-        ..Said::default()
+fn named(name: &str) -> Assertion {
+    Assertion {
+        description: [(Field::DisplayName, name.to_owned())].into(),
+        ..Assertion::default()
     }
 }
 
@@ -167,7 +169,7 @@ fn claim_of(who: &str, second: i64, query: &str) -> Claim {
         return_to: None,
     };
     let query = RedirectQuery::parse(query).expect("a query");
-    Claim::of_session(&session, &query, after(0)).expect("a claim")
+    Claim::from_session(&session, &query, after(0)).expect("a claim")
 }
 
 /// The items whose partition key starts with `prefix`.

@@ -1,9 +1,9 @@
-//! Seconds: each is given once, none lies above the clock.
+//! IoTimestamps: each is given once, none lies above the clock.
 
 use std::collections::BTreeSet;
 
-use platform::store::{Seconds, Taken};
-use platform::table::Table;
+use store::table::Table;
+use store::{IoTimestamps, Taken};
 use tokio::task::JoinSet;
 
 use super::{NOW, other_partner, partner};
@@ -24,7 +24,7 @@ contract! {
 
 const WINDOW: i64 = 300;
 
-async fn take(seconds: &Seconds, now: i64, window: i64) -> Taken {
+async fn take(seconds: &IoTimestamps, now: i64, window: i64) -> Taken {
     seconds
         .take(&partner(), now, window)
         .await
@@ -33,13 +33,13 @@ async fn take(seconds: &Seconds, now: i64, window: i64) -> Taken {
 
 async fn the_first_second_lies_a_window_back(table: Table) {
     assert_eq!(
-        take(&Seconds::new(table), NOW, WINDOW).await,
+        take(&IoTimestamps::new(table), NOW, WINDOW).await,
         Taken::Second(NOW - WINDOW)
     );
 }
 
 async fn each_further_second_is_the_next_one(table: Table) {
-    let seconds = Seconds::new(table);
+    let seconds = IoTimestamps::new(table);
     for step in 0..5 {
         assert_eq!(
             take(&seconds, NOW, WINDOW).await,
@@ -49,7 +49,7 @@ async fn each_further_second_is_the_next_one(table: Table) {
 }
 
 async fn up_to_the_clock_every_second_is_given_and_none_above_it(table: Table) {
-    let seconds = Seconds::new(table);
+    let seconds = IoTimestamps::new(table);
     for second in NOW - 4..=NOW {
         assert_eq!(take(&seconds, NOW, 4).await, Taken::Second(second));
     }
@@ -63,7 +63,7 @@ async fn up_to_the_clock_every_second_is_given_and_none_above_it(table: Table) {
 }
 
 async fn when_none_is_free_the_wait_until_the_next_is_told(table: Table) {
-    let seconds = Seconds::new(table);
+    let seconds = IoTimestamps::new(table);
     assert_eq!(take(&seconds, NOW, 0).await, Taken::Second(NOW));
     assert_eq!(take(&seconds, NOW, 0).await, Taken::NoneFor(1));
     assert_eq!(
@@ -74,7 +74,7 @@ async fn when_none_is_free_the_wait_until_the_next_is_told(table: Table) {
 }
 
 async fn a_clock_that_was_set_back_gives_no_second_twice(table: Table) {
-    let seconds = Seconds::new(table);
+    let seconds = IoTimestamps::new(table);
     assert_eq!(take(&seconds, NOW, 2).await, Taken::Second(NOW - 2));
     assert_eq!(take(&seconds, NOW - 1, 2).await, Taken::Second(NOW - 1));
     assert_eq!(take(&seconds, NOW - 1, 2).await, Taken::NoneFor(1));
@@ -82,7 +82,7 @@ async fn a_clock_that_was_set_back_gives_no_second_twice(table: Table) {
 }
 
 async fn after_a_pause_the_seconds_start_a_window_back_again(table: Table) {
-    let seconds = Seconds::new(table);
+    let seconds = IoTimestamps::new(table);
     assert_eq!(
         take(&seconds, NOW, WINDOW).await,
         Taken::Second(NOW - WINDOW)
@@ -99,7 +99,7 @@ async fn after_a_pause_the_seconds_start_a_window_back_again(table: Table) {
 }
 
 async fn without_a_window_only_the_second_of_the_clock_is_given(table: Table) {
-    let seconds = Seconds::new(table);
+    let seconds = IoTimestamps::new(table);
     for second in [NOW, NOW + 1, NOW + 7] {
         assert_eq!(take(&seconds, second, 0).await, Taken::Second(second));
         assert_eq!(take(&seconds, second, 0).await, Taken::NoneFor(1));
@@ -107,7 +107,7 @@ async fn without_a_window_only_the_second_of_the_clock_is_given(table: Table) {
 }
 
 async fn two_partners_have_seconds_of_their_own(table: Table) {
-    let seconds = Seconds::new(table);
+    let seconds = IoTimestamps::new(table);
     assert_eq!(take(&seconds, NOW, 0).await, Taken::Second(NOW));
     assert_eq!(
         seconds
@@ -119,7 +119,7 @@ async fn two_partners_have_seconds_of_their_own(table: Table) {
 }
 
 async fn two_who_race_for_the_first_second_get_different_ones(table: Table) {
-    let seconds = Seconds::new(table);
+    let seconds = IoTimestamps::new(table);
     for round in 0..20 {
         // Far enough apart that both must jump.
         let now = NOW + round * 10_000;
@@ -132,7 +132,7 @@ async fn two_who_race_for_the_first_second_get_different_ones(table: Table) {
 async fn many_who_race_get_each_second_once(table: Table) {
     let mut all = JoinSet::new();
     for _ in 0..50 {
-        let seconds = Seconds::new(table.clone());
+        let seconds = IoTimestamps::new(table.clone());
         all.spawn(async move { take(&seconds, NOW, 29).await });
     }
     let taken = all.join_all().await;
@@ -147,7 +147,10 @@ async fn many_who_race_get_each_second_once(table: Table) {
 
 /// Each process remembers what it has seen itself, and the other one takes seconds as well.
 async fn two_memories_of_one_partner_get_different_seconds(table: Table) {
-    let (one, other) = (Seconds::new(table.clone()), Seconds::new(table.clone()));
+    let (one, other) = (
+        IoTimestamps::new(table.clone()),
+        IoTimestamps::new(table.clone()),
+    );
     let later = NOW + 10_000;
     let takes = [
         (&one, NOW, NOW - WINDOW),
@@ -156,7 +159,7 @@ async fn two_memories_of_one_partner_get_different_seconds(table: Table) {
         (&other, later, later - WINDOW),
         (&one, later, later - WINDOW + 1),
         (&other, later, later - WINDOW + 2),
-        (&Seconds::new(table), later, later - WINDOW + 3),
+        (&IoTimestamps::new(table), later, later - WINDOW + 3),
     ];
     for (process, now, second) in takes {
         assert_eq!(take(process, now, WINDOW).await, Taken::Second(second));

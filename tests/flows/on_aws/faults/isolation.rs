@@ -1,10 +1,10 @@
 //! What goes wrong with one number, or at one hub, and must not be the others' trouble.
 
-use platform::store::{Channels, Mints};
 use serde_json::{Value, json};
+use store::{Channels, Mints};
 use tests::aws::calls::{Fault, Harm, Service};
 use tests::partner_api::{Asked, FakePartnerApi, NUMBER, claim};
-use tests::{Bundle, PARTNER, PAYING_PARTNER, id, until};
+use tests::{Bundle, PARTNER, PAYING_PARTNER, channel_ref, until};
 
 /// I1
 #[tokio::test]
@@ -14,7 +14,6 @@ async fn one_record_of_a_batch_that_fails_keeps_no_other_waiting_and_comes_again
     bundle.event("channel_running", "seenCH").await;
     let table = bundle.table().await;
     let (channels, mints) = (Channels::new(table.clone()), Mints::new(table));
-    let partner = id(PARTNER);
     // Numbers of its own for each kind: a fact that is folded leads to a look by itself.
     for (kind, bad, good, is_good_first) in [
         ("FACT#", "aCH", "bCH", false),
@@ -33,15 +32,15 @@ async fn one_record_of_a_batch_that_fails_keeps_no_other_waiting_and_comes_again
         let answer = bundle.aws().function("provision").invoke(&batch).await;
         let failed = json!({"batchItemFailures": [{"itemIdentifier": "11"}]});
         assert_eq!(answer.expect("an answer").json(), failed, "{kind} {good}");
-        let good = id(good);
+        let good = channel_ref(PARTNER, good);
         let is_done = if kind == "FACT#" {
-            let channel = channels.read(&partner, &good).await;
+            let channel = channels.read(&good).await;
             channel.expect("a read").exists()
         } else {
-            let (due_at, _) = mints.outlook(&partner, &good).await.expect("a read");
+            let (due_at, _) = mints.inspect(&good).await.expect("a read");
             due_at.is_some()
         };
-        assert!(is_done, "{kind} {good}");
+        assert!(is_done, "{kind} {good:?}");
         calls.heal();
     }
 }

@@ -4,14 +4,15 @@ mod partner_api;
 mod proxy;
 mod stack;
 
-use operator::connect::{Ask, Foreign, Keys, Outcome, Target, connect};
-use platform::settings::Environment;
+use operator::Instance;
+use operator::connect::{Action, Keys, OnConflict, Outcome, Target, connect};
 use reqwest::Method;
+use runtime::settings::Environment;
 use serde_json::{Value, json};
 use tests::{Ask as _, Bundle, PARTNER, PAYING_PARTNER, assert_same, owned, text, until};
 
-const CONNECT: Ask = Ask::Connect(Foreign::Refuse, Keys::List);
-const REPLACE: Ask = Ask::Connect(Foreign::Replace, Keys::Skip);
+const CONNECT: Action = Action::Connect(OnConflict::Refuse, Keys::List);
+const REPLACE: Action = Action::Connect(OnConflict::Replace, Keys::Skip);
 
 /// Somebody else's address, with things in it that no terminal is to show.
 const FOREIGN: &str = "https://needle-user:needle-password@old.example/hook?key=needle-query";
@@ -51,23 +52,24 @@ fn says(text: &str, words: &[&str]) {
 }
 
 /// Runs `operator connect` on `bundle` with its own settings and `other` ones; nothing it says may be secret.
-async fn run_with(bundle: &Bundle, ask: Ask, other: &[(&str, &str)]) -> Told {
+async fn run_with(bundle: &Bundle, action: Action, other: &[(&str, &str)]) -> Told {
     let api = format!("{}/api/v2", bundle.hub);
     let mut settings = owned(&[("PARTNER_API_URL", &api)]);
     settings.extend(bundle.settings().clone());
     settings.extend(owned(other));
     let address = bundle.url.parse().expect("an address");
     let environment: Environment = settings.into_iter().collect();
-    let target = Target::of_machine(address, &[], &environment).await;
+    let instance = Instance::from_data(&environment).await.expect("the data");
+    let target = Target::new(&instance, Some(address), &[]);
     let mut text = String::new();
     let mut say = |line: &str| text.extend([line, "\n"]);
-    let outcome = connect(&target.expect("a target"), ask, &mut say).await;
+    let outcome = connect(&target.expect("a target"), action, &mut say).await;
     assert_nothing_secret(bundle, &text);
     Told { outcome, text }
 }
 
-async fn run(bundle: &Bundle, ask: Ask) -> Told {
-    run_with(bundle, ask, &[]).await
+async fn run(bundle: &Bundle, action: Action) -> Told {
+    run_with(bundle, action, &[]).await
 }
 
 fn assert_nothing_secret(bundle: &Bundle, said: &str) {
@@ -139,9 +141,9 @@ fn hub_state(bundle: &Bundle) -> String {
 }
 
 /// Runs it; neither the hub nor the table changes.
-async fn changes_nothing(bundle: &Bundle, ask: Ask, other: &[(&str, &str)]) -> Told {
+async fn changes_nothing(bundle: &Bundle, action: Action, other: &[(&str, &str)]) -> Told {
     let (hub_before, table_before) = (hub_state(bundle), bundle.scan().await);
-    let told = run_with(bundle, ask, other).await;
+    let told = run_with(bundle, action, other).await;
     assert_eq!(hub_state(bundle), hub_before);
     assert_same(&table_before, &bundle.scan().await);
     told
@@ -195,9 +197,9 @@ async fn what_is_replaced_is_kept_and_put_back_whole_and_twice_is_harmless() {
         let told = changes_nothing(&bundle, again, &[]).await;
         told.is_fine(&["is the bundle's already"]);
     }
-    let told = run(&bundle, Ask::Remove).await;
+    let told = run(&bundle, Action::Remove).await;
     told.is_fine(&["is https://old.example/hook?… again", "is none again"]);
-    let told = changes_nothing(&bundle, Ask::Remove, &[]).await;
+    let told = changes_nothing(&bundle, Action::Remove, &[]).await;
     told.is_fine(&["is not the bundle's: left as it is"]);
     let foreign = (json!(FOREIGN), json!(FOREIGN_REDIRECT));
     assert_eq!(addresses(&bundle, PARTNER).await, foreign);
@@ -209,13 +211,13 @@ async fn only_the_bundle_s_own_address_is_taken_away() {
     let bundle = unconnected().await;
     run(&bundle, CONNECT).await.is_fine(&[]);
     set_addresses(&bundle, PARTNER, FOREIGN, FOREIGN_REDIRECT).await;
-    let told = run(&bundle, Ask::Remove).await;
+    let told = run(&bundle, Action::Remove).await;
     told.is_fine(&["is not the bundle's: left as it is"]);
     let foreign = (json!(FOREIGN), json!(FOREIGN_REDIRECT));
     assert_eq!(addresses(&bundle, PARTNER).await, foreign);
 
     let never = super::start().await;
-    let told = run(&never, Ask::Remove).await;
+    let told = run(&never, Action::Remove).await;
     told.is_trouble(&["no old one was kept", "by hand"]);
     is_connected(&never, PARTNER).await;
 }
@@ -283,7 +285,7 @@ async fn a_partner_that_the_bundle_does_not_serve_is_not_connected() {
     let told = run_with(&bundle, CONNECT, &[("PARTNER_IDS", &ids)]).await;
     told.is_trouble(&["does not serve this partner id"]);
     assert_eq!(addresses(&bundle, PAYING_PARTNER).await, NONE);
-    let told = run_with(&bundle, Ask::Check, &[("PARTNER_IDS", &ids)]).await;
+    let told = run_with(&bundle, Action::Check, &[("PARTNER_IDS", &ids)]).await;
     told.is_trouble(&[
         "does not serve this partner id",
         "confirmed      the bundle serves this partner",
@@ -315,7 +317,7 @@ async fn channels_with_keys_of_others_are_named_and_the_bundle_s_own_are_not() {
     for silent in ["oursCH", "freshCH", text(&key["api_key"])] {
         assert!(!told.text.contains(silent), "{silent}: {}", told.text);
     }
-    let told = run(&bundle, Ask::Connect(Foreign::Refuse, Keys::Skip)).await;
+    let told = run(&bundle, Action::Connect(OnConflict::Refuse, Keys::Skip)).await;
     told.is_fine(&[]);
     assert!(!told.text.contains("elderCH"), "{}", told.text);
     let alive = hub(&bundle, Method::GET, &keys, None).await;
@@ -332,20 +334,22 @@ async fn a_check_changes_nothing_and_says_what_it_could_confirm() {
     }
     set_addresses(&bundle, PARTNER, FOREIGN, "").await;
     bundle.scan_when_quiet().await;
-    changes_nothing(&bundle, Ask::Check, &[]).await.is_fine(&[
-        "confirmed      the credentials are accepted (partner_token, as Authorization: Bearer)",
-        "confirmed      the credentials are accepted (partner_api_key, as X-API-Key)",
-        "confirmed      the webhook URL can be read",
-        "confirmed      the redirect URL can be read",
-        "confirmed      every channel has created_at",
-        "confirmed      every channel has integration.state",
-        "confirmed      filters by id are honoured",
-        "confirmed      filters by client_id are honoured",
-        "confirmed      limit and offset are honoured",
-        "confirmed      keys can be listed",
-        "confirmed      the bundle serves this partner",
-        "unknown        filters by id are honoured: this account has no channel yet",
-        "the webhook URL is somebody else's: only --replace would change anything",
-        "the redirect URL would become the bundle's",
-    ]);
+    changes_nothing(&bundle, Action::Check, &[])
+        .await
+        .is_fine(&[
+            "confirmed      the credentials are accepted (partner_token, as Authorization: Bearer)",
+            "confirmed      the credentials are accepted (partner_api_key, as X-API-Key)",
+            "confirmed      the webhook URL can be read",
+            "confirmed      the redirect URL can be read",
+            "confirmed      every channel has created_at",
+            "confirmed      every channel has integration.state",
+            "confirmed      filters by id are honoured",
+            "confirmed      filters by client_id are honoured",
+            "confirmed      limit and offset are honoured",
+            "confirmed      keys can be listed",
+            "confirmed      the bundle serves this partner",
+            "unknown        filters by id are honoured: this account has no channel yet",
+            "the webhook URL is somebody else's: only --replace would change anything",
+            "the redirect URL would become the bundle's",
+        ]);
 }

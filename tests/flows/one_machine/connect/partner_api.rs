@@ -1,6 +1,6 @@
 //! What becomes of it when the Partner API answers what it should not, or not at all.
 
-use operator::connect::{Ask, Foreign, Keys};
+use operator::connect::{Action, Keys, OnConflict};
 use reqwest::Method;
 use serde_json::json;
 use tests::partner_api::Reply;
@@ -12,16 +12,16 @@ use super::{
     says, set_addresses, unconnected,
 };
 
-const QUICK: Ask = Ask::Connect(Foreign::Refuse, Keys::Skip);
+const QUICK: Action = Action::Connect(OnConflict::Refuse, Keys::Skip);
 const WEBHOOK: &str = "/webhook_url";
 
 /// Runs it for the one partner, through the proxy before the hub.
-async fn run(bundle: &Bundle, api: &Proxy, ask: Ask) -> Told {
+async fn run(bundle: &Bundle, api: &Proxy, action: Action) -> Told {
     let settings = [
         ("PARTNER_API_URL", api.url.as_str()),
         ("PARTNER_IDS", PARTNER),
     ];
-    run_with(bundle, ask, &settings).await
+    run_with(bundle, action, &settings).await
 }
 
 async fn start() -> (Bundle, Proxy) {
@@ -88,9 +88,11 @@ async fn a_success_that_changed_nothing_is_told() {
     run(&bundle, &api, QUICK).await.is_fine(&[]);
     api.says(Method::POST, WEBHOOK, 200, json!({}));
     let still = format!("but still names {}/{PARTNER}/webhook", bundle.url);
-    run(&bundle, &api, Ask::Remove).await.is_trouble(&[&still]);
+    run(&bundle, &api, Action::Remove)
+        .await
+        .is_trouble(&[&still]);
     api.recovers();
-    let told = run(&bundle, &api, Ask::Remove).await;
+    let told = run(&bundle, &api, Action::Remove).await;
     told.is_fine(&["is none again"]);
     assert_eq!(addresses(&bundle, PARTNER).await, NONE);
 }
@@ -113,7 +115,7 @@ async fn a_redirect_url_that_is_not_told_is_left_unless_told_to() {
         let told = run(&bundle, &api, REPLACE).await;
         told.is_fine(&["was set; 360dialog does not tell it"]);
         is_connected(&bundle, PARTNER).await;
-        let told = run(&bundle, &api, Ask::Remove).await;
+        let told = run(&bundle, &api, Action::Remove).await;
         told.is_trouble(&["what the redirect URL was before is not known"]);
         assert_eq!(addresses(&bundle, PARTNER).await, (NONE.0, redirect));
     }
@@ -152,7 +154,7 @@ async fn a_refusal_says_what_to_do_and_changes_nothing() {
     ] {
         let failed = json!({"meta": {"success": false}});
         api.says(Method::GET, WEBHOOK, status, failed);
-        for ask in [QUICK, Ask::Check, Ask::Remove] {
+        for ask in [QUICK, Action::Check, Action::Remove] {
             run(&bundle, &api, ask).await.is_trouble(&[words]);
         }
         api.recovers();
@@ -215,7 +217,7 @@ async fn assumptions_that_do_not_hold_are_told_apart_from_trouble() {
     api.says(Method::GET, "/channels", 200, channels);
     api.says(Method::GET, "/api_keys", 404, json!({}));
     api.says(Method::GET, PARTNER, 405, json!({}));
-    run(&bundle, &api, Ask::Check).await.is_fine(&[
+    run(&bundle, &api, Action::Check).await.is_fine(&[
         "not confirmed  the redirect URL can be read (not documented): HTTP 404 or 405",
         "not confirmed  the list says its total: it is missing",
         "confirmed      every channel names its client",
@@ -228,19 +230,19 @@ async fn assumptions_that_do_not_hold_are_told_apart_from_trouble() {
     api.recovers();
     with_channels(&bundle, &["aCH", "bCH"]).await;
     api.finds_nothing();
-    run(&bundle, &api, Ask::Check).await.is_trouble(&[
+    run(&bundle, &api, Action::Check).await.is_trouble(&[
         "not confirmed  filters by client_id are honoured: it does not find what it names",
         "TROUBLE        without it the bundle confirms no permission",
     ]);
     api.recovers();
     api.says(Method::GET, "/channels", 500, json!({}));
-    run(&bundle, &api, Ask::Check).await.is_trouble(&[
+    run(&bundle, &api, Action::Check).await.is_trouble(&[
         "not confirmed  channels are listed",
         "TROUBLE        without a list of channels",
     ]);
     api.recovers();
     api.says(Method::GET, WEBHOOK, 401, json!({}));
-    let told = run(&bundle, &api, Ask::Check).await;
+    let told = run(&bundle, &api, Action::Check).await;
     told.is_trouble(&["not confirmed  the credentials are accepted"]);
 }
 

@@ -6,15 +6,19 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use operator::Instance;
+use runtime::settings::Environment;
 use serde_json::{Value, json};
 use tests::partner_api::serve;
-use tests::{Bundle, PARTNER, PAYING_PARTNER, pk, text};
+use tests::{Bundle, PARTNER, PAYING_PARTNER, channel_ref, pk, text};
 use tokio::process::Command;
 
 use super::{FOREIGN, NONE, addresses, is_connected, says, set_addresses, unconnected};
 
 const STACK: &str = "whatsapp-onboarding";
+const CONNECT: [&str; 3] = ["connect", "--stack", STACK];
 const PREFIX: &str = "360dialog/partners/";
+const KEYS: &str = "360dialog/channels/";
 const NAMESPACE: &str = "http://cloudformation.amazonaws.com/doc/2010-05-15/";
 
 /// What the stand-ins know.
@@ -31,9 +35,13 @@ impl Account {
             ("PartnerIds", format!("{PARTNER},{PAYING_PARTNER}")),
             ("PartnerSecretPrefix", PREFIX.to_owned()),
             ("PartnerApiUrl", format!("{}/api/v2", bundle.hub)),
-            ("TableName", local::bundle::TABLE.to_owned()),
+            ("ChannelSecretPrefix", KEYS.to_owned()),
+            ("TableName", embedded::settings::TABLE.to_owned()),
         ];
-        let secrets = bundle.secrets.file.clone();
+        let mut secrets = bundle.secrets.file.clone();
+        if let Some(key) = bundle.vault_key(PARTNER, "oneCH") {
+            secrets[format!("{KEYS}{PARTNER}/oneCH")] = key;
+        }
         Self { outputs, secrets }
     }
 
@@ -76,10 +84,10 @@ impl Account {
     fn secret(&self, body: &str) -> Response {
         let asked: Value = serde_json::from_str(body).expect("JSON");
         let name = text(&asked["SecretId"]);
-        let partner = name.strip_prefix(PREFIX).unwrap_or_default();
-        let (status, body) = match self.secrets.get(partner) {
+        let (status, body) = match self.secrets.get(name.strip_prefix(PREFIX).unwrap_or(name)) {
             Some(secret) => {
-                let body = json!({"Name": name, "SecretString": secret.to_string()});
+                let secret = secret.to_string();
+                let body = json!({"Name": name, "VersionId": "1", "SecretString": secret});
                 (StatusCode::OK, body)
             }
             None => {
@@ -101,12 +109,12 @@ async fn answer(State(account): State<Arc<Account>>, headers: HeaderMap, body: S
     }
 }
 
-/// The program `operator connect` with these arguments, against the region at `endpoint`: how it ended, and what it
+/// The program `operator` with these arguments, against the region at `endpoint`: how it ended, and what it
 /// said on standard output and standard error; nothing of it secret.
 async fn operator(bundle: &Bundle, endpoint: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let table = std::fs::read_to_string(bundle.data().join("endpoint")).expect("the endpoint");
     let mut program = Command::new(tests::programs::program("operator-for-tests"));
-    program.arg("connect").args(arguments);
+    program.args(arguments);
     program.env_clear().envs([
         ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_ENDPOINT_URL_DYNAMODB", table.trim()),
@@ -126,7 +134,7 @@ async fn a_stack_is_connected_and_disconnected_by_its_outputs() {
     set_addresses(&bundle, PARTNER, FOREIGN, "").await;
     let endpoint = Account::with(&bundle).region().await;
 
-    let (code, said) = operator(&bundle, &endpoint, &[]).await;
+    let (code, said) = operator(&bundle, &endpoint, &CONNECT).await;
     assert_eq!(code, Some(1));
     let start = format!("stack {STACK} in eu-central-1 at {}", bundle.url);
     assert!(said.starts_with(&start), "{said}");
@@ -136,18 +144,54 @@ async fn a_stack_is_connected_and_disconnected_by_its_outputs() {
     );
     is_connected(&bundle, PAYING_PARTNER).await;
 
-    let replace = ["--replace", "--partner", PARTNER];
+    let replace = [&CONNECT as &[&str], &["--replace", "--partner", PARTNER]].concat();
     let (code, said) = operator(&bundle, &endpoint, &replace).await;
     assert_eq!(code, Some(0), "{said}");
     is_connected(&bundle, PARTNER).await;
     let kept = format!("CONNECT#{PARTNER}");
     assert!(bundle.items().await.iter().any(|item| pk(item) == kept));
 
-    let (code, said) = operator(&bundle, &endpoint, &["--remove"]).await;
+    let remove = [&CONNECT as &[&str], &["--remove"]].concat();
+    let (code, said) = operator(&bundle, &endpoint, &remove).await;
     assert_eq!(code, Some(0), "{said}");
     let before = (json!(FOREIGN), Value::Null);
     assert_eq!(addresses(&bundle, PARTNER).await, before);
     assert_eq!(addresses(&bundle, PAYING_PARTNER).await, NONE);
+}
+
+#[tokio::test]
+async fn why_and_key_say_of_a_stack_what_they_say_of_a_data_directory() {
+    let bundle = super::super::start().await;
+    bundle.grant("acme", "oneCH").await;
+    bundle.complete_story(PARTNER, "acme", "oneCH").await;
+    bundle.scan_when_quiet().await;
+    let endpoint = Account::with(&bundle).region().await;
+    let data = bundle.data().display().to_string();
+    let environment = Environment::default().with_default("DATA", data);
+    let instance = Instance::from_data(&environment).await.expect("the data");
+    let number = channel_ref(PARTNER, "oneCH");
+
+    let (code, story) = operator(&bundle, &endpoint, &one("why", "oneCH")).await;
+    assert_eq!(code, Some(0), "{story}");
+    assert_eq!(story, instance.why(&number).await.expect("a story"));
+    let (code, key) = operator(&bundle, &endpoint, &one("key", "oneCH")).await;
+    assert_eq!(code, Some(0), "{key}");
+    let stored = instance.key(&number).await.expect("a key");
+    assert_eq!(key.trim_end(), stored.expose());
+
+    for (verb, words) in [
+        ("why", "check both ids, and --stack"),
+        ("key", "has no stored key"),
+    ] {
+        let (code, said) = operator(&bundle, &endpoint, &one(verb, "otherCH")).await;
+        assert_eq!(code, Some(1), "{verb}");
+        says(&said, &[words]);
+    }
+}
+
+/// The arguments of a verb about one channel.
+fn one<'a>(verb: &'a str, number: &'a str) -> [&'a str; 5] {
+    [verb, PARTNER, number, "--stack", STACK]
 }
 
 #[tokio::test]
@@ -166,30 +210,30 @@ async fn what_is_wrong_with_stack_secret_or_arguments_is_one_sentence_and_ends_w
     let (incomplete, elsewhere) = (incomplete.region().await, elsewhere.region().await);
     let absent = format!("the secret {PREFIX}{PARTNER} in Secrets Manager is missing: create it");
     for (endpoint, arguments, words) in [
-        (&endpoint, &[] as &[&str], absent.as_str()),
+        (&endpoint, &CONNECT as &[&str], absent.as_str()),
         (
             &endpoint,
-            &["--stack", "other"],
+            &["connect", "--stack", "other"],
             "there is no stack other in eu-central-1",
         ),
         (
             &endpoint,
-            &["--partner", "otherPA"],
+            &["connect", "--stack", STACK, "--partner", "otherPA"],
             "the bundle does not serve partner otherPA",
         ),
         (
             &endpoint,
-            &["--url", "here"],
+            &["connect", "--url", "here"],
             "it must start with https:// or http://",
         ),
         (
             &elsewhere,
-            &[],
+            &CONNECT,
             "the bundle's table cannot be read or written (DynamoDB: ResourceNotFoundException): your AWS",
         ),
         (
             &incomplete,
-            &[],
+            &CONNECT,
             "has no output TableName (its status is UPDATE_COMPLETE)",
         ),
     ] {

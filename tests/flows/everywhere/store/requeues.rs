@@ -1,9 +1,11 @@
-//! What is due, and the wake-ups that say so.
+//! What is due, and the requeues that say so.
 
+use dialog360::id::ChannelRef;
+use dialog360::redirect::RedirectQuery;
 use onboarding::claim::{Claim, ClaimId};
-use onboarding::redirect::RedirectQuery;
-use platform::store::{Asked, Claims, Due, Leased, Made, Mints, NextLook, Subject, Wakes};
-use platform::table::{EXPIRES_AT, Table};
+use store::table::{EXPIRES_AT, Table};
+use store::{Claims, Due, Leased, Mints, NextRun, Recorded, Requeues, Subject, Trigger};
+use tests::id;
 
 use super::{
     NOW, Succeeds, after, channel, claim_of, items_of, number_of, other_partner, partner, tenant,
@@ -13,26 +15,25 @@ contract! {
     what_is_due_comes_longest_due_first,
     only_what_is_due_by_now_is_due,
     what_is_due_at_one_partner_is_not_at_another,
-    the_same_wake_up_in_the_same_minute_is_one_item,
-    wake_ups_for_different_reasons_are_different_items,
-    a_wake_up_names_what_to_look_at,
-    a_wake_up_is_kept_for_an_hour,
+    the_same_requeue_in_the_same_minute_is_one_item,
+    requeues_for_different_reasons_are_different_items,
+    a_requeue_names_what_is_due,
+    a_requeue_is_kept_for_an_hour,
 }
 
 /// Makes the key of the channel `id` due `seconds` after [`NOW`].
 async fn channel_due(table: &Table, id: &str, seconds: i64) {
     let mints = Mints::new(table.clone());
-    let about = (&partner(), &channel(id));
     let leased = mints
-        .lease(about, "a", Asked::ByChange, after(0))
+        .lease(&channel(id), "a", Trigger::Change, after(0))
         .ok()
         .await;
     let Leased::Ours(mint) = leased else {
         panic!("{leased:?}")
     };
-    let next = NextLook {
+    let next = NextRun {
         due_at: Some(after(seconds)),
-        ..NextLook::default()
+        ..NextRun::default()
     };
     mints.release(&mint, &next, after(0)).ok().await;
 }
@@ -43,8 +44,8 @@ async fn claim_due(table: &Table, second: i64, seconds: i64) {
         due_at: Some(after(seconds)),
         ..claim_of("acme", second, "client=aCL")
     };
-    let made = Claims::new(table.clone()).make(&claim).ok().await;
-    assert_eq!(made, Made::New);
+    let made = Claims::new(table.clone()).record(&claim).ok().await;
+    assert_eq!(made, Recorded::New);
 }
 
 fn of_channel(id: &str) -> Subject {
@@ -52,12 +53,12 @@ fn of_channel(id: &str) -> Subject {
 }
 
 fn of_claim(second: i64) -> Subject {
-    Subject::Claim(ClaimId::from_table(second.to_string()))
+    Subject::Claim(partner(), ClaimId::from_table(second.to_string()))
 }
 
 async fn due(table: &Table, seconds: i64, limit: i32) -> Vec<Subject> {
-    let wakes = Wakes::new(table.clone());
-    let due = wakes.due(&partner(), after(seconds), limit).ok().await;
+    let requeues = Requeues::new(table.clone());
+    let due = requeues.due(&partner(), after(seconds), limit).ok().await;
     due.into_iter().map(|due| due.subject).collect()
 }
 
@@ -86,70 +87,76 @@ async fn only_what_is_due_by_now_is_due(table: Table) {
 
 async fn what_is_due_at_one_partner_is_not_at_another(table: Table) {
     channel_due(&table, "aCH", 0).await;
-    let wakes = Wakes::new(table.clone());
-    let elsewhere = wakes.due(&other_partner(), after(100), 100).ok().await;
+    let requeues = Requeues::new(table.clone());
+    let elsewhere = requeues.due(&other_partner(), after(100), 100).ok().await;
     assert_eq!(elsewhere, []);
     assert_eq!(due(&table, 100, 100).await, [of_channel("aCH")]);
 }
 
 fn due_at(subject: Subject, seconds: i64) -> Due {
     Due {
-        partner: partner(),
         subject,
         due_at: after(seconds),
     }
 }
 
-async fn the_same_wake_up_in_the_same_minute_is_one_item(table: Table) {
-    let wakes = Wakes::new(table.clone());
+async fn the_same_requeue_in_the_same_minute_is_one_item(table: Table) {
+    let requeues = Requeues::new(table.clone());
     let subject = due_at(of_channel("aCH"), -5);
     let minute = NOW.div_euclid(60) * 60 - NOW;
     for second in [0, 1, 59] {
-        wakes.wake(&subject, after(minute + second)).ok().await;
+        requeues
+            .requeue(&subject, after(minute + second))
+            .ok()
+            .await;
     }
     assert_eq!(items_of(&table, "WAKE#").await.len(), 1);
-    wakes.wake(&subject, after(minute + 60)).ok().await;
+    requeues.requeue(&subject, after(minute + 60)).ok().await;
     // The first may have been lost.
     assert_eq!(items_of(&table, "WAKE#").await.len(), 2);
 }
 
-async fn wake_ups_for_different_reasons_are_different_items(table: Table) {
-    let wakes = Wakes::new(table.clone());
+async fn requeues_for_different_reasons_are_different_items(table: Table) {
+    let requeues = Requeues::new(table.clone());
     let a = || of_channel("aCH");
-    let elsewhere = Due {
-        partner: other_partner(),
-        ..due_at(a(), 0)
-    };
+    let elsewhere = ChannelRef::new(other_partner(), id("aCH"));
+    let elsewhere = due_at(Subject::Channel(elsewhere), 0);
     let [first, later] = [due_at(a(), 0), due_at(a(), 1)];
     let others = [of_channel("bCH"), of_claim(1)].map(|it| due_at(it, 0));
     let all = [&first, &later, &elsewhere, &others[0], &others[1]];
     for due in all {
-        wakes.wake(due, after(0)).ok().await;
+        requeues.requeue(due, after(0)).ok().await;
     }
     assert_eq!(items_of(&table, "WAKE#").await.len(), all.len());
 }
 
-async fn a_wake_up_names_what_to_look_at(table: Table) {
-    let wakes = Wakes::new(table.clone());
+async fn a_requeue_names_what_is_due(table: Table) {
+    let requeues = Requeues::new(table.clone());
     let query = RedirectQuery::parse("client=aCL").expect("a query");
-    let of_caller = Claim::of_caller(&partner(), &tenant("acme"), &query, after(0));
-    let of_caller = Subject::Claim(of_caller.expect("a claim").id);
+    let of_caller = Claim::from_caller(&partner(), &tenant("acme"), &query, after(0));
+    let of_caller = Subject::Claim(partner(), of_caller.expect("a claim").id);
     let [a, dashes] = ["aCH", "-_CH"].map(of_channel);
     let subjects = [a, dashes, of_claim(NOW), of_caller];
     for subject in &subjects {
-        wakes.wake(&due_at(subject.clone(), 0), after(0)).ok().await;
+        requeues
+            .requeue(&due_at(subject.clone(), 0), after(0))
+            .ok()
+            .await;
     }
     let items = items_of(&table, "WAKE#").await;
-    let mut read: Vec<_> = items.iter().filter_map(Wakes::subject).collect();
+    let mut read: Vec<_> = items.iter().filter_map(Requeues::subject).collect();
     read.sort();
-    let mut written = subjects.map(|subject| (partner(), subject));
+    let mut written = subjects;
     written.sort();
     assert_eq!(read, written);
 }
 
-async fn a_wake_up_is_kept_for_an_hour(table: Table) {
+async fn a_requeue_is_kept_for_an_hour(table: Table) {
     let due = due_at(of_channel("aCH"), 0);
-    Wakes::new(table.clone()).wake(&due, after(0)).ok().await;
+    Requeues::new(table.clone())
+        .requeue(&due, after(0))
+        .ok()
+        .await;
     let items = items_of(&table, "WAKE#").await;
     let ends = number_of(&items[0], EXPIRES_AT).expect("an end");
     assert!((59 * 60..=3600).contains(&(ends - NOW)), "{ends}");
