@@ -134,8 +134,8 @@ impl Forward {
         (status, headers, body).into_response()
     }
 
-    /// A lease that a process asks for here runs out a moment after the process has ended, and not after 25 s. The
-    /// moment is long enough for others to find it taken.
+    /// A lease that is asked for here runs out a moment after the invocation that asked is over, if that has not given
+    /// it back, and not after 25 s. The moment is long enough for others to find it taken.
     fn watch_lease(&self, call: &Call, body: &[u8]) {
         let Some((table, key, token)) = lease(call, body) else {
             return;
@@ -143,7 +143,7 @@ impl Forward {
         let endpoint = self.recorder.url.clone();
         if let Some(process) = self.processes.named(&call.process) {
             tokio::spawn(async move {
-                process.end().await;
+                process.answer_or_end().await;
                 tokio::time::sleep(MOMENT).await;
                 Where { endpoint, table }.end_lease(key, &token).await;
             });

@@ -99,6 +99,8 @@ struct Shared {
     taken: watch::Sender<bool>,
     /// It asked for an event.
     asked: watch::Sender<bool>,
+    /// How many invocations it answered.
+    answered: watch::Sender<usize>,
     /// What it said when it gave up at its start.
     gave_up: Mutex<Option<String>>,
 }
@@ -120,6 +122,7 @@ impl Process {
             open: Mutex::default(),
             taken: watch::Sender::new(false),
             asked: watch::Sender::new(false),
+            answered: watch::Sender::new(0),
             gave_up: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0")
@@ -236,8 +239,17 @@ impl Process {
         })
     }
 
+    /// Waits until the invocation of this moment is over: answered, or ended with the process.
+    pub(super) async fn answer_or_end(&self) {
+        let mut answered = self.shared.answered.subscribe();
+        tokio::select! {
+            _ = answered.changed() => {}
+            _ = self.end() => {}
+        }
+    }
+
     /// Waits until it has ended; how it did.
-    pub(super) async fn end(&self) -> String {
+    async fn end(&self) -> String {
         let mut ended = self.ended.clone();
         let end = ended.wait_for(Option::is_some).await;
         end.ok()
@@ -331,6 +343,7 @@ async fn init_error(State(shared): State<Arc<Shared>>, _: HeaderMap, body: Bytes
 fn answer(shared: &Shared, id: &str, outcome: Result<Bytes, Failure>) -> StatusCode {
     match shared.open().take_if(|open| open.id == id) {
         Some(open) => {
+            shared.answered.send_modify(|answered| *answered += 1);
             let _nobody_waits = open.answer.send(outcome);
             StatusCode::ACCEPTED
         }
