@@ -18,8 +18,8 @@ fn no_resource_needs_itself() {
         cycle(&through_env.0).is_some(),
         "the API needs the function"
     );
-    let by_word =
-        template.doctored(|template| template["Resources"]["Table"]["DependsOn"] = json!(["Fold"]));
+    let by_word = template
+        .doctored(|template| template["Resources"]["Table"]["DependsOn"] = json!(["FoldStream"]));
     assert!(cycle(&by_word.0).is_some(), "the mapping needs the table");
     let by_attribute = template.doctored(|template| {
         template["Resources"]["SignFunctionRole"]["Properties"]["Description"] =

@@ -30,7 +30,7 @@ fn rights(function: &str, variables: &Value) -> Vec<String> {
     let environment = entries(variables)
         .flat_map(|(name, value)| texts(value).into_iter().map(|it| (name.to_owned(), it)));
     let mut rights = Names::of(&environment.collect()).rights(function);
-    if function == "provision" {
+    if ["fold", "provision"].contains(&function) {
         let more = [
             "dynamodb:DescribeStream <Table.StreamArn>",
             "dynamodb:GetRecords <Table.StreamArn>",
@@ -39,6 +39,8 @@ fn rights(function: &str, variables: &Value) -> Vec<String> {
             "sqs:SendMessage <FailedRecords.Arn>",
         ];
         rights.extend(more.map(str::to_owned));
+    }
+    if function == "provision" {
         rights.extend(
             ["Decrypt", "GenerateDataKey"]
                 .map(|it| format!("kms:{it} {KMS_KEY} through secretsmanager")),

@@ -35,8 +35,8 @@ fn a_function_is_told_exactly_what_it_asks_for() {
             ("WebhookFunction", |it| {
                 drop(variables(it, "WebhookFunction").remove("PARTNER_SECRET_PREFIX"))
             }),
-            ("ProvisionFunction", |it| {
-                drop(variables(it, "ProvisionFunction").remove("EVENT_BUS_NAME"))
+            ("FoldFunction", |it| {
+                drop(variables(it, "FoldFunction").remove("EVENT_BUS_NAME"))
             }),
             ("ProvisionFunction", |it| {
                 drop(variables(it, "ProvisionFunction").remove("TABLE_NAME"))

@@ -111,7 +111,10 @@ async fn refuse_the_credentials(run: &mut Run) {
     let choice = json!({"client": "pCL", "channels": ["paidCH"]});
     run.complete(&signed, choice).await;
     until(|| async {
-        let is_refused = run.bundle.log().contains("the hub refused the credentials");
+        let is_refused = run
+            .bundle
+            .log()
+            .contains("360dialog refuses the partner's credentials");
         let items = run.bundle.scan().await;
         let is_told = items.iter().any(|item| item.contains("GREEN"));
         let is_over = is_refused && is_told;
