@@ -3,7 +3,7 @@
 //!
 //! [1]: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -13,10 +13,10 @@ use platform::clock;
 use platform::stream::{Change, Record, StoppedBefore};
 use platform::table::Item;
 use provision::Provision;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::runtime_api::{Failure, Function, REGION};
+use super::runtime_api::{Function, REGION};
 
 /// How many records **act** gets at once; the template says the same.
 const ACT_BATCH: i32 = 10;
@@ -30,17 +30,11 @@ pub(super) struct Batches(Arc<Mutex<Vec<Value>>>);
 
 impl Batches {
     pub(super) fn all(&self) -> Vec<Value> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.lock().clone()
     }
 
-    fn add(&self, event: &Value) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(event.clone());
+    fn lock(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -54,24 +48,16 @@ pub(super) async fn map(
     let fold = Follower::new("fold", endpoint, table, Provision::folds);
     let act = Follower::new("act", endpoint, table, Provision::acts_on).batches_of(ACT_BATCH);
     fold.prepare().await.expect("the table of the checkpoints");
-    let follow = |follower| {
-        follow(
-            follower,
-            provision.clone(),
-            batches.clone(),
-            table.to_owned(),
-        )
+    let follow = |follower: Follower| {
+        let follower = follower.waiting_at_most(LONGEST_WAIT);
+        let (provision, batches, table) = (provision.clone(), batches.clone(), table.to_owned());
+        tokio::spawn(async move {
+            let (provision, batches, table) = (&provision, &batches, &table);
+            let hand_over = |records| hand_over(provision, batches, table, records);
+            follower.follow(hand_over).await;
+        })
     };
-    [fold, act]
-        .map(|follower| tokio::spawn(follow(follower.waiting_at_most(LONGEST_WAIT))))
-        .into()
-}
-
-async fn follow(follower: Follower, provision: Arc<Function>, batches: Batches, table: String) {
-    let (provision, batches, table) = (&provision, &batches, &table);
-    follower
-        .follow(|records| hand_over(provision, batches, table, records))
-        .await;
+    [fold, act].map(follow).into()
 }
 
 /// Invokes the function with a batch; where it stopped, or the first record if it said nothing.
@@ -82,27 +68,16 @@ async fn hand_over(
     records: Vec<Record>,
 ) -> Result<(), StoppedBefore> {
     let event = event(&records, table);
-    batches.add(&event);
-    let answer = provision.invoke(&event).await;
-    let first = || {
-        records
-            .first()
-            .map(|record| record.sequence.clone())
-            .unwrap_or_default()
-    };
-    let failed = match answer.map(|answer| failures(&answer.json())) {
-        Ok(Some(failures)) => failures,
-        Ok(None) => Some(first()),
+    batches.lock().push(event.clone());
+    let first = || records.first().map(|record| record.sequence.clone());
+    let failed = match provision.invoke(&event).await {
+        Ok(answer) => failures(&answer.json()).unwrap_or_else(first),
         Err(failure) => {
-            report(&failure);
-            Some(first())
+            eprintln!("provision: {failure}");
+            first()
         }
     };
     failed.map_or(Ok(()), |sequence| Err(StoppedBefore(sequence)))
-}
-
-fn report(failure: &Failure) {
-    eprintln!("provision: {failure}");
 }
 
 /// The first record that failed, if any; `None` if the answer cannot be read, which makes the whole batch fail.
@@ -110,18 +85,12 @@ fn failures(answer: &Value) -> Option<Option<String>> {
     if answer.is_null() {
         return Some(None);
     }
-    let failures = answer.get("batchItemFailures")?.as_array()?;
-    let identifiers: Option<Vec<&str>> = failures
-        .iter()
-        .map(|failure| failure["itemIdentifier"].as_str())
-        .collect();
+    let failures = answer.get("batchItemFailures")?.as_array()?.iter();
+    let identifiers = failures.map(|failure| failure["itemIdentifier"].as_str());
+    let identifiers: Option<Vec<&str>> = identifiers.collect();
     // Sequence numbers are numbers of any length.
-    Some(
-        identifiers?
-            .into_iter()
-            .min_by_key(|identifier| (identifier.len(), *identifier))
-            .map(str::to_owned),
-    )
+    let first = identifiers?.into_iter().min_by_key(|it| (it.len(), *it));
+    Some(first.map(str::to_owned))
 }
 
 /// A batch as an event.
@@ -159,11 +128,10 @@ fn entry(record: &Record, table: &str) -> Value {
 }
 
 fn image(item: &Item) -> Value {
-    let pairs: Map<String, Value> = item
+    let pairs = item
         .iter()
-        .map(|(name, value)| (name.clone(), attribute(value)))
-        .collect();
-    Value::Object(pairs)
+        .map(|(name, value)| (name.clone(), attribute(value)));
+    Value::Object(pairs.collect())
 }
 
 fn attribute(value: &AttributeValue) -> Value {
