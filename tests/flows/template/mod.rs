@@ -73,9 +73,9 @@ fn everything() -> Choice {
     choice(&[&TOKENS, &MORE])
 }
 
-/// A word of the fault that is to be found, a place in the template (a JSON pointer, from `Resources` on), and what
-/// stands there instead: `null` for nothing at all, `-` at the end of a pointer for one more in a list.
-type Doctor = (&'static str, &'static str, Value);
+/// `place = JSON → words`: a place in the template (a JSON pointer, from `Resources` on), what stands there instead
+/// (`null` for nothing at all, a place that ends in `-` for one more in a list), and words of the fault to be found.
+type Doctor = &'static str;
 
 /// The template as CloudFormation gets it.
 struct Template(Value);
@@ -146,16 +146,19 @@ impl Template {
     }
 }
 
-/// Asserts that `rule` has nothing against the template of this repository, and something with the doctor's word in it
+/// Asserts that `rule` has nothing against the template of this repository, and something with the doctor's words in it
 /// against each doctored one.
 fn holds(rule: impl Fn(&Deployment) -> Vec<String>, doctors: &[Doctor]) {
     let template = Template::here();
     assert_eq!(template.faults(&rule), Vec::<String>::new());
-    for (word, pointer, value) in doctors {
-        let doctored = template.doctored(&format!("/Resources/{pointer}"), value);
+    for doctor in doctors {
+        let (place, rest) = doctor.split_once(" = ").expect("a place");
+        let (value, words) = rest.split_once(" → ").expect("words");
+        let value = serde_json::from_str(value).expect("JSON");
+        let doctored = template.doctored(&format!("/Resources/{place}"), &value);
         let faults = doctored.faults(&rule);
-        let is_found = faults.iter().any(|fault| fault.contains(word));
-        assert!(is_found, "{word}: {faults:?}");
+        let is_found = faults.iter().any(|fault| fault.contains(words));
+        assert!(is_found, "{doctor}: {faults:?}");
     }
 }
 

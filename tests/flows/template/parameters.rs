@@ -46,21 +46,10 @@ fn what_a_parameter_allows_the_functions_take() {
     ] {
         assert!(allows(&template, parameter, value), "{parameter}: {value}");
     }
-    let hosts = [
-        "u@host",
-        "host/{other}",
-        "{partner_id}.host",
-        "a b",
-        "host/a\\b",
-        "host/\"",
-        "host/<x>",
-        "/x",
-        "",
-        "host?q",
-        "host#f",
-    ];
+    let hosts =
+        "u@host|host/{other}|{partner_id}.host|a b|host/a\\b|host/\"|host/<x>|/x||host?q|host#f";
     for parameter in ["PartnerApiUrl", "OnboardingUrl", "PublicUrl"] {
-        for value in hosts.map(|host| format!("https://{host}")) {
+        for value in hosts.split('|').map(|host| format!("https://{host}")) {
             assert!(
                 url(&value).is_ok() || !allows(&template, parameter, &value),
                 "{parameter}: {value}"

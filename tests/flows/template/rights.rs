@@ -44,48 +44,23 @@ fn a_function_may_do_what_it_does_and_nothing_else() {
     holds(
         faults_of_functions,
         &[
-            (
-                "SignFunction may dynamodb:DeleteItem",
-                "SignFunctionRole/Properties/Policies/0/PolicyDocument/Statement/0/Action",
-                json!(["dynamodb:UpdateItem", "dynamodb:DeleteItem"]),
-            ),
-            (
-                "SignFunction may not secretsmanager:GetSecretValue",
-                "SignFunctionRole/Properties/Policies/0/PolicyDocument/Statement/1",
-                Value::Null,
-            ),
-            (
-                "names no items",
-                "ChannelsFunctionRole/Properties/Policies/0/PolicyDocument/Statement/0/Condition/Null",
-                Value::Null,
-            ),
-            (
-                "Deny",
-                "WebhookFunctionRole/Properties/Policies/0/PolicyDocument/Statement/0/Effect",
-                json!("Deny"),
-            ),
-            (
-                "AdministratorAccess",
-                "SignFunctionRole/Properties/ManagedPolicyArns/-",
-                json!("arn:aws:iam::aws:policy/AdministratorAccess"),
-            ),
-            (
-                "a role of its own",
-                "SignFunction/Properties/Role",
-                json!("arn:aws:iam::111122223333:role/x"),
-            ),
+            r#"SignFunctionRole/Properties/Policies/0/PolicyDocument/Statement/0/Action = ["dynamodb:UpdateItem", "dynamodb:DeleteItem"] → SignFunction may dynamodb:DeleteItem"#,
+            "SignFunctionRole/Properties/Policies/0/PolicyDocument/Statement/1 = null → SignFunction may not secretsmanager:GetSecretValue",
+            "ChannelsFunctionRole/Properties/Policies/0/PolicyDocument/Statement/0/Condition/Null = null → names no items",
+            r#"WebhookFunctionRole/Properties/Policies/0/PolicyDocument/Statement/0/Effect = "Deny" → Deny"#,
+            r#"SignFunctionRole/Properties/ManagedPolicyArns/- = "arn:aws:iam::aws:policy/AdministratorAccess" → AdministratorAccess"#,
+            r#"SignFunction/Properties/Role = "arn:aws:iam::111122223333:role/x" → a role of its own"#,
         ],
     );
 }
 
 #[test]
 fn what_sends_messages_may_read_the_keys_of_numbers_and_nothing_else() {
-    let partners =
-        "arn:aws:secretsmanager:eu-central-1:111122223333:secret:${SecretPrefix}partners/*-??????";
-    let resource = "ReadChannelKeys/Properties/PolicyDocument/Statement/0/Resource/Fn::Sub";
     holds(
         faults_of_readers,
-        &[("360dialog/partners/", resource, json!(partners))],
+        &[
+            r#"ReadChannelKeys/Properties/PolicyDocument/Statement/0/Resource/Fn::Sub = "x:secret:${SecretPrefix}partners/*" → 360dialog/partners/"#,
+        ],
     );
 }
 

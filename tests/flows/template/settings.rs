@@ -6,7 +6,7 @@ use std::fs;
 
 use platform::aws::{Aws, PARTNER_SECRET_PREFIX};
 use platform::settings::{Environment, SettingError};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::evaluate::Deployment;
 use super::{TOKENS, Template, choice, functions, holds, logical_id, repository};
@@ -27,27 +27,11 @@ fn a_function_is_told_exactly_what_it_asks_for() {
     holds(
         environments,
         &[
-            (
-                "WebhookFunction asks or is told, not both: PARTNER_SECRET_PREFIX",
-                "WebhookFunction/Properties/Environment/Variables/PARTNER_SECRET_PREFIX",
-                Value::Null,
-            ),
-            (
-                "ChannelsFunction asks or is told, not both: EVENT_BUS_NAME",
-                "ChannelsFunction/Properties/Environment/Variables/EVENT_BUS_NAME",
-                json!("x"),
-            ),
-            (
-                "RedirectFunction asks or is told, not both: AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH",
-                "RedirectFunction/Properties/Environment/Variables/AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH",
-                Value::Null,
-            ),
+            "WebhookFunction/Properties/Environment/Variables/PARTNER_SECRET_PREFIX = null → WebhookFunction asks or is told, not both: PARTNER_SECRET_PREFIX",
+            r#"ChannelsFunction/Properties/Environment/Variables/EVENT_BUS_NAME = "x" → ChannelsFunction asks or is told, not both: EVENT_BUS_NAME"#,
+            "RedirectFunction/Properties/Environment/Variables/AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH = null → RedirectFunction asks or is told, not both: AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH",
             // The names of numbers' secrets would begin like those of partners'.
-            (
-                "ProvisionFunction does not start",
-                "ProvisionFunction/Properties/Environment/Variables/PARTNER_SECRET_PREFIX",
-                json!("360dialog/"),
-            ),
+            r#"ProvisionFunction/Properties/Environment/Variables/PARTNER_SECRET_PREFIX = "360dialog/" → ProvisionFunction does not start"#,
         ],
     );
 }
@@ -58,22 +42,10 @@ fn every_function_has_its_resource_and_every_resource_its_function() {
     holds(
         |deployed| resources(deployed, &folders),
         &[
-            ("no resource for sign", "SignFunction", Value::Null),
-            (
-                "SignFunction is not built from",
-                "SignFunction/Properties/Code/S3Key",
-                json!("functions/x"),
-            ),
-            (
-                "SignFunction is not built from",
-                "SignFunction/Metadata/BuildProperties/Binary",
-                json!("x"),
-            ),
-            (
-                "MoreFunction has no folder",
-                "MoreFunction",
-                json!({"Type": "AWS::Lambda::Function"}),
-            ),
+            "SignFunction = null → no resource for sign",
+            r#"SignFunction/Properties/Code/S3Key = "functions/x" → SignFunction is not built from"#,
+            r#"SignFunction/Metadata/BuildProperties/Binary = "x" → SignFunction is not built from"#,
+            r#"MoreFunction = {"Type": "AWS::Lambda::Function"} → MoreFunction has no folder"#,
         ],
     );
 }

@@ -2,7 +2,8 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use platform::stream::{Change, Record};
-use platform::table::{PK, prefix};
+use platform::table::PK;
+use platform::table::prefix::{CHANNEL, CLAIM, CLIENT, DUE, FACT, MINT, RAW, SECOND, WAKE};
 use provision::Provision;
 use serde_json::{Value, json};
 use tests::text;
@@ -17,40 +18,17 @@ const MAPPINGS: [Mapping; 2] = [("Fold", Provision::folds), ("Act", Provision::a
 
 /// Every kind of item, some that are to come, and some that only look like one.
 const KINDS: [&str; 16] = [
-    prefix::SECOND,
-    prefix::FACT,
-    prefix::RAW,
-    prefix::CLAIM,
-    prefix::CLIENT,
-    prefix::CHANNEL,
-    prefix::MINT,
-    prefix::WAKE,
-    prefix::DUE,
-    "GATE",
-    "SWEEP",
-    "DEAD",
-    "FACTS",
-    "XFACT",
-    "CHANNELS",
-    "",
+    SECOND, FACT, RAW, CLAIM, CLIENT, CHANNEL, MINT, WAKE, DUE, "GATE", "SWEEP", "DEAD", "FACTS",
+    "XFACT", "CHANNELS", "",
 ];
 
 #[test]
 fn each_mapping_hands_over_what_provision_takes_and_nothing_else() {
-    let all = json!({"Pattern": "{}"});
     holds(
         faults,
         &[
-            (
-                "Act: INSERT SECOND",
-                "Act/Properties/FilterCriteria/Filters/-",
-                all,
-            ),
-            (
-                "Act: INSERT CHANNEL",
-                "Act/Properties/FilterCriteria/Filters/1",
-                Value::Null,
-            ),
+            r#"Act/Properties/FilterCriteria/Filters/- = {"Pattern": "{}"} → Act: INSERT SECOND"#,
+            "Act/Properties/FilterCriteria/Filters/1 = null → Act: INSERT CHANNEL",
         ],
     );
 }
@@ -60,19 +38,11 @@ fn a_record_that_fails_comes_again_alone_for_a_time_and_is_then_put_aside() {
     holds(
         carelessness,
         &[
-            ("Fold", "Fold/Properties/FunctionResponseTypes", Value::Null),
-            ("Act", "Act/Properties/MaximumRecordAgeInSeconds", json!(-1)),
-            (
-                "Act",
-                "Act/Properties/FunctionName",
-                json!({"Ref": "FoldAlias"}),
-            ),
-            ("Act", "ActAlias/Properties/FunctionVersion", json!("7")),
-            (
-                "FailedRecords",
-                "FailedRecords/Properties/SqsManagedSseEnabled",
-                json!(false),
-            ),
+            "Fold/Properties/FunctionResponseTypes = null → Fold",
+            "Act/Properties/MaximumRecordAgeInSeconds = -1 → Act",
+            r#"Act/Properties/FunctionName = {"Ref": "FoldAlias"} → Act"#,
+            r#"ActAlias/Properties/FunctionVersion = "7" → Act"#,
+            "FailedRecords/Properties/SqsManagedSseEnabled = false → FailedRecords",
         ],
     );
 }

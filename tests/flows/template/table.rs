@@ -9,32 +9,24 @@ use super::{entries, holds, list};
 
 #[test]
 fn the_table_is_the_one_the_code_creates() {
-    let name = "Table/Properties/GlobalSecondaryIndexes/0/IndexName";
-    let time_to_live = "Table/Properties/TimeToLiveSpecification/AttributeName";
     holds(
         shape,
         &[
-            ("GlobalSecondaryIndexes", name, json!("by_name")),
-            ("TimeToLiveSpecification", time_to_live, json!("ttl")),
+            r#"Table/Properties/GlobalSecondaryIndexes/0/IndexName = "by_name" → GlobalSecondaryIndexes"#,
+            r#"Table/Properties/TimeToLiveSpecification/AttributeName = "ttl" → TimeToLiveSpecification"#,
         ],
     );
 }
 
 #[test]
 fn the_table_outlives_the_stack_and_its_cost_is_bounded() {
-    let recovery = "Table/Properties/PointInTimeRecoverySpecification";
-    let throughput = "Table/Properties/GlobalSecondaryIndexes/1/OnDemandThroughput";
     holds(
         keeping,
         &[
-            ("DeletionPolicy", "Table/DeletionPolicy", json!("Delete")),
-            ("PointInTimeRecovery", recovery, Value::Null),
-            ("by_due", throughput, Value::Null),
-            (
-                "name of its own",
-                "Table/Properties/TableName",
-                json!("onboarding"),
-            ),
+            r#"Table/DeletionPolicy = "Delete" → DeletionPolicy"#,
+            "Table/Properties/PointInTimeRecoverySpecification = null → PointInTimeRecovery",
+            "Table/Properties/GlobalSecondaryIndexes/1/OnDemandThroughput = null → by_due",
+            r#"Table/Properties/TableName = "onboarding" → name of its own"#,
         ],
     );
 }

@@ -22,30 +22,25 @@ const FEWEST: usize = 25;
 /// The stages of a number come at once.
 const QUICK: (&str, &str) = ("HUB_STAGE_DELAY_MS", "1");
 
-/// One way to go wrong; its numbers belong to one tenant.
+/// One way to go wrong: how the nth call does, and how many behind it.
 #[derive(Clone, Copy)]
 struct Way {
-    name: &'static str,
-    /// How the nth call goes wrong.
     harm: fn(usize) -> Harm,
-    /// How many calls in a row: three are all that the SDK makes of one.
     times: usize,
 }
 
 const KILLED_BEFORE: Way = Way {
-    name: "before",
     harm: |_| Harm::KillBefore,
     times: 1,
 };
 
 const KILLED_AFTER: Way = Way {
-    name: "after",
     harm: |_| Harm::KillAfter,
     times: 1,
 };
 
+/// Three calls in a row are all that the SDK makes of one.
 const REFUSED: Way = Way {
-    name: "refused",
     harm: |n| [Harm::Fail, Harm::Throttle][n / 3 % 2],
     times: 3,
 };
@@ -103,8 +98,8 @@ async fn killed_at_any_call_of_its_start_it_starts_again() {
             let fault = Fault::of("provision", harm).only_the(n);
             let fault = stack.calls.hurt(fault);
             let id = format!("{name}{n}");
-            onboard(&bundle, "acme", &id).await;
-            has_the_live_key(&bundle, "acme", &id).await;
+            onboard(&bundle, &id).await;
+            has_the_live_key(&bundle, &id).await;
             assert_eq!(stack.calls.hits(fault), 1, "{id}");
         }
     }
@@ -147,12 +142,12 @@ async fn is_away(service: Service, harms: &[Harm]) {
         let id = format!("{service:?}{harm:?}");
         let fault = Fault::of("provision", *harm).at(service).about(&tag(&id));
         let fault = calls.hurt(fault);
-        onboard(&bundle, "acme", &id).await;
+        onboard(&bundle, &id).await;
         // Several calls, not only the tries of one.
         until_so(&id, || calls.hits(fault) >= 4).await;
         calls.heal();
         bundle.waits_are_over().await;
-        has_the_live_key(&bundle, "acme", &id).await;
+        has_the_live_key(&bundle, &id).await;
     }
 }
 
@@ -203,7 +198,7 @@ async fn calls_go_wrong(way: Way, which: impl Iterator<Item = usize>) {
     );
     assert!(last >= FEWEST, "a number makes more calls than {last}");
     for id in &ids {
-        has_the_live_key(&bundle, way.name, id).await;
+        has_the_live_key(&bundle, id).await;
     }
     // What was not understood is in the table, as it came.
     let kept = bodies(&bundle.items().await);
@@ -215,22 +210,22 @@ async fn calls_go_wrong(way: Way, which: impl Iterator<Item = usize>) {
 
 /// One number, up to its fault, or until its key is the one that counts: what comes behind that can go wrong later.
 async fn run(bundle: Arc<Bundle>, way: Way, n: usize) -> (String, FaultId) {
-    let id = format!("{}{n}", way.name);
+    let id = format!("n{n}");
     let calls = &bundle.aws().calls;
     let fault = Fault::of("provision", (way.harm)(n)).about(&tag(&id));
     let fault = calls.hurt(fault.from_the(n, way.times));
     let moved = Fault::of("provision", Harm::Fail).asking("UpdateSecretVersionStage");
     let moved = calls.hurt(moved.about(&tag(&id)).the_first(0));
-    onboard(&bundle, way.name, &id).await;
+    onboard(&bundle, &id).await;
     // Not understood, and sent while others are cut.
     bundle.webhook(PARTNER, &odd(&id)).await.is(200);
     until_so(&id, || calls.hits(fault) > 0 || calls.fitting(moved) > 0).await;
     (id, fault)
 }
 
-async fn onboard(bundle: &Bundle, tenant: &str, id: &str) {
+async fn onboard(bundle: &Bundle, id: &str) {
     let choice = json!({"client": format!("{}CL", tag(id)), "channels": [channel(id)]});
-    bundle.onboard(PARTNER, tenant, choice).await;
+    bundle.onboard(PARTNER, "acme", choice).await;
 }
 
 /// What only bodies about this number hold: `x1` is in `x12`, `x1z` is not.
@@ -246,8 +241,8 @@ fn odd(id: &str) -> String {
     json!({"event": "something_new", "of": id}).to_string()
 }
 
-async fn has_the_live_key(bundle: &Bundle, tenant: &str, id: &str) {
-    bundle.stored(PARTNER, tenant, &channel(id)).await;
+async fn has_the_live_key(bundle: &Bundle, id: &str) {
+    bundle.stored(PARTNER, "acme", &channel(id)).await;
     bundle.can_send(PARTNER, &channel(id)).await;
 }
 
