@@ -37,12 +37,6 @@ impl EventId {
     }
 }
 
-impl AsRef<str> for EventId {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -265,6 +259,13 @@ mod tests {
         assert_eq!(event.description[&Field::PhoneNumber], "15553785635");
         assert_eq!(event.description[&Field::DisplayName], "Homolog");
         assert_eq!(event.raw, body.as_bytes());
+    }
+
+    #[test]
+    fn an_event_is_named_by_the_sha256_of_its_bytes() {
+        let id = one("{}").id;
+        let expected = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        assert_eq!((id.as_str(), &*id.to_string()), (expected, expected));
     }
 
     #[test]

@@ -298,6 +298,7 @@ mod tests {
             assert!(parse(query).is_cancelled(), "{query}");
             assert_eq!(parse(query).to_query(), "");
         }
+        assert!(!parse("client=x").is_cancelled());
     }
 
     #[test]
