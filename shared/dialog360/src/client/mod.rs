@@ -6,7 +6,7 @@ mod keys_path;
 mod pages;
 mod rate;
 
-pub use keys_path::KeysPath;
+pub use keys_path::{KeysPath, KeysPathError};
 pub use pages::{Page, Pages, Query};
 pub use rate::Rate;
 
