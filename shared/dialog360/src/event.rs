@@ -2,7 +2,7 @@
 //!
 //! Reading never fails: what is not understood is an event with only its id and its bytes. The
 //! stage comes from an event's *name*; `data.status` stays `ready` on live channels.
-//! Source: <https://docs.360dialog.com/partner>, partner webhooks.
+//! Source: <https://docs.360dialog.com/partner/onboarding/webhook-events-and-setup>.
 
 use std::fmt;
 
