@@ -1,4 +1,6 @@
 //! The channel object of the Partner API.
+//!
+//! Source: <https://docs.360dialog.com/partner/partner-api/overview>; its forms as they were seen.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;

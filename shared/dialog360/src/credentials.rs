@@ -4,7 +4,7 @@ use crate::secret::Secret;
 
 /// What the Partner API asks for; 360dialog prefers the API key.
 ///
-/// Source: <https://docs.360dialog.com/partner>, Partner API, authentication.
+/// Source: <https://docs.360dialog.com/partner/partner-api/overview>, authentication.
 #[derive(Clone, Debug)]
 pub enum Credentials {
     /// A bearer token, sent as `Authorization: Bearer`.

@@ -2,7 +2,7 @@
 //!
 //! Reading never fails: what is not understood is an event with only its id and its bytes. The
 //! stage comes from an event's *name*; `data.status` stays `ready` on live channels.
-//! Source: <https://docs.360dialog.com/partner>, partner webhooks.
+//! Source: <https://docs.360dialog.com/partner/onboarding/webhook-events-and-setup>.
 
 use std::fmt;
 
@@ -34,12 +34,6 @@ impl EventId {
 
     fn hash(raw: &[u8]) -> Self {
         Self(HEXLOWER.encode(&Sha256::digest(raw)))
-    }
-}
-
-impl AsRef<str> for EventId {
-    fn as_ref(&self) -> &str {
-        &self.0
     }
 }
 
@@ -265,6 +259,13 @@ mod tests {
         assert_eq!(event.description[&Field::PhoneNumber], "15553785635");
         assert_eq!(event.description[&Field::DisplayName], "Homolog");
         assert_eq!(event.raw, body.as_bytes());
+    }
+
+    #[test]
+    fn an_event_is_named_by_the_sha256_of_its_bytes() {
+        let id = one("{}").id;
+        let expected = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        assert_eq!((id.as_str(), &*id.to_string()), (expected, expected));
     }
 
     #[test]

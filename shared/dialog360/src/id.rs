@@ -80,7 +80,7 @@ macro_rules! id {
 id! {
     /// A partner at 360dialog, such as `aAbBcCPA`.
     ///
-    /// 1 to 64 characters of `[A-Za-z0-9_-]`. A company with several hubs has one for each.
+    /// 1 to 64 characters of `[A-Za-z0-9_-]`. A company with several Partner Hubs has one for each.
     PartnerId
 }
 

@@ -1,4 +1,6 @@
 //! The signature of an onboarding link ("IO signature").
+//!
+//! Source: <https://docs.360dialog.com/partner/onboarding/integrated-onboarding/io-signature>.
 
 use std::str::FromStr;
 
@@ -41,7 +43,6 @@ impl FromStr for IoEncoding {
 ///
 /// `second` is UNIX time in seconds. The text holds nothing else, so two links of the same second
 /// carry the same signature, and only one of them can be used.
-/// Source: <https://docs.360dialog.com/partner>, Integrated Onboarding, IO signature.
 pub fn sign_io(secret: &Secret, partner: &PartnerId, second: i64, encoding: IoEncoding) -> String {
     let mac = keyed::<Hmac<Sha512>>(secret);
     let tag = mac

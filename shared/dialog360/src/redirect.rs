@@ -1,7 +1,7 @@
 //! What a client's browser brings back: which client, and which channels it granted or revoked.
 //!
 //! Anyone can call the address with any ids, so this is only what somebody *says*.
-//! Source: <https://docs.360dialog.com/partner>, Integrated Onboarding, redirect.
+//! Source: <https://docs.360dialog.com/partner/onboarding/integrated-onboarding/using-custom-io>.
 
 use std::collections::BTreeSet;
 
@@ -298,6 +298,7 @@ mod tests {
             assert!(parse(query).is_cancelled(), "{query}");
             assert_eq!(parse(query).to_query(), "");
         }
+        assert!(!parse("client=x").is_cancelled());
     }
 
     #[test]

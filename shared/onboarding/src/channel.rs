@@ -300,9 +300,7 @@ fn join_by<T, R: Ord>(
         at: fact.received_at,
         fact: fact.id.clone(),
     };
-    if slot.as_ref().is_none_or(|old| rank(&new) > rank(old)) {
-        *slot = Some(new);
-    }
+    *slot = slot.take().into_iter().chain([new]).max_by_key(rank);
 }
 
 fn join_later<T>(slot: &mut Option<LastWrite<T>>, asserted: Option<T>, fact: &Fact) {

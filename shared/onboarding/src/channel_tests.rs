@@ -35,6 +35,21 @@ fn permission(permission: Permission) -> Assertion {
     }
 }
 
+fn binding(tenant: &str, client: &str, fresh: bool) -> Binding {
+    Binding {
+        tenant: tenant.parse().unwrap(),
+        client: client.parse().unwrap(),
+        fresh,
+    }
+}
+
+fn bound(binding: Binding) -> Assertion {
+    Assertion {
+        binding: Some(binding),
+        ..Assertion::default()
+    }
+}
+
 fn joined(facts: &[Fact]) -> Channel {
     let mut channel = channel();
     channel.join_all(facts);
@@ -58,11 +73,8 @@ fn any_key() -> impl Strategy<Value = KeyState> {
 }
 
 fn any_binding() -> impl Strategy<Value = Binding> {
-    ("[ab]", "[cd]CL", any::<bool>()).prop_map(|(tenant, client, fresh)| Binding {
-        tenant: tenant.parse().unwrap(),
-        client: client.parse().unwrap(),
-        fresh,
-    })
+    ("[ab]", "[cd]CL", any::<bool>())
+        .prop_map(|(tenant, client, fresh)| binding(&tenant, &client, fresh))
 }
 
 prop_compose! {
@@ -127,6 +139,46 @@ proptest! {
         channel.join(&fact(assertion.clone(), 100, "late"));
         prop_assert_eq!(channel.news(assertion), Assertion::default());
     }
+
+    #[test]
+    fn of_an_unknown_channel_everything_is_news(assertion in any_assertion()) {
+        prop_assert_eq!(channel().news(assertion.clone()), assertion);
+    }
+}
+
+#[test]
+fn whatever_differs_from_what_is_shown_is_news() {
+    let known = Assertion {
+        client: Some("cCL".parse().unwrap()),
+        cancelled: Some(true),
+        claimed: true,
+        binding: Some(binding("acme", "cCL", false)),
+        key: Some(KeyState::without_key(
+            KeyStatus::Waiting,
+            KeyReason::SwitchedOff,
+        )),
+        description: [(Field::Quality, "High".to_owned())].into(),
+        ..permission(Permission::Granted)
+    };
+    let channel = joined(&[fact(known, 1, ""), fact(stage(Stage::Running), 1, "")]);
+    let news = Assertion {
+        client: Some("dCL".parse().unwrap()),
+        stage: Some(Stage::Live),
+        cancelled: Some(false),
+        claimed: false,
+        binding: Some(binding("acme", "cCL", true)),
+        key: Some(KeyState::stored("1".into(), "name".into())),
+        description: [(Field::Quality, "Low".to_owned())].into(),
+        ..permission(Permission::Revoked)
+    };
+    assert_eq!(channel.news(news.clone()), news);
+    for other in [
+        binding("other", "cCL", false),
+        binding("acme", "dCL", false),
+    ] {
+        let news = bound(other);
+        assert_eq!(channel.news(news.clone()), news);
+    }
 }
 
 #[test]
@@ -169,21 +221,14 @@ fn the_later_permission_wins_and_at_equal_times_the_revocation() {
 
 #[test]
 fn a_binding_that_was_fresh_once_stays_fresh_for_the_same_owner() {
-    let binding = |tenant: &str, fresh| Assertion {
-        binding: Some(Binding {
-            tenant: tenant.parse().unwrap(),
-            client: "cCL".parse().unwrap(),
-            fresh,
-        }),
-        ..Assertion::default()
-    };
+    let bound = |tenant, fresh| bound(binding(tenant, "cCL", fresh));
     let (fresh, later) = (
-        fact(binding("acme", true), 1, ""),
-        fact(binding("acme", false), 2, ""),
+        fact(bound("acme", true), 1, ""),
+        fact(bound("acme", false), 2, ""),
     );
     assert!(joined(&[fresh.clone(), later.clone()]).is_fresh());
     assert!(joined(&[later, fresh.clone()]).is_fresh());
-    assert!(!joined(&[fresh, fact(binding("other", false), 3, "")]).is_fresh());
+    assert!(!joined(&[fresh, fact(bound("other", false), 3, "")]).is_fresh());
 }
 
 #[test]
@@ -195,22 +240,56 @@ fn a_fact_about_another_channel_changes_nothing() {
 
 #[test]
 fn nobody_sees_a_channel_that_belongs_to_nobody() {
-    assert_eq!(joined(&[fact(stage(Stage::Live), 1, "")]).view(), None);
+    let nobodys = joined(&[fact(stage(Stage::Live), 1, "")]);
+    assert_eq!((nobodys.tenant(), nobodys.view()), (None, None));
+}
+
+#[test]
+fn before_the_first_decision_the_key_waits_for_what_is_missing() {
+    let shown = |reached, permitted| {
+        let assertion = permission(permitted);
+        let channel = joined(&[
+            fact(bound(binding("acme", "cCL", false)), 1, ""),
+            fact(stage(reached), 1, ""),
+            fact(assertion, 1, ""),
+        ]);
+        let key = channel.view().unwrap().key;
+        (key.status, key.reason)
+    };
+    let waiting = |reason| (KeyStatus::Waiting, Some(reason));
+    let (granted, revoked) = (Permission::Granted, Permission::Revoked);
+    let not_running = waiting(KeyReason::NotRunning);
+    assert_eq!(shown(Stage::Created, granted), not_running);
+    assert_eq!(shown(Stage::Ready, granted), not_running);
+    let awaiting = waiting(KeyReason::AwaitingPermission);
+    assert_eq!(shown(Stage::Running, revoked), awaiting);
+    assert_eq!(shown(Stage::Running, granted), (KeyStatus::Minting, None));
+    assert_eq!(shown(Stage::Live, granted), (KeyStatus::Minting, None));
+}
+
+#[test]
+fn a_stored_key_is_shown_by_its_name_in_the_vault() {
+    let key = KeyState::stored("201126".into(), "vault/name".into());
+    let assertion = Assertion {
+        key: Some(key),
+        ..bound(binding("acme", "cCL", false))
+    };
+    let expected = KeyView {
+        status: KeyStatus::Stored,
+        reason: None,
+        secret_name: Some("vault/name".into()),
+    };
+    assert_eq!(
+        joined(&[fact(assertion, 1, "")]).view().unwrap().key,
+        expected
+    );
 }
 
 #[test]
 fn a_channel_is_shown_in_the_form_of_the_contract() {
-    let binding = Binding {
-        tenant: "acme".parse().unwrap(),
-        client: "oaY9LLfUCL".parse().unwrap(),
-        fresh: true,
-    };
     let facts = [
         fact(
-            Assertion {
-                binding: Some(binding),
-                ..Assertion::default()
-            },
+            bound(binding("acme", "oaY9LLfUCL", true)),
             1_775_740_147,
             "",
         ),
@@ -224,7 +303,9 @@ fn a_channel_is_shown_in_the_form_of_the_contract() {
         ),
         fact(stage(Stage::Running), 1_775_740_140, ""),
     ];
-    let shown = serde_json::to_value(joined(&facts).view().unwrap()).unwrap();
+    let channel = joined(&facts);
+    assert_eq!(channel.tenant().unwrap().as_str(), "acme");
+    let shown = serde_json::to_value(channel.view().unwrap()).unwrap();
     let expected = serde_json::json!({
         "id": "y9MiLoCH", "partner_id": "aAbBcCPA", "client_id": "oaY9LLfUCL", "tenant": "acme",
         "stage": "running", "permission": "granted", "claim": "confirmed",

@@ -216,8 +216,8 @@ impl Assertion {
             Self {
                 permission: Some(_),
                 ..
-            } => Kind::Permission,
-            Self { claimed: true, .. } => Kind::Permission,
+            }
+            | Self { claimed: true, .. } => Kind::Permission,
             Self { stage: Some(_), .. }
             | Self {
                 cancelled: Some(_), ..
@@ -332,50 +332,5 @@ impl From<&ChannelObject> for Assertion {
 }
 
 #[cfg(test)]
-mod tests {
-    use dialog360::Field;
-
-    use super::*;
-
-    fn fact(assertion: Assertion, cause: &str) -> Fact {
-        let channel = ChannelRef::new("xPA".parse().unwrap(), "xCH".parse().unwrap());
-        Fact::new(
-            channel,
-            Source::Provision,
-            assertion,
-            Timestamp::UNIX_EPOCH,
-            cause,
-        )
-    }
-
-    #[test]
-    fn the_same_content_and_cause_is_the_same_fact_whenever_it_is_said() {
-        let granted = || Assertion {
-            permission: Some(Permission::Granted),
-            ..Assertion::default()
-        };
-        assert_eq!(fact(granted(), "1").id, fact(granted(), "1").id);
-        assert_ne!(fact(granted(), "1").id, fact(granted(), "2").id);
-        let revoked = Assertion {
-            permission: Some(Permission::Revoked),
-            ..Assertion::default()
-        };
-        assert_ne!(fact(granted(), "1").id, fact(revoked, "1").id);
-    }
-
-    #[test]
-    fn only_stages_and_descriptions_are_forgotten() {
-        let passing = Assertion {
-            description: [(Field::PhoneNumber, "1".into())].into(),
-            ..Assertion::default()
-        };
-        let ninety_days = Timestamp::from_second(90 * 24 * 3600).unwrap();
-        assert_eq!(fact(passing, "").expires_at(), Some(ninety_days));
-        let lasting = Assertion {
-            stage: Some(Stage::Live),
-            permission: Some(Permission::Granted),
-            ..Assertion::default()
-        };
-        assert_eq!(fact(lasting, "").expires_at(), None);
-    }
-}
+#[path = "fact_tests.rs"]
+mod tests;

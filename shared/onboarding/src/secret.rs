@@ -268,7 +268,9 @@ mod tests {
     #[test]
     fn the_current_secret_is_tried_before_the_previous_one() {
         assert_eq!(accepted(&rotating("2026-04-09T12:00:01Z")), ["new", "old"]);
-        assert_eq!(accepted(&rotating("2026-04-10T12:00:00Z")), ["new", "old"]);
+        let longest = rotating("2026-04-10T12:00:00Z");
+        assert_eq!(accepted(&longest), ["new", "old"]);
+        assert!(!longest.previous_is_too_long(now()));
     }
 
     #[test]

@@ -345,6 +345,22 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_token_has_at_most_16_kib() {
+        let payload = serde_json::to_vec(&Payload::from(&session())).unwrap();
+        // JSON may be followed by spaces; the seal takes 44 of the characters.
+        let padded = |length| {
+            let mut payload = payload.clone();
+            payload.resize(length, b' ');
+            sealed_json(&payload)
+        };
+        let longest = padded((16 * 1024 - 44) / 4 * 3);
+        assert_eq!(longest.len(), 16 * 1024);
+        assert_eq!(open(&longest, ISSUED), Ok(session()));
+        let longer = padded((16 * 1024 - 44) / 4 * 3 + 1);
+        assert_eq!(open(&longer, ISSUED), Err(StateRefused::Malformed));
+    }
+
     proptest! {
         #[test]
         fn every_session_survives_a_round_trip(

@@ -24,20 +24,31 @@ impl Default for KeysPath {
     }
 }
 
-impl FromStr for KeysPath {
-    type Err = &'static str;
+/// Why a text is no path of a channel's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeysPathError {
+    /// It is no absolute path, or does not name the channel.
+    #[error("it must start with / and hold {{channel_id}}")]
+    NoChannel,
+    /// It holds a query, a fragment, a space or another placeholder.
+    #[error(
+        "it must be a path without a query, whose only placeholders are {{partner_id}} and {{channel_id}}"
+    )]
+    MoreThanAPath,
+}
 
-    fn from_str(text: &str) -> Result<Self, &'static str> {
+impl FromStr for KeysPath {
+    type Err = KeysPathError;
+
+    fn from_str(text: &str) -> Result<Self, KeysPathError> {
         if !text.starts_with('/') || !text.contains("{channel_id}") {
-            return Err("it must start with / and hold {channel_id}");
+            return Err(KeysPathError::NoChannel);
         }
         let rest = text.replace("{partner_id}", "").replace("{channel_id}", "");
         let is_odd =
             |c: char| matches!(c, '{' | '}' | '?' | '#') || c.is_whitespace() || c.is_control();
         if rest.contains(is_odd) {
-            return Err(
-                "it must be a path without a query, whose only placeholders are {partner_id} and {channel_id}",
-            );
+            return Err(KeysPathError::MoreThanAPath);
         }
         Ok(Self(text.to_owned()))
     }
@@ -56,17 +67,23 @@ mod tests {
             "/partners/aPA/channels/bCH/api_keys"
         );
         assert_eq!(default.0.parse::<KeysPath>().unwrap(), default);
-        for bad in [
-            "/partners/api-keys",
-            "channels/{channel_id}",
-            "/{channel_id}/{waba}",
-            "/{channel_id}/}",
-            "/{channel_id}?x=1",
-            "/{channel_id}#x",
-            "/{channel_id}/a b",
-            "/{channel_id}/\u{7f}",
+    }
+
+    #[test]
+    fn a_keys_path_is_a_path_that_holds_the_channel_and_nothing_foreign() {
+        for (bad, reason) in [
+            ("/partners/api-keys", KeysPathError::NoChannel),
+            ("channels/{channel_id}", KeysPathError::NoChannel),
+            ("/{channel_id}/{waba}", KeysPathError::MoreThanAPath),
+            ("/{channel_id}/}", KeysPathError::MoreThanAPath),
+            ("/{channel_id}?x=1", KeysPathError::MoreThanAPath),
+            ("/{channel_id}#x", KeysPathError::MoreThanAPath),
+            ("/{channel_id}/a b", KeysPathError::MoreThanAPath),
+            ("/{channel_id}/\u{7f}", KeysPathError::MoreThanAPath),
         ] {
-            assert!(bad.parse::<KeysPath>().is_err(), "{bad}");
+            assert_eq!(bad.parse::<KeysPath>(), Err(reason), "{bad}");
         }
+        let message = KeysPathError::NoChannel.to_string();
+        assert_eq!(message, "it must start with / and hold {channel_id}");
     }
 }

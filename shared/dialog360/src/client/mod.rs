@@ -1,12 +1,14 @@
 //! The Partner API: the calls that onboarding needs.
 //!
+//! Source: <https://docs.360dialog.com/partner/partner-api/overview>.
+//!
 //! No call is retried here, nothing is logged, and an answer that cannot be understood is never taken for "no".
 
 mod keys_path;
 mod pages;
 mod rate;
 
-pub use keys_path::KeysPath;
+pub use keys_path::{KeysPath, KeysPathError};
 pub use pages::{Page, Pages, Query};
 pub use rate::Rate;
 
@@ -23,8 +25,6 @@ use crate::id::{ChannelId, ChannelRef, ClientId, PartnerId};
 use crate::secret::Secret;
 
 /// Where the Partner API is.
-///
-/// Source: <https://docs.360dialog.com/partner>, Partner API.
 pub const BASE_URL: &str = "https://hub.360dialog.io/api/v2";
 
 /// The longest wait that a `Retry-After` may ask for.

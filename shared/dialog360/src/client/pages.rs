@@ -15,7 +15,7 @@ const PAGE: usize = 100;
 const MOST_PAGES: usize = 50;
 
 /// Which channels are asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Query {
     /// How many at most; 360dialog may give fewer.
     pub limit: usize,
@@ -23,6 +23,17 @@ pub struct Query {
     pub offset: usize,
     /// A JSON object, such as `{"id": "y9MiLoCH"}` or `{"client_id": "oaY9LLfUCL"}`; 360dialog may take no notice of it.
     pub filters: Option<Value>,
+}
+
+/// The first page of all channels, 100 at most.
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            limit: PAGE,
+            offset: 0,
+            filters: None,
+        }
+    }
 }
 
 impl Query {
@@ -108,9 +119,9 @@ impl<'a> Pages<'a> {
             return Err(ApiError::Unreadable("the list of channels does not end"));
         }
         let query = Query {
-            limit: PAGE,
             offset: self.offset,
             filters: self.filters.clone(),
+            ..Query::default()
         };
         let page = self.client.page(&query).await?;
         self.calls += 1;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// At most so many calls in any span of time. It counts and tells; it neither waits nor asks for the time.
 ///
 /// 360dialog documents 5 requests per 30 seconds for one resource, and answers bursts of a partner's calls with 429.
-/// Source: <https://docs.360dialog.com/partner>, Partner API, rate limits.
+/// Source: <https://docs.360dialog.com/partner/partner-api/overview>, rate limits.
 #[derive(Clone, Debug)]
 pub struct Rate {
     calls: usize,

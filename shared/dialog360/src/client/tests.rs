@@ -1,9 +1,11 @@
 //! The forms in which the Partner API is known to answer.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::extract::Query;
+use axum::extract::{Query, Request};
+use axum::http::header::AUTHORIZATION;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -46,7 +48,7 @@ fn retry_after_is_seconds_or_a_date_and_never_more_than_a_day() {
         retry_after(&headers)
     };
     assert_eq!(wait("7"), Some(Duration::from_secs(7)));
-    assert_eq!(wait("99999999"), Some(LONGEST_WAIT));
+    assert_eq!(wait("99999999"), Some(Duration::from_secs(86_400)));
     assert_eq!(wait("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
     assert_eq!(wait("soon"), None);
 }
@@ -68,11 +70,40 @@ async fn api(pages: Pages) -> PartnerApi {
         let offset = query.get("offset");
         axum::Json(pages(offset.map_or(0, |offset| offset.parse().unwrap())))
     };
+    served(Router::new().fallback(answer)).await
+}
+
+async fn served(router: Router) -> PartnerApi {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    tokio::spawn(async move { axum::serve(listener, router).await });
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     PartnerApi::new(http, base, KeysPath::default())
+}
+
+/// An API that gives every call one answer, and the calls it got: method, address, credentials and body.
+async fn answering(status: u16, body: &'static str) -> (PartnerApi, Arc<Mutex<Vec<String>>>) {
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&calls);
+    let answer = async move |request: Request| {
+        let (call, content) = request.into_parts();
+        let content = axum::body::to_bytes(content, 1_000).await.unwrap();
+        let headers = [
+            call.headers.get(AUTHORIZATION),
+            call.headers.get("x-api-key"),
+        ];
+        let credentials = headers.into_iter().flatten().next().unwrap();
+        seen.lock().unwrap().push(format!(
+            "{} {} {} {}",
+            call.method,
+            call.uri,
+            credentials.to_str().unwrap(),
+            String::from_utf8_lossy(&content)
+        ));
+        let status = axum::http::StatusCode::from_u16(status).unwrap();
+        (status, [("retry-after", "7")], body)
+    };
+    (served(Router::new().fallback(answer)).await, calls)
 }
 
 fn token() -> Credentials {
@@ -143,4 +174,105 @@ async fn a_list_of_keys_shorter_than_its_total_is_unreadable() {
     let one: Pages = |_| json!({"api_keys": [{"id": "1"}], "count": 1, "total": 1});
     assert_eq!(keys(one).await, Ok(1));
     assert_eq!(keys(|_| json!([{"id": "1"}, {"id": 2}])).await, Ok(2));
+}
+
+#[tokio::test]
+async fn a_partner_without_channels_has_an_empty_list() {
+    let none: Pages = |_| page(0..0, Some(0));
+    assert_eq!(listed(none, 0).await, (Ok(false), Ok(0)));
+}
+
+#[tokio::test]
+async fn a_list_is_given_up_after_the_pages_that_the_caller_says() {
+    let endless: Pages = |offset| page(offset..offset + 1, None);
+    let (api, partner, token) = (api(endless).await, "aPA".parse().unwrap(), token());
+    let mut pages = api.for_partner(&partner, &token).pages(None).up_to(1);
+    assert_eq!(pages.next().await.unwrap().unwrap().len(), 1);
+    let endless_list = ApiError::Unreadable("the list of channels does not end");
+    assert_eq!(pages.next().await, Err(endless_list));
+}
+
+#[tokio::test]
+async fn every_call_has_its_address_its_body_and_the_credentials() {
+    let (api, calls) = answering(200, "[]").await;
+    let (partner, token) = ("aPA".parse().unwrap(), token());
+    let client = api.for_partner(&partner, &token);
+    let (channel, client_id) = ("bCH".parse().unwrap(), "cCL".parse().unwrap());
+    assert_eq!(client.webhook_settings().await, Ok(json!([])));
+    assert_eq!(client.partner_settings().await, Ok(json!([])));
+    client.set_webhook_url("https://a.example/w").await.unwrap();
+    client
+        .set_redirect_url("https://a.example/r")
+        .await
+        .unwrap();
+    assert_eq!(client.key_ids(&channel).await, Ok(Vec::new()));
+    let no_key = client.create_key(&channel).await;
+    assert!(matches!(no_key, KeyOutcome::Unknown("no readable key")));
+    let no_list = ApiError::Unreadable("no partner_channels");
+    assert_eq!(client.channel(&channel).await, Err(no_list.clone()));
+    assert_eq!(client.channels_of_client(&client_id).await, Err(no_list));
+    let api_key = Credentials::ApiKey(Secret::new("k"));
+    let client = api.for_partner(&partner, &api_key);
+    client.webhook_settings().await.unwrap();
+    let expected = [
+        "GET /partners/aPA/webhook_url Bearer t ",
+        "GET /partners/aPA Bearer t ",
+        r#"POST /partners/aPA/webhook_url Bearer t {"webhook_url":"https://a.example/w"}"#,
+        r#"PATCH /partners/aPA Bearer t {"partner_redirect_url":"https://a.example/r"}"#,
+        "GET /partners/aPA/channels/bCH/api_keys Bearer t ",
+        "POST /partners/aPA/channels/bCH/api_keys Bearer t {}",
+        "GET /partners/aPA/channels?limit=100&offset=0&filters=%7B%22id%22%3A%22bCH%22%7D Bearer t ",
+        "GET /partners/aPA/channels?limit=100&offset=0&filters=%7B%22client_id%22%3A%22cCL%22%7D Bearer t ",
+        "GET /partners/aPA/webhook_url k ",
+    ];
+    assert_eq!(*calls.lock().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn every_answer_has_its_meaning() {
+    let wait = Some(Duration::from_secs(7));
+    for (status, error, outcome) in [
+        (400, ApiError::Status(400), "Refused(400)"),
+        (401, ApiError::BadCredentials, "BadCredentials"),
+        (403, ApiError::NotPermitted, "NotPermitted"),
+        (404, ApiError::NotFound, "UnknownChannel"),
+        (405, ApiError::NotFound, "Refused(405)"),
+        (409, ApiError::Status(409), "NotReady"),
+        (412, ApiError::Status(412), "NotReady"),
+        (425, ApiError::Status(425), "NotReady"),
+        (429, ApiError::RateLimited(wait), "RateLimited(Some(7s))"),
+        (
+            302,
+            ApiError::Status(302),
+            r#"Unknown("an unclear status")"#,
+        ),
+        (
+            500,
+            ApiError::Status(500),
+            r#"Unknown("an unclear status")"#,
+        ),
+    ] {
+        let (api, _) = answering(status, r#"{"api_key":"k"}"#).await;
+        let (partner, token) = ("aPA".parse().unwrap(), token());
+        let client = api.for_partner(&partner, &token);
+        assert_eq!(client.webhook_settings().await, Err(error), "{status}");
+        let key = client.create_key(&"bCH".parse().unwrap()).await;
+        assert_eq!(format!("{key:?}"), outcome, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_success_that_says_nothing_is_null_and_as_a_list_unreadable() {
+    let (api, _) = answering(200, "").await;
+    let (partner, token) = ("aPA".parse().unwrap(), token());
+    let client = api.for_partner(&partner, &token);
+    assert_eq!(client.webhook_settings().await, Ok(Value::Null));
+    let keys = client.key_ids(&"bCH".parse().unwrap()).await;
+    assert_eq!(keys, Err(ApiError::Unreadable("not JSON")));
+}
+
+#[test]
+fn the_credentials_do_not_print() {
+    assert_eq!(format!("{:?}", sensitive(&Secret::new("k"))), "Sensitive");
+    assert_eq!(format!("{:?}", token()), "Token(Secret([redacted]))");
 }
