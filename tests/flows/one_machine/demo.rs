@@ -5,11 +5,12 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use super::readme::block;
 use fantoccini::elements::Element;
 use fantoccini::wd::WindowHandle;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::{Ask, Bundle, PARTNER, until};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -90,6 +91,37 @@ async fn a_popup_that_is_closed_is_told() {
     page.find("#outcome [data-kind=closed]").await;
 }
 
+/// The README's two blocks of JavaScript, on the demo page in place of the page's own code.
+#[tokio::test]
+async fn the_readmes_code_brings_numbers_to_their_stored_keys() {
+    let bundle = super::start().await;
+    let page = Page::open(&bundle).await;
+    page.find("dialog-connect-button").await;
+    let own = block("const popup =");
+    page.run(&format!(
+        "console.log = (data) => sessionStorage.setItem('readme', data);
+         document.querySelector('h1').onclick = async () => {{ {own} }};"
+    ))
+    .await;
+    page.click("h1").await;
+    page.in_popup("#grant").await;
+    page.ends_with_stored_key(&bundle).await;
+    let result = page.run("return sessionStorage.getItem('readme');").await;
+    let result = result.as_str().expect("a message");
+    assert!(result.starts_with("?client="), "{result}");
+
+    page.find("dialog-connect-button").await;
+    page.run("document.querySelector('dialog-connect-button').remove();")
+        .await;
+    page.run(&block("const page =")).await;
+    // The README's button goes to 360dialog itself.
+    page.run("document.querySelector('dialog-connect-button').setAttribute('env', 'local');")
+        .await;
+    page.click_stock_button().await;
+    page.in_popup("#cancel").await;
+    page.find("#outcome [data-kind=cancelled]").await;
+}
+
 /// The demo page in a browser of its own. Dropping it ends both browser and driver.
 struct Page {
     window: WindowHandle,
@@ -119,6 +151,23 @@ impl Page {
             _driver: driver,
             _profile: profile,
         }
+    }
+
+    /// Runs `script` in the page, where `api`, `partnerId` and `token` are what the README's code expects.
+    async fn run(&self, script: &str) -> Value {
+        let script = format!(
+            "const [done] = [...arguments].slice(-1);
+             (async () => {{
+               const session = await (await fetch('/_demo/session')).json();
+               const [api, partnerId, token] = [location.origin, session.partners[0], session.token];
+               {script}
+             }})().then(done, (error) => done(`failed: ${{error}}`));"
+        );
+        let done = self.browser.execute_async(&script, Vec::new()).await;
+        let done = done.expect("a script that ends");
+        let has_failed = done.as_str().is_some_and(|it| it.starts_with("failed: "));
+        assert!(!has_failed, "{done}");
+        done
     }
 
     async fn find(&self, css: &str) -> Element {

@@ -4,6 +4,7 @@ mod connect;
 mod demo;
 mod demo_secrets;
 mod operator;
+mod readme;
 mod settings;
 
 use tests::{Backend, Bundle, Secrets};

@@ -2,6 +2,7 @@
 //! then evaluated for every choice that changes what is deployed. Each rule is shown to fail once.
 
 mod alarms;
+mod documented;
 mod evaluate;
 mod gateway;
 mod graph;

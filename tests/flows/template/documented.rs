@@ -1,0 +1,156 @@
+//! `docs/settings.md` against the template and the bundle on one machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use runtime::settings::Environment;
+use serde_json::Value;
+use tests::owned;
+
+use super::{MORE, TOKENS, Template, choice, entries, functions, logical_id};
+
+const PAGE: &str = include_str!("../../../docs/settings.md");
+
+#[test]
+fn every_setting_is_documented_with_its_parameter_default_and_functions() {
+    let template = Template::here();
+    assert_eq!(faults(&template, PAGE), [] as [&str; 0]);
+    for (name, from, to) in [
+        ("PUBLIC_URL", "| `PUBLIC_URL` |", "| `PUBLIC_UR` |"),
+        (
+            "AUTO_PROVISION",
+            "goes on. | provision |",
+            "goes on. | all |",
+        ),
+        ("LogRetentionDays", "| `30` |", "| `31` |"),
+        ("DATA", "| `DATA` |", "| `DAT` |"),
+    ] {
+        let faults = faults(&template, &PAGE.replace(from, to));
+        assert!(faults.iter().any(|fault| fault.starts_with(name)), "{name}");
+    }
+}
+
+/// Where `page` says something else than the template and the code, or nothing.
+fn faults(template: &Template, page: &str) -> Vec<String> {
+    let [shared, on_aws, on_one_machine] =
+        ["Functions", "Only on AWS", "Only on one machine"].map(|heading| table(page, heading));
+    let read = shared
+        .iter()
+        .map(|row| (name(&row[0]), readers(&row[5])))
+        .collect();
+    let mut faults = differences(&read, &read_on_aws(template));
+
+    let shared = shared.iter().filter(|row| !row[1].is_empty());
+    let shared = shared.map(|row| (name(&row[1]), default(&row[2])));
+    let on_aws = on_aws.iter().map(|row| (name(&row[0]), default(&row[1])));
+    faults.extend(differences(
+        &shared.chain(on_aws).collect(),
+        &declared(template),
+    ));
+
+    let here = on_one_machine
+        .iter()
+        .map(|row| (name(&row[0]), ()))
+        .collect();
+    let mut asked: BTreeMap<_, _> = asked_on_one_machine()
+        .into_iter()
+        .map(|name| (name, ()))
+        .collect();
+    asked.retain(|name, ()| !read.contains_key(name));
+    faults.extend(differences(&here, &asked));
+    faults
+}
+
+fn differences<T: PartialEq + Debug>(
+    documented: &BTreeMap<String, T>,
+    actual: &BTreeMap<String, T>,
+) -> Vec<String> {
+    let names: BTreeSet<_> = documented.keys().chain(actual.keys()).collect();
+    let compared = names
+        .into_iter()
+        .map(|name| (name, documented.get(name), actual.get(name)));
+    let different = compared.filter(|(_, documented, actual)| documented != actual);
+    different
+        .map(|(name, documented, actual)| {
+            format!("{name}: documented {documented:?}, is {actual:?}")
+        })
+        .collect()
+}
+
+/// The variables that functions get from the template, and which functions; those of libraries are nobody's to set.
+fn read_on_aws(template: &Template) -> BTreeMap<String, BTreeSet<String>> {
+    let deployed = template.deployed(&choice(&[&TOKENS, &MORE]));
+    let mut read: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for function in functions() {
+        for (name, _) in deployed.variables(&logical_id(&function)) {
+            if !name.starts_with("AWS_") {
+                read.entry(name).or_default().insert(function.clone());
+            }
+        }
+    }
+    read
+}
+
+/// The parameters, with their defaults in words; `None` for those that must be given.
+fn declared(template: &Template) -> BTreeMap<String, Option<String>> {
+    let default = |parameter: &Value| match &parameter["Default"] {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    let parameters = entries(&template.0["Parameters"]);
+    parameters
+        .map(|(name, parameter)| (name.to_owned(), default(parameter)))
+        .collect()
+}
+
+fn asked_on_one_machine() -> BTreeSet<String> {
+    let complete = [
+        ("HUB", "none"),
+        ("SECRETS_FILE", "x"),
+        ("PARTNER_IDS", "x"),
+        ("PARTNER_API_URL", "x"),
+        ("ALLOWED_ORIGINS", "x"),
+        ("JWT_HS256_SECRET", "x"),
+    ];
+    let environment = Environment::from_iter(owned(&complete));
+    local::settings::Settings::from_env(environment.clone()).expect("complete settings");
+    environment.asked()
+}
+
+/// The rows of the first table behind `heading`, without its head.
+fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let (_, behind) = page
+        .split_once(&format!("## {heading}\n"))
+        .expect("the heading");
+    let rows = behind.lines().skip_while(|line| !line.starts_with('|'));
+    let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
+    let cells = |row: &str| {
+        row.trim_matches('|')
+            .split('|')
+            .map(|cell| cell.trim().to_owned())
+            .collect()
+    };
+    rows.map(cells).collect()
+}
+
+/// The first text of `cell` that is marked as code.
+fn name(cell: &str) -> String {
+    cell.split('`').nth(1).unwrap_or_default().to_owned()
+}
+
+/// A default as its cell says it; what is only required with another parameter is empty by default.
+fn default(cell: &str) -> Option<String> {
+    match cell {
+        "**required**" => None,
+        cell if cell.starts_with("required with") => Some(String::new()),
+        cell => Some(name(cell)),
+    }
+}
+
+fn readers(cell: &str) -> BTreeSet<String> {
+    match cell {
+        "all" => functions(),
+        cell => cell.split(", ").map(str::to_owned).collect(),
+    }
+}
