@@ -1,6 +1,6 @@
 //! `GET /{partner_id}/channels` and `GET /{partner_id}/channels/{channel_id}`: the state of the tenant's numbers.
 //!
-//! Read only, and never a key.
+//! It only reads, and never reads a key.
 
 mod page;
 
@@ -36,7 +36,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads them; the error names the one that is missing or malformed.
+    /// Reads the settings. The error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
         Ok(Self {
             table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
@@ -47,14 +47,14 @@ impl Settings {
     }
 }
 
-/// What this function may touch.
+/// The handles of this function: everything it may read or write.
 #[derive(Clone)]
 pub struct Channels {
     /// Its settings.
     pub settings: Settings,
-    /// The channels, to be read.
+    /// The channels, which it reads.
     pub channels: store::Channels,
-    /// The claims, to be read.
+    /// The claims, which it reads.
     pub claims: Claims,
 }
 
@@ -112,14 +112,14 @@ async fn one(
 }
 
 impl Channels {
-    /// Opens the connection that the first request will need.
+    /// Opens the connection that the first request needs.
     pub async fn warm_up(&self) {
         if let Some(partner) = self.settings.partner_ids.first() {
             self.channels.preconnect(partner).await;
         }
     }
 
-    /// Channels come first, by id; behind the last of them the ids that are only claimed, by id.
+    /// A page of the list: first the channels by id, then the ids that are only claimed, by id.
     async fn page(&self, partner: &PartnerId, tenant: &Tenant, page: &Page) -> Result<List, Error> {
         let After::Claimed(after) = &page.after else {
             return self.page_from_channels(partner, tenant, page).await;
@@ -137,13 +137,13 @@ impl Channels {
         page: &Page,
     ) -> Result<List, Error> {
         let limit = page.limit;
-        // One more than asked for tells whether there is more.
+        // Reads one row more than the limit, to see whether there is another page.
         let most = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
         let found = self
             .channels
             .list_for_tenant(partner, tenant, page.after.channel(), most)
             .await?;
-        let is_all = found.len() <= limit;
+        let is_last_page = found.len() <= limit;
         let (mut rows, mut open) = (Vec::new(), Vec::new());
         for row in found {
             match row {
@@ -161,14 +161,14 @@ impl Channels {
                 next,
             });
         }
-        if !is_all {
+        if !is_last_page {
             open = self.claims.open_of_tenant(partner, tenant).await?;
         }
         let claimed = self.claimed(partner, tenant, &open).await?;
         Ok(with_claimed(rows, claimed, limit))
     }
 
-    /// The ids that `claims` name and that are not the tenant's channels already; of two claims the later one counts.
+    /// The ids in `claims` that are not channels of the tenant yet. If two claims name an id, the later one counts.
     async fn claimed(
         &self,
         partner: &PartnerId,
@@ -189,7 +189,7 @@ impl Channels {
         Ok(views)
     }
 
-    /// A channel of the tenant, or an id in one of its open claims; of two claims the later one counts.
+    /// A channel of the tenant, or an id in its open claims. If two claims name it, the later one counts.
     async fn one(&self, id: &ChannelRef, tenant: &Tenant) -> Result<Option<ChannelView>, Error> {
         let channel = self.channels.read(id).await?.channel;
         if let Some(view) = channel.view().filter(|view| view.tenant == *tenant) {
@@ -202,7 +202,7 @@ impl Channels {
     }
 }
 
-/// The page that has `rows`, the last channels, and behind them `claimed`.
+/// The page with `rows`, the last channels, followed by `claimed`.
 fn with_claimed(
     mut rows: Vec<ChannelView>,
     claimed: BTreeMap<ChannelId, ChannelView>,

@@ -1,4 +1,4 @@
-//! Which part of the list is asked for.
+//! The page of the list that the query asks for.
 
 use data_encoding::BASE64URL_NOPAD;
 use dialog360::id::ChannelId;
@@ -7,14 +7,14 @@ use runtime::http::Problem;
 const DEFAULT_LIMIT: usize = 50;
 const LARGEST_LIMIT: usize = 100;
 
-/// The row behind which the page starts.
+/// The row after which the page begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum After {
-    /// From the first row on.
+    /// The page begins with the first row.
     Nothing,
-    /// Behind this channel.
+    /// After this channel.
     Channel(ChannelId),
-    /// Behind this id, which is only claimed.
+    /// After this id, which is only claimed.
     Claimed(ChannelId),
 }
 
@@ -26,7 +26,7 @@ impl After {
         }
     }
 
-    /// An opaque text for the next request; it holds no secret and opens nothing that the caller may not see.
+    /// An opaque text for the next request. It is no secret, and gives no access to rows of other tenants.
     pub(crate) fn to_cursor(&self) -> String {
         let text = match self {
             Self::Nothing => return String::new(),
@@ -46,7 +46,7 @@ impl After {
     }
 }
 
-/// A part of the list.
+/// A page of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) after: After,
@@ -54,7 +54,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Reads `cursor` and `limit`; an empty cursor is the first page.
+    /// Parses `cursor` and `limit`. An empty cursor means the first page.
     pub(crate) fn parse(query: &[(String, String)]) -> Result<Self, Problem> {
         let mut page = Self {
             after: After::Nothing,
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_leads_back_to_its_row() {
+    fn a_cursor_is_parsed_back_into_its_row() {
         for after in [
             After::Channel("aCH".parse().unwrap()),
             After::Claimed("bCH".parse().unwrap()),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_cursor_or_no_limit_is_refused() {
+    fn a_malformed_cursor_or_limit_is_refused() {
         for cursor in ["x", "!", "aCH", "aA"] {
             assert_eq!(page(&[("cursor", cursor)]), Err(400), "{cursor}");
         }

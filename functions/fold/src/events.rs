@@ -1,4 +1,4 @@
-//! The events that the partner's application gets: `docs/events.md` describes them.
+//! The events for the partner's application; `docs/events.md` describes them.
 
 use std::collections::BTreeSet;
 
@@ -19,41 +19,41 @@ const CHANNEL_CHANGED: &str = "channel.changed";
 /// 360dialog sent a webhook.
 const HUB_EVENT: &str = "hub.event";
 
-/// The field that says only when, not what.
+/// A change of this field alone is not published.
 const UPDATED_AT: &str = "updated_at";
 
-/// What a record brings.
+/// The content of a record.
 #[derive(Default)]
-pub(crate) struct Read {
-    /// A fact to be joined.
+pub(crate) struct RecordContent {
+    /// A fact to join.
     pub(crate) fact: Option<Fact>,
-    /// An event to be published.
+    /// An event to publish.
     pub(crate) event: Option<BusEvent>,
 }
 
-/// Reads a record of a fact, of an event without a channel, or of a channel; the error says what cannot be read.
-pub(crate) fn read(record: &Record) -> Result<Read, &'static str> {
+/// Reads the record of a fact, of a webhook without a channel, or of a channel. The error names the unreadable part.
+pub(crate) fn read(record: &Record) -> Result<RecordContent, &'static str> {
     let new = record.new.as_ref().ok_or("a record without its image")?;
     let unreadable = |_: Error| "an item that is not in the form we write";
     let unwritable = |_: Unwritable| "an event that cannot be written";
     match record.kind() {
         prefix::RAW => {
             let raw = RawEvent::from_item(new).map_err(unreadable)?;
-            let event = Some(event_of_raw(&raw).map_err(unwritable)?);
-            Ok(Read { fact: None, event })
+            let event = Some(event_from_raw(&raw).map_err(unwritable)?);
+            Ok(RecordContent { fact: None, event })
         }
         prefix::FACT => {
             let stored = StoredFact::from_item(new).map_err(unreadable)?;
-            let event = event_of_fact(&stored).map_err(unwritable)?;
+            let event = event_from_fact(&stored).map_err(unwritable)?;
             let fact = Some(stored.fact);
-            Ok(Read { fact, event })
+            Ok(RecordContent { fact, event })
         }
         _ => {
             let new = StoredChannel::from_item(new).map_err(unreadable)?;
             let old = record.old.as_ref().map(StoredChannel::from_item);
             let old = old.transpose().map_err(unreadable)?;
             let event = channel_changed(old.as_ref(), &new).map_err(unwritable)?;
-            Ok(Read { fact: None, event })
+            Ok(RecordContent { fact: None, event })
         }
     }
 }
@@ -67,7 +67,7 @@ struct ChannelChanged<'a> {
     channel: Map<String, Value>,
 }
 
-/// The event of a save of a channel; `None` if it belongs to nobody, or nothing that is shown has changed.
+/// The event for a saved channel; `None` if it has no tenant, or if no shown field has changed.
 fn channel_changed(
     old: Option<&StoredChannel>,
     new: &StoredChannel,
@@ -80,12 +80,12 @@ fn channel_changed(
         before.as_ref().map(fields).unwrap_or_default(),
         fields(&view),
     );
-    let is_new = |(name, value): &(&String, &Value)| {
+    let is_changed = |(name, value): &(&String, &Value)| {
         name.as_str() != UPDATED_AT && before.get(*name).unwrap_or(&Value::Null) != *value
     };
     let changed: BTreeSet<String> = channel
         .iter()
-        .filter(is_new)
+        .filter(is_changed)
         .map(|(name, _)| name.clone())
         .collect();
     if changed.is_empty() {
@@ -117,16 +117,16 @@ struct HubEventDetail<'a> {
     channel_id: Option<&'a ChannelId>,
     name: Option<&'a str>,
     received_at: String,
-    /// The body to the letter, if it is JSON.
+    /// The raw body, if it is JSON.
     event: Option<&'a RawValue>,
-    /// The body, if it is not.
+    /// The body, if it is not JSON.
     body_base64: Option<String>,
-    /// Whether the body was too large for the bus.
+    /// Whether the body was left out because it is too large for the bus.
     is_body_omitted: bool,
 }
 
 impl HubEventDetail<'_> {
-    /// With its body, or, if the bus does not take so much, without it.
+    /// The event with its body, or without it if it is too large for the bus.
     fn to_event(&self) -> Result<BusEvent, Unwritable> {
         let event = BusEvent::new(self.partner_id, self.id, HUB_EVENT, self)?;
         if event.fits() {
@@ -143,8 +143,8 @@ impl HubEventDetail<'_> {
     }
 }
 
-/// The event of a webhook's fact; `None` for a fact from elsewhere.
-fn event_of_fact(StoredFact { fact, body }: &StoredFact) -> Result<Option<BusEvent>, Unwritable> {
+/// The event for a webhook's fact; `None` for a fact from another source.
+fn event_from_fact(StoredFact { fact, body }: &StoredFact) -> Result<Option<BusEvent>, Unwritable> {
     let Some(body) = body.as_ref().filter(|_| fact.source == Source::Webhook) else {
         return Ok(None);
     };
@@ -163,8 +163,8 @@ fn event_of_fact(StoredFact { fact, body }: &StoredFact) -> Result<Option<BusEve
     event.to_event().map(Some)
 }
 
-/// The event of a webhook without a channel.
-fn event_of_raw(raw: &RawEvent) -> Result<BusEvent, Unwritable> {
+/// The event for a webhook without a channel.
+fn event_from_raw(raw: &RawEvent) -> Result<BusEvent, Unwritable> {
     let (event, body_base64) = json_or_base64(&raw.body);
     let event = HubEventDetail {
         id: &raw.id,

@@ -1,4 +1,4 @@
-//! What is published, and when nothing is.
+//! Tests of the published events, and of when nothing is published.
 
 use dialog360::event::Stage;
 use dialog360::id::ChannelRef;
@@ -55,7 +55,7 @@ fn published(old: Option<&StoredChannel>, new: &StoredChannel) -> Option<Value> 
 }
 
 #[test]
-fn a_channel_is_published_once_it_is_somebodys_and_then_when_what_is_shown_changes() {
+fn a_channel_is_published_once_it_has_a_tenant_and_then_when_a_shown_field_changes() {
     let unclaimed = saved(1, &[fact(1, running(), "channel_running")]);
     assert_eq!(published(None, &unclaimed), None);
 
@@ -89,7 +89,7 @@ fn a_channel_is_published_once_it_is_somebodys_and_then_when_what_is_shown_chang
         ]
     );
 
-    // The same said again later changes only the time.
+    // A later fact with the same content changes only the time.
     let again = [
         all[0].clone(),
         all[1].clone(),
@@ -121,15 +121,15 @@ fn detail_text(body: &[u8]) -> String {
         fact: fact(7, running(), "channel_running"),
         body: Some(body.to_vec()),
     };
-    let event = event_of_fact(&stored).unwrap().unwrap();
+    let event = event_from_fact(&stored).unwrap().unwrap();
     assert!(event.fits());
     assert_eq!(event.detail_type, "hub.event");
     event.detail.get().to_owned()
 }
 
 #[test]
-fn a_webhook_is_published_as_it_came() {
-    // To the letter, also what no double can hold.
+fn a_webhook_is_published_with_its_raw_body() {
+    // Byte for byte, even a number that no double can hold.
     let body = r#"{"event":"channel_running", "n":1e999}"#;
     assert!(
         detail_text(body.as_bytes()).contains(&format!(r#""event":{body},"body_base64":null"#))
@@ -164,10 +164,10 @@ fn a_webhook_too_large_for_the_bus_is_published_without_its_body() {
 }
 
 #[test]
-fn only_webhooks_are_published_as_events_of_360dialog() {
+fn only_facts_from_webhooks_are_published_as_hub_events() {
     let stored = StoredFact {
         fact: fact(7, bound(), "claim"),
         body: None,
     };
-    assert!(event_of_fact(&stored).unwrap().is_none());
+    assert!(event_from_fact(&stored).unwrap().is_none());
 }

@@ -1,4 +1,4 @@
-//! Facts into channels. No clock, no call of 360dialog and no other item enters here.
+//! Joins facts into channels. The result depends on no clock, no call to 360dialog and no other item.
 
 use std::collections::BTreeMap;
 
@@ -8,33 +8,34 @@ use store::{Error, Write};
 
 use crate::Fold;
 
-/// How often a save that another worker outran is tried again before the batch comes again.
-const TURNS: usize = 10;
+/// How often a save is tried in a run if other workers save the channel at the same time.
+const SAVE_ATTEMPTS: usize = 10;
 
-/// How many channels of a batch may fail, 4 s each, before the rest is left for the next time.
-const MOST_FAILURES: usize = 2;
+/// How many channels of a batch may fail, 4 s each, before the rest is left for the next run.
+const MAX_FAILURES: usize = 2;
 
-/// The facts of a batch by channel, each with its place in the batch.
+/// The facts of a batch by channel, each with the index of its record in the batch.
 #[derive(Default)]
 pub(crate) struct Facts(BTreeMap<ChannelRef, Vec<(usize, Fact)>>);
 
 impl Extend<(usize, Fact)> for Facts {
     fn extend<I: IntoIterator<Item = (usize, Fact)>>(&mut self, facts: I) {
         for (place, fact) in facts {
-            let of_channel = self.0.entry(fact.channel.clone()).or_default();
-            of_channel.push((place, fact));
+            let facts_of_channel = self.0.entry(fact.channel.clone()).or_default();
+            facts_of_channel.push((place, fact));
         }
     }
 }
 
 impl Fold {
-    /// Joins facts into their channels; the places of those that must come again.
+    /// Joins facts into their channels. Returns the indexes of the records to repeat.
     pub(crate) async fn join(&self, facts: Facts) -> Vec<usize> {
         let mut failed = Vec::new();
         for (channel, facts) in facts.0 {
             let (places, facts): (Vec<usize>, Vec<Fact>) = facts.into_iter().unzip();
-            // One channel in trouble is no trouble of the others; a table in trouble is everybody's.
-            if failed.len() >= MOST_FAILURES {
+            // One channel that fails does not stop the others. If several fail, the table is down: the rest is left for
+            // later.
+            if failed.len() >= MAX_FAILURES {
                 failed.extend(places.into_iter().min());
                 continue;
             }
@@ -45,10 +46,10 @@ impl Fold {
             match self.join_into(&channel, &facts).await {
                 Ok(()) => {}
                 Err(Error::Malformed(what)) => {
-                    tracing::error!(%partner, channel = %id, what, "facts were passed: the channel cannot be read");
+                    tracing::error!(%partner, channel = %id, what, "facts were skipped: the channel cannot be read");
                 }
                 Err(error) => {
-                    tracing::error!(%error, %partner, channel = %id, "facts come again");
+                    tracing::error!(%error, %partner, channel = %id, "facts will be repeated");
                     failed.extend(places.into_iter().min());
                 }
             }
@@ -57,11 +58,11 @@ impl Fold {
     }
 
     async fn join_into(&self, channel: &ChannelRef, facts: &[Fact]) -> Result<(), Error> {
-        for _ in 0..TURNS {
+        for _ in 0..SAVE_ATTEMPTS {
             let mut stored = self.channels.read(channel).await?;
             let before = stored.channel.clone();
             stored.channel.join_all(facts);
-            // A fact that says nothing still makes the channel known once, so that it can be asked about.
+            // A fact without content is saved once too, so that the channel exists and can be looked up.
             if stored.channel == before && stored.exists() {
                 return Ok(());
             }
@@ -71,7 +72,7 @@ impl Fold {
                 return Ok(());
             }
         }
-        let why = "the channel keeps changing under the fold";
+        let why = "other workers keep saving the channel";
         Err(Error::Unavailable(why.to_owned()))
     }
 }

@@ -1,8 +1,8 @@
 //! Joins facts into channels and publishes events to the partner's application, driven by the table's stream.
 //!
-//! It has no right to secrets, to keys or to the Partner API, and nothing slow stands in its way: an event that the bus
-//! does not take is kept in the outbox, which the clock empties. The order of records is not relied on: the join does
-//! not depend on it, and saves are versioned.
+//! It has no right to secrets, to keys or to the Partner API. Nothing slow holds up the stream: an event that the bus
+//! does not accept goes to the outbox, and a schedule sends it again. Records may come in any order: the join is
+//! commutative, and saves are versioned.
 
 mod events;
 mod join;
@@ -28,7 +28,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads them; the error names the one that is missing or malformed.
+    /// Reads the settings. The error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
         Ok(Self {
             table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
@@ -37,21 +37,21 @@ impl Settings {
     }
 }
 
-/// What this function may touch.
+/// The handles of this function: everything it may read or write.
 #[derive(Clone)]
 pub struct Fold {
     /// Its settings.
     pub settings: Settings,
-    /// Channels, which only this function saves.
+    /// The channels, which only this function saves.
     pub channels: Channels,
-    /// Events that the bus did not take.
+    /// The events that the bus did not accept.
     pub outbox: Outbox,
-    /// Where the partner's application listens.
+    /// The bus for events to the partner's application.
     pub bus: Arc<dyn EventBus>,
 }
 
 impl Fold {
-    /// Puts it together from the places where things are kept.
+    /// Creates the function with handles on `table`.
     pub fn new(settings: Settings, table: Table, bus: Arc<dyn EventBus>) -> Self {
         Self {
             settings,
@@ -61,14 +61,14 @@ impl Fold {
         }
     }
 
-    /// Opens the connection that the first batch will need.
+    /// Opens the connection that the first batch needs.
     pub async fn warm_up(&self) {
         if let Some(partner) = self.settings.partner_ids.first() {
             self.channels.preconnect(partner).await;
         }
     }
 
-    /// The records that its mapping takes: inserted facts, inserted and changed channels.
+    /// Whether the stream mapping passes a record on: inserted facts and raw events, inserted and changed channels.
     pub fn takes(record: &Record) -> bool {
         match record.kind() {
             prefix::FACT | prefix::RAW => record.change == Change::Inserted,
@@ -77,10 +77,10 @@ impl Fold {
         }
     }
 
-    /// Joins the facts of a batch into their channels and publishes what the batch brings.
+    /// Joins the facts of a batch into their channels, and publishes the events of the batch.
     ///
-    /// A record that cannot be understood is logged and passed. Only trouble with the table makes records come again;
-    /// joining and publishing are harmless however often.
+    /// A record that cannot be read is logged and skipped. Only failures of the table make Lambda repeat records;
+    /// joining and publishing twice is harmless.
     pub async fn handle(&self, records: &[Record]) -> Result<(), StoppedBefore> {
         let (mut facts, mut events) = (Facts::default(), Vec::new());
         for (place, record) in records.iter().enumerate() {
@@ -93,7 +93,7 @@ impl Fold {
                     events.extend(read.event.map(|event| (place, event)));
                 }
                 Err(what) => {
-                    tracing::error!(record = record.name(), what, "a record was passed");
+                    tracing::error!(record = record.name(), what, "a record was skipped");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Events to the partner's application: at once, or by the outbox when the bus does not take them.
+//! Publishes events to the partner's application: at once, or later from the outbox if the bus does not accept them.
 
 use std::collections::VecDeque;
 
@@ -12,14 +12,16 @@ use tokio::time::{Duration, Instant};
 
 use crate::Fold;
 
-/// How many waiting events are read at once.
+/// How many waiting events are read in one page.
 const PAGE: i32 = 50;
 
-/// The run time that one page of waiting events may take: calls of the bus, 4 s each at most, and the writes behind them.
-const TIME_OF_A_PAGE: Duration = Duration::from_secs(8);
+/// The run time that one page of waiting events may take: calls to the bus, at most 4 s each, and the writes
+/// afterwards.
+const PAGE_TIME: Duration = Duration::from_secs(8);
 
 impl Fold {
-    /// Publishes events; keeps in the outbox what the bus does not take. The places of those that could not be kept.
+    /// Publishes events, and puts those that the bus does not accept into the outbox. If that fails, returns the index
+    /// of the first record to repeat.
     pub(crate) async fn publish(&self, events: Vec<(usize, BusEvent)>) -> Vec<usize> {
         let (places, events): (Vec<usize>, Vec<BusEvent>) = events.into_iter().unzip();
         let Err(not_taken) = self.bus.put(&events).await else {
@@ -35,22 +37,22 @@ impl Fold {
             let (Some(event), Some(place)) = (events.get(index), places.get(index)) else {
                 continue;
             };
-            if let Err(error) = self.outbox.keep(&waiting(event, now)).await {
-                tracing::error!(%error, "events could not be kept: their records come again");
+            if let Err(error) = self.outbox.keep(&to_waiting(event, now)).await {
+                tracing::error!(%error, "events could not be put into the outbox: their records will be repeated");
                 return vec![*place];
             }
         }
         Vec::new()
     }
 
-    /// Publishes what waits in the outbox, each event once a run, the partners page by page in turn; what has waited for
-    /// a day is given up. Begins no page that may not be done at `until`.
+    /// Sends the events of the outbox again, each once per run, page by page with the partners in turn. Gives up an
+    /// event that has waited for a day. Begins no page that might not end before `until`.
     pub async fn send_again(&self, now: Timestamp, until: Instant) -> Result<(), Error> {
         let partners = self.settings.partner_ids.iter();
         let mut turns: VecDeque<(&PartnerId, Option<WaitingEvent>)> =
             partners.map(|partner| (partner, None)).collect();
         while let Some((partner, after)) = turns.pop_front() {
-            if until.saturating_duration_since(Instant::now()) < TIME_OF_A_PAGE {
+            if until.saturating_duration_since(Instant::now()) < PAGE_TIME {
                 break;
             }
             let page = self.outbox.list(partner, after.as_ref(), PAGE).await?;
@@ -63,7 +65,7 @@ impl Fold {
     }
 
     async fn send_page(&self, page: &[WaitingEvent], now: Timestamp) -> Result<(), Error> {
-        let events: Vec<BusEvent> = page.iter().map(ready).collect::<Result<_, _>>()?;
+        let events: Vec<BusEvent> = page.iter().map(to_bus_event).collect::<Result<_, _>>()?;
         let put = self.bus.put(&events).await;
         let not_taken = put.err().map_or_else(Vec::new, |error| error.places);
         for (place, event) in page.iter().enumerate() {
@@ -71,7 +73,7 @@ impl Fold {
                 self.outbox.remove(event).await?;
             } else if event.is_given_up(now) {
                 let (partner, id) = (&event.partner, &event.id);
-                tracing::error!(%partner, id, "the bus has not taken an event for a day: it is given up");
+                tracing::error!(%partner, id, "the bus has not accepted an event for a day: it is given up");
                 self.outbox.give_up(event, now).await?;
             }
         }
@@ -79,7 +81,7 @@ impl Fold {
     }
 }
 
-fn waiting(event: &BusEvent, now: Timestamp) -> WaitingEvent {
+fn to_waiting(event: &BusEvent, now: Timestamp) -> WaitingEvent {
     WaitingEvent {
         partner: event.partner.clone(),
         id: event.id.clone(),
@@ -89,7 +91,7 @@ fn waiting(event: &BusEvent, now: Timestamp) -> WaitingEvent {
     }
 }
 
-fn ready(event: &WaitingEvent) -> Result<BusEvent, Error> {
+fn to_bus_event(event: &WaitingEvent) -> Result<BusEvent, Error> {
     let detail = RawValue::from_string(event.detail.clone());
     Ok(BusEvent {
         partner: event.partner.clone(),

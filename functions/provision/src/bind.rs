@@ -1,4 +1,4 @@
-//! Claims: what 360dialog confirms of them becomes facts. A claim decides nothing by itself.
+//! Confirms claims: the parts that 360dialog confirms become facts. A claim alone changes nothing.
 
 use dialog360::channel::ChannelObject;
 use dialog360::id::ChannelRef;
@@ -12,23 +12,23 @@ use store::{Error, StoredClaim, Write};
 use crate::retry::RetryAt;
 use crate::{Provision, RunTime, count_refusal};
 
-/// Whose the client of a claim is.
+/// The owner of the client that a claim names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owner {
-    /// The tenant's that claims it.
+    /// The tenant that claims it.
     Claimant,
-    /// Nobody's yet.
+    /// No tenant yet.
     Nobody,
 }
 
-/// The channels of a client, as they were when the read was sent.
+/// The channels of a client, read from 360dialog at `sent_at`.
 struct List {
     channels: Vec<ChannelObject>,
     sent_at: Timestamp,
 }
 
 impl Provision {
-    /// Confirms a pending claim as far as can be: one read of the client's channels, then facts for what it lists.
+    /// Confirms as much of a pending claim as possible: reads the client's channels, and appends facts for them.
     pub(crate) async fn confirm(
         &self,
         mut stored: StoredClaim,
@@ -44,13 +44,13 @@ impl Provision {
             claim.due_at = retry_at.time(clock::now(), claim.tries);
         }
         let (partner, session, status) = (claim.partner.clone(), claim.id.clone(), claim.status);
-        // If another worker saved it meanwhile, that one saw the same list and its outcome stands.
+        // If another worker saved the claim meanwhile, it read the same list, so its outcome counts.
         let _saved = self.claims.save(&stored).await?;
         tracing::info!(%partner, claim = %session, ?status, "claim");
         Ok(())
     }
 
-    /// Settles as much of a claim as can be settled now; answers when to retry the rest.
+    /// Settles as much of a claim as possible now. Returns when to retry the rest.
     async fn settle(&self, claim: &mut Claim, run_time: RunTime) -> Result<RetryAt, Error> {
         let owner = self.clients.owner(&claim.partner, &claim.client).await?;
         if owner.as_ref().is_some_and(|owner| *owner != claim.tenant) {
@@ -87,7 +87,7 @@ impl Provision {
         Ok(RetryAt::Later(None))
     }
 
-    /// Reads the channels of a claim's client; the error is when to retry.
+    /// Reads the channels of a claim's client. The error says when to retry.
     async fn list_client(&self, claim: &Claim, access: &PartnerAccess) -> Result<List, RetryAt> {
         let sent_at = clock::now();
         let client = self.api(&claim.partner, access);
@@ -97,12 +97,12 @@ impl Provision {
                 count_refusal(&why);
                 let (partner, session) = (&claim.partner, &claim.id);
                 tracing::warn!(%partner, claim = %session, %why, "the client's channels could not be read");
-                Err(RetryAt::after_trouble(&why))
+                Err(RetryAt::after_error(&why))
             }
         }
     }
 
-    /// Gives the client to the claim's tenant, reads its channels once more, and confirms what is found.
+    /// Binds the client to the claim's tenant, reads its channels once more, and grants the claim.
     async fn bind(
         &self,
         claim: &mut Claim,
@@ -115,7 +115,8 @@ impl Provision {
             claim.refuse();
             return Ok(RetryAt::OnChange);
         }
-        // A channel that appeared between the read and the bind found no owner: this read finds it, or its next run does.
+        // A channel that appeared between the first read and the bind found no owner. This read finds it, or else its
+        // next run.
         if run_time.allows_a_call()
             && let Ok(newer) = self.list_client(claim, access).await
         {
@@ -124,7 +125,7 @@ impl Provision {
         self.grant(claim, &list).await
     }
 
-    /// The client is the tenant's: its channels are bound, and what the claim says of them becomes facts.
+    /// Binds the listed channels, and appends the claim's permissions as facts. The client belongs to the tenant.
     async fn grant(&self, claim: &mut Claim, list: &List) -> Result<RetryAt, Error> {
         self.record_listed(claim, list, Owner::Claimant).await?;
         for fact in claim.permission_facts(&list.channels) {
@@ -134,7 +135,8 @@ impl Provision {
         self.close(claim).await
     }
 
-    /// Closes the claim once all of it is settled and the fold has seen it: until then its ids show as claimed.
+    /// Closes the claim once all of it is settled and `fold` has joined the bindings. Until then its ids are shown as
+    /// claimed.
     async fn close(&self, claim: &mut Claim) -> Result<RetryAt, Error> {
         for id in claim.confirmed() {
             let id = ChannelRef::new(claim.partner.clone(), id.clone());
@@ -147,7 +149,7 @@ impl Provision {
         Ok(RetryAt::Later(None))
     }
 
-    /// Appends what a list says that is not known yet and, if the client is the claim's tenant's, the binding.
+    /// Appends facts for what the list adds to the known channels and, if the claimant owns the client, the bindings.
     async fn record_listed(&self, claim: &Claim, list: &List, owner: Owner) -> Result<(), Error> {
         for channel in &list.channels {
             let id = ChannelRef::new(claim.partner.clone(), channel.id.clone());

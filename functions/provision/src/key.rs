@@ -1,5 +1,5 @@
-//! Where a channel's key stands: is one wanted, why not yet, and when to run again. Every run holds the lease and ends in
-//! at most one verdict.
+//! Reconciles a channel's key: decides whether one is wanted, acts, and sets when to run again. Every run holds the
+//! lease and records at most one verdict.
 
 use dialog360::id::ChannelRef;
 use jiff::Timestamp;
@@ -15,21 +15,21 @@ use store::{Error, Intent, Leased, Mint, NextRun, Trigger};
 use crate::retry::RetryAt;
 use crate::{Provision, RunTime, count_refusal};
 
-/// Whether a key is wanted, by what is known of the channel alone.
+/// Whether a key is wanted, judged by the channel alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// It is stored; nothing is to be done.
+    /// It is stored; there is nothing to do.
     Stored,
-    /// The channel is gone.
+    /// The channel was cancelled.
     Cancelled,
-    /// Not yet, and why.
+    /// Not yet, for this reason.
     Waits(KeyReason),
     /// Yes.
     Yes,
 }
 
 impl Wanted {
-    /// Judges `channel`; an open intent of ours makes a key wanted that would otherwise count as stored.
+    /// Judges `channel`. With an open intent a key is wanted even if one counts as stored.
     pub(crate) fn judge(
         channel: &Channel,
         billing: Billing,
@@ -65,7 +65,7 @@ fn is_stored(channel: &Channel) -> bool {
         .is_some_and(|key| key.value.status == KeyStatus::Stored)
 }
 
-/// Whether a change of a channel can change what is to be done about its key.
+/// Whether a change of a channel can affect its key.
 pub(crate) fn is_relevant_change(old: Option<&Channel>, new: &Channel) -> bool {
     let Some(old) = old else { return true };
     let client = |channel: &Channel| channel.client.as_ref().map(|client| client.value.clone());
@@ -85,7 +85,7 @@ pub(crate) fn is_relevant_change(old: Option<&Channel>, new: &Channel) -> bool {
 
 /// Outcome of a run.
 pub(crate) struct Outcome {
-    /// The verdict; `None` leaves the last one.
+    /// The verdict; `None` keeps the last one.
     pub(crate) verdict: Option<KeyState>,
     /// When to run again.
     pub(crate) retry_at: RetryAt,
@@ -108,17 +108,17 @@ impl Outcome {
         }
     }
 
-    /// It waits for `reason`.
+    /// The key waits, for `reason`.
     pub(crate) fn waiting(reason: KeyReason, retry_at: RetryAt, intent: Option<Intent>) -> Self {
         Self::verdict(KeyStatus::Waiting, reason, retry_at, intent)
     }
 
-    /// Only an operator goes on; it runs again tomorrow all the same.
+    /// An operator must decide. It runs again tomorrow all the same.
     pub(crate) fn blocked(reason: KeyReason, intent: Option<Intent>) -> Self {
         Self::verdict(KeyStatus::Blocked, reason, RetryAt::Tomorrow, intent)
     }
 
-    /// Nothing is said; it is tried again.
+    /// No verdict; it runs again.
     pub(crate) fn silent(retry_at: RetryAt, intent: Option<Intent>) -> Self {
         Self {
             verdict: None,
@@ -129,8 +129,8 @@ impl Outcome {
 }
 
 impl Provision {
-    /// Compares what is known of a channel's key with what is wanted, and acts, under the lease; not if that is another
-    /// worker's, which then runs again.
+    /// Takes the lease, decides what to do about a channel's key, and does it. If another worker holds the lease, that
+    /// one runs again instead.
     pub(crate) async fn reconcile_key(
         &self,
         channel: &ChannelRef,
@@ -148,7 +148,7 @@ impl Provision {
         let mut known = self.read_current(channel, &mint).await?;
         let Some(outcome) = self.decide(&mint, &mut known, run_time).await? else {
             let ChannelRef { partner, channel } = channel;
-            tracing::warn!(%partner, %channel, "the lease was lost; its new holder goes on");
+            tracing::warn!(%partner, %channel, "the lease was lost; its new holder continues");
             return Ok(());
         };
         let (retry_at, intent) = (outcome.retry_at, outcome.intent);
@@ -160,10 +160,10 @@ impl Provision {
         self.mints.release(&mint, &next, now).await
     }
 
-    /// The channel, read under the lease: what changes after this read makes a record of its own.
+    /// Reads the channel, under the lease. A change after this read causes a record, and thus a run, of its own.
     async fn read_current(&self, channel: &ChannelRef, mint: &Mint) -> Result<Channel, Error> {
         let mut known = self.channels.read(channel).await?.channel;
-        // The last run's verdict may not be folded yet.
+        // `fold` may not have joined the last run's verdict yet.
         if let Some(verdict) = &mint.verdict
             && known.key.as_ref().is_none_or(|key| key.at < verdict.at)
         {
@@ -172,7 +172,7 @@ impl Provision {
         Ok(known)
     }
 
-    /// Records where the key stands, unless the channel shows it already.
+    /// Appends a verdict as a fact, unless it is the one the channel has already.
     pub(crate) async fn record_key_status(
         &self,
         known: &mut Channel,
@@ -184,7 +184,7 @@ impl Provision {
         }
         let (status, reason) = (verdict.status, verdict.reason);
         let words = serde_json::json!([verdict.status, verdict.reason]);
-        // Under the lease this verdict is the newest, whatever the clocks of two workers say.
+        // Its time must be later than that of the last verdict, even if the clocks of two workers differ.
         let last = known
             .key
             .as_ref()
@@ -213,7 +213,7 @@ impl Provision {
         Ok(())
     }
 
-    /// Decides what to do about the key and does it; `None` when the lease was lost on the way.
+    /// Decides what to do about the key, and does it; `None` if the lease was lost meanwhile.
     async fn decide(
         &self,
         mint: &Mint,
@@ -234,7 +234,7 @@ impl Provision {
                 return Ok(Some(outcome));
             }
             if self.bind_late(known).await? {
-                // The fact just appended makes a record of its own, and that one a run.
+                // The fact just appended changes the channel, which causes the next run.
                 return Ok(Some(Outcome::silent(RetryAt::Tomorrow, intent)));
             }
         }
@@ -244,7 +244,7 @@ impl Provision {
             self.settings.auto_provision,
             intent.is_some(),
         );
-        let end = match (wanted, known.binding.clone()) {
+        let outcome = match (wanted, known.binding.clone()) {
             (Wanted::Stored, _) => Outcome::silent(RetryAt::OnChange, None),
             (Wanted::Cancelled, _) => Outcome::verdict(
                 KeyStatus::None,
@@ -267,10 +267,11 @@ impl Provision {
                 }
             }
         };
-        Ok(Some(end))
+        Ok(Some(outcome))
     }
 
-    /// Asks 360dialog whose a channel is, if no webhook said so; answers when to ask again if that is not known now.
+    /// Reads from 360dialog to which client a channel belongs, unless a webhook said so. Returns when to retry if that
+    /// fails.
     async fn read_client(
         &self,
         mint: &Mint,
@@ -291,7 +292,7 @@ impl Provision {
         let ChannelRef { partner, channel } = known.id.clone();
         match self.api(&partner, access).channel(&channel).await {
             Ok(listed) => {
-                // Without a client it tells nothing that is waited for.
+                // Only the client is needed: an object without one adds nothing.
                 if let Some(listed) = listed.filter(|listed| listed.client.is_some()) {
                     let cause = sent_at.as_millisecond().to_string();
                     self.append_if_new(known, Assertion::from(&listed), sent_at, cause)
@@ -302,12 +303,12 @@ impl Provision {
             Err(why) => {
                 count_refusal(&why);
                 tracing::warn!(%partner, %channel, %why, "the channel could not be read");
-                Ok(Some(RetryAt::after_trouble(&why)))
+                Ok(Some(RetryAt::after_error(&why)))
             }
         }
     }
 
-    /// Binds a channel that appeared after its client was bound; whether it did.
+    /// Binds a channel that appeared after its client was bound; `false` if the client has no owner.
     async fn bind_late(&self, known: &mut Channel) -> Result<bool, Error> {
         let Some(client) = known.client.as_ref().map(|client| client.value.clone()) else {
             return Ok(false);
@@ -320,17 +321,17 @@ impl Provision {
             client,
             fresh: false,
         };
-        let said = Assertion {
+        let assertion = Assertion {
             binding: Some(binding),
             ..Assertion::default()
         };
-        self.append_if_new(known, said, clock::now(), "the client is bound")
+        self.append_if_new(known, assertion, clock::now(), "the client is bound")
             .await?;
         Ok(true)
     }
 }
 
-/// What the run leaves behind. A wait that trouble imposed outlasts whatever else was found meanwhile.
+/// The state to store at the end of a run. A wait after an error continues, whatever the run has found.
 fn next_run(
     mint: &Mint,
     retry_at: RetryAt,
@@ -358,14 +359,14 @@ fn next_run(
     }
 }
 
-/// The wait after the last trouble is not over: a change does not make 360dialog answer sooner.
+/// The outcome while the wait after the last error is not over: a change does not make 360dialog answer sooner.
 fn still_waiting(known: &Channel, then: Timestamp, intent: Option<Intent>) -> Outcome {
     let reason = known.key.as_ref().and_then(|key| key.value.reason);
-    let is_trouble = matches!(
+    let is_failure = matches!(
         reason,
         Some(KeyReason::HubUnavailable | KeyReason::BadCredentials | KeyReason::NotRunning)
     );
-    if is_trouble {
+    if is_failure {
         return Outcome::silent(RetryAt::Until(then), intent);
     }
     Outcome::waiting(KeyReason::HubUnavailable, RetryAt::Until(then), intent)

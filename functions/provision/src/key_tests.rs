@@ -1,4 +1,4 @@
-//! What is wanted, by what is known.
+//! Tests of whether a key is wanted.
 
 use dialog360::event::{Permission, Stage};
 use jiff::Timestamp;
@@ -78,7 +78,7 @@ fn a_key_is_wanted_of_a_bound_permitted_running_channel() {
 }
 
 #[test]
-fn a_partner_who_pays_needs_no_permission() {
+fn no_permission_is_needed_if_the_partner_pays() {
     let channel = channel(&[bound(), running()]);
     assert_eq!(
         Wanted::judge(&channel, Billing::PartnerPaid, Switch::On, false),
@@ -89,7 +89,7 @@ fn a_partner_who_pays_needs_no_permission() {
 }
 
 #[test]
-fn a_stored_key_stays_after_a_revocation_and_goes_with_a_cancellation() {
+fn a_key_stays_stored_after_a_revocation_and_not_after_a_cancellation() {
     let stored = Assertion {
         key: Some(KeyState::stored("1".into(), "n".into())),
         ..Assertion::default()
@@ -111,7 +111,7 @@ fn a_stored_key_stays_after_a_revocation_and_goes_with_a_cancellation() {
 }
 
 #[test]
-fn only_what_matters_for_the_key_is_relevant_change() {
+fn only_a_change_that_can_affect_the_key_is_relevant() {
     let old = channel(&[bound()]);
     assert!(is_relevant_change(None, &old));
     assert!(!is_relevant_change(Some(&old), &old));

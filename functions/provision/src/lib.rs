@@ -1,7 +1,8 @@
-//! Confirms claims, binds clients, makes and keeps API keys: the only function that calls 360dialog, driven by the table's
-//! stream.
+//! Confirms claims, binds clients, makes and stores API keys, driven by the table's stream. It is the only function
+//! that calls 360dialog.
 //!
-//! The order of records is not relied on: a lease keeps two workers from making two keys.
+//! Records may come in any order, and to several workers: a lease on each channel keeps two workers from making two
+//! keys.
 
 mod bind;
 mod key;
@@ -31,10 +32,10 @@ use store::{
 };
 use tokio::time::Instant;
 
-/// Long enough for a TLS handshake across a continent, short enough to leave time for the call itself.
+/// The time-out for opening a connection: enough for a TLS handshake between continents, and time is left for the call.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 
-/// The whole of one call of 360dialog; two of them and the AWS calls fit into the function's 20 s.
+/// The time-out of one call to 360dialog. Two of them and the AWS calls fit into the function's 20 s.
 const CALL_TIME: Duration = Duration::from_secs(6);
 
 /// The settings of this function.
@@ -55,7 +56,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads them; the error names the one that is missing or malformed.
+    /// Reads the settings. The error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
         let partner_api_url = env.text("PARTNER_API_URL").unwrap_or(BASE_URL).parse();
         let channel_secret_prefix =
@@ -64,7 +65,7 @@ impl Settings {
             env.secret_prefix("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX)?;
         let is_within = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
         if is_within(&channel_secret_prefix, &partner_secret_prefix) {
-            let why = "it and PARTNER_SECRET_PREFIX must not begin alike: a right to the one would be a right to the other";
+            let why = "neither it nor PARTNER_SECRET_PREFIX may begin with the other: a right to the one would be a right to both";
             return Err(SettingError::malformed("CHANNEL_SECRET_PREFIX", why));
         }
         Ok(Self {
@@ -79,54 +80,54 @@ impl Settings {
     }
 }
 
-/// What this function may touch.
+/// The handles of this function: everything it may read or write.
 #[derive(Clone)]
 pub struct Provision {
     /// Its settings.
     pub settings: Settings,
-    /// Facts are appended.
+    /// The facts, to which it appends.
     pub facts: Facts,
-    /// Channels, to be read.
+    /// The channels, which it reads.
     pub channels: Channels,
-    /// Claims are confirmed.
+    /// The claims, which it confirms.
     pub claims: Claims,
-    /// Clients are bound.
+    /// The clients, which it binds.
     pub clients: Clients,
-    /// Leases and intents.
+    /// The leases and intents.
     pub mints: Mints,
-    /// The partner's access to the Partner API.
+    /// The partners' credentials for the Partner API.
     pub secrets: PartnerSecrets<PartnerAccess>,
-    /// Where keys are kept.
+    /// The vault of the keys.
     pub vault: Arc<dyn KeyVault>,
     /// The Partner API.
     pub api: PartnerApi,
 }
 
-/// How long this run may go on.
+/// The time that is left for a run.
 #[derive(Clone, Copy, Debug)]
 pub struct RunTime {
     until: Instant,
 }
 
 impl RunTime {
-    /// Until `until`.
+    /// A run that must end at `until`.
     pub fn until(until: Instant) -> Self {
         Self { until }
     }
 
-    /// Whether so little is left that no other record should be begun.
+    /// Whether too little time is left to begin another record.
     fn is_over(self) -> bool {
         self.until.saturating_duration_since(Instant::now()) < retry::AFTER_A_CALL
     }
 
-    /// Whether a call of 360dialog, and what follows it, still fits.
+    /// Whether enough time is left for a call to 360dialog and the writes after it.
     fn allows_a_call(self) -> bool {
         self.until.saturating_duration_since(Instant::now()) > CALL_TIME + retry::AFTER_A_CALL
     }
 }
 
 impl Provision {
-    /// Opens the connections and reads the secrets that the first request will need.
+    /// Opens the connection and reads the secrets that the first batch needs.
     pub async fn warm_up(&self) {
         let partners = &self.settings.partner_ids;
         let preconnect = async {
@@ -137,7 +138,7 @@ impl Provision {
         tokio::join!(self.secrets.warm_up(partners), preconnect);
     }
 
-    /// Puts it together from the places where things are kept.
+    /// Creates the function with handles on `table`, `secrets` and `vault`.
     pub fn new(
         settings: Settings,
         table: Table,
@@ -167,7 +168,7 @@ impl Provision {
         })
     }
 
-    /// The records that its mapping takes: inserted claims and requeues, inserted and changed channels.
+    /// Whether the stream mapping passes a record on: inserted claims and requeues, inserted and changed channels.
     pub fn takes(record: &Record) -> bool {
         match record.kind() {
             prefix::CLAIM | prefix::WAKE => record.change == Change::Inserted,
@@ -176,30 +177,31 @@ impl Provision {
         }
     }
 
-    /// Acts on the records of a batch, one after the other; one that fails does not keep the others waiting.
+    /// Acts on the records of a batch, one after the other. A record that fails does not stop the others.
     ///
-    /// Only trouble with our own table makes a record come again; a record that cannot be understood is logged and
-    /// passed, and trouble with 360dialog ends in a time to retry.
+    /// Only a failure of our own table makes Lambda repeat records. A record that cannot be read is logged and skipped.
+    /// After a failure of 360dialog the item becomes due again later.
     pub async fn handle(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
         let mut stopped = None;
         for record in records.iter().filter(|record| Self::takes(record)) {
-            // What is not begun comes again by itself; what is cut off would come again as a whole batch.
+            // Lambda repeats the batch from a record that was not begun. If it cut the run off, it would repeat the
+            // whole batch.
             if run_time.is_over() {
                 stopped.get_or_insert_with(|| record.sequence.clone());
                 break;
             }
             match self.act_on(record, run_time).await {
                 Ok(()) => {}
-                // It must not block the ones behind it.
+                // An unreadable record must not block those after it.
                 Err(Error::Malformed(what)) => {
                     tracing::error!(
                         record = record.name(),
                         what,
-                        "a record was passed: it is not in the form we write"
+                        "a record was skipped: it is not in the form we write"
                     );
                 }
                 Err(error) => {
-                    tracing::error!(%error, record = record.name(), "a record comes again");
+                    tracing::error!(%error, record = record.name(), "a record will be repeated");
                     stopped.get_or_insert_with(|| record.sequence.clone());
                 }
             }
@@ -253,12 +255,12 @@ impl Provision {
         }
     }
 
-    /// The Partner API as `partner` may use it.
+    /// The Partner API with the credentials of `partner`.
     fn api<'a>(&'a self, partner: &'a PartnerId, access: &'a PartnerAccess) -> PartnerClient<'a> {
         self.api.for_partner(partner, &access.credentials)
     }
 
-    /// Appends what `assertion` adds to what is known of a channel, if anything; it is known from then on.
+    /// Appends the part of `assertion` that `known` does not have yet as a fact, and joins it into `known`.
     async fn append_if_new(
         &self,
         known: &mut Channel,
@@ -271,14 +273,14 @@ impl Provision {
             return Ok(());
         }
         let fact = Fact::new(known.id.clone(), Source::Provision, news, at, cause);
-        // One that is there already was joined already, or will be.
+        // A fact that exists already has been joined, or will be.
         let _is_new = self.facts.append(&fact).await?;
         known.join(&fact);
         Ok(())
     }
 }
 
-/// Counts credentials that 360dialog refuses, since only the partner can mend them.
+/// Counts refused credentials, for an alarm: only the partner can correct them.
 fn count_refusal(error: &ApiError) {
     if *error == ApiError::BadCredentials {
         Metric::BadCredentials.count();
@@ -291,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_right_to_the_partners_secrets_is_no_right_to_the_numbers_keys() {
+    fn the_secret_prefixes_of_channels_and_partners_must_differ() {
         let settings = |channels: &str, partners: &str| {
             let all = [
                 ("TABLE_NAME", "t"),

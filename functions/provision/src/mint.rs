@@ -1,5 +1,5 @@
-//! Making the key, once. Creating a key revokes every other one and cannot be repeated blindly, so: list first,
-//! write the intent, POST once, keep the key under a fence, and only then say so.
+//! Makes the key, once. A new key revokes every other, so a POST cannot be repeated blindly. The steps are: list the
+//! keys, store the intent, POST once, store the key behind the fence, and only then record it.
 
 use std::time::Duration;
 
@@ -18,24 +18,24 @@ use crate::key::Outcome;
 use crate::retry::RetryAt;
 use crate::{Provision, RunTime, count_refusal};
 
-/// POSTs without a clear answer after which only an operator goes on.
-const MOST_UNCLEAR_POSTS: u32 = 5;
+/// After how many POSTs without a clear answer an operator must decide.
+const MAX_UNCLEAR_POSTS: u32 = 5;
 
-/// How long after a POST without an answer an unknown key may be the one it made.
+/// How long after a POST without an answer an unknown key counts as the one it made.
 const LOST_ANSWER: SignedDuration = SignedDuration::from_hours(1);
 
-/// What 360dialog lists before the POST.
+/// Judgement of 360dialog's list of keys before the POST.
 enum Listed {
     /// The key in the vault is live.
     Ours,
-    /// No key is live but, at most, one of our own whose answer was lost: `baseline` is what was there before.
+    /// No key is live, except perhaps one of our own whose answer was lost. `baseline` has the keys before that.
     Clear { baseline: Vec<String> },
-    /// Stop here.
+    /// No key may be made now.
     Stop(Outcome),
 }
 
 impl Provision {
-    /// Makes the key of a channel that wants one; `None` when the lease was lost.
+    /// Makes the key of a channel; `None` if the lease was lost.
     pub(crate) async fn mint(
         &self,
         mint: &Mint,
@@ -68,7 +68,7 @@ impl Provision {
             return Ok(Some(Outcome::silent(RetryAt::Now, open)));
         }
         let posts = open.as_ref().map_or(0, |intent| intent.posts);
-        if posts >= MOST_UNCLEAR_POSTS {
+        if posts >= MAX_UNCLEAR_POSTS {
             return Ok(Some(Outcome::blocked(KeyReason::HubUnavailable, open)));
         }
         let intent = Intent {
@@ -85,7 +85,7 @@ impl Provision {
         };
         self.record_key_status(known, minting, &intent.attempt)
             .await?;
-        // Last before the POST: an intent without one would count as a POST without an answer.
+        // Directly before the POST: an intent without a POST counts as a POST without an answer.
         if self.mints.intend(mint, &intent).await? == Write::Conflict {
             return Ok(None);
         }
@@ -98,7 +98,7 @@ impl Provision {
         }
     }
 
-    /// Reads the channel and its keys: may a key be made without revoking one that is in use?
+    /// Reads the channel and its keys, to find out whether a new key would revoke one that is in use.
     async fn list(
         &self,
         known: &Channel,
@@ -115,7 +115,7 @@ impl Provision {
             Ok(Some(listed)) if listed.client.is_some() => {
                 return Listed::Stop(Outcome::blocked(KeyReason::WrongClient, intent()));
             }
-            // 360dialog that does not list a channel which its own events name is behind, not wrong.
+            // 360dialog has sent events about this channel, so a list without it is only late.
             Ok(_) => {
                 let why = ApiError::Unreadable("the channel is not listed");
                 return Listed::Stop(not_read(known, &why, intent()));
@@ -132,11 +132,11 @@ impl Provision {
                 RetryAt::Tomorrow,
                 intent(),
             )),
-            // The vault's key was made by this very attempt, which was cut before it could say so.
+            // The key in the vault was made by this very attempt, which was cut off before it could record that.
             Err(ApiError::NotFound) if open.is_some_and(|intent| intent.attempt == current.id) => {
                 Listed::Ours
             }
-            // Without a list only a channel that was made in our own session can have no key of somebody else's.
+            // Without a list, only a channel that was created in our own session is sure to have no foreign key.
             Err(ApiError::NotFound)
                 if known.is_fresh() && current.key_id.is_none() && open.is_none_or(is_recent) =>
             {
@@ -153,7 +153,7 @@ impl Provision {
         }
     }
 
-    /// Keeps a new key: first beside the current one, then, if the lease still holds, as the current one.
+    /// Stores a new key: first beside the current one, then, if the lease is still held, as the current one.
     async fn keep(
         &self,
         mint: &Mint,
@@ -174,7 +174,7 @@ impl Provision {
             tenant: binding.tenant.clone(),
         };
         if let Err(error) = self.vault.put_attempt(&name, &intent.attempt, &key).await {
-            tracing::error!(%error, partner = %known.id.partner, channel = %known.id.channel, "a new key could not be kept");
+            tracing::error!(%error, partner = %known.id.partner, channel = %known.id.channel, "a new key could not be stored");
             return Ok(Some(Outcome::silent(RetryAt::Later(None), Some(intent))));
         }
         if self.mints.renew(mint, clock::now()).await? == Write::Conflict {
@@ -195,7 +195,7 @@ impl Provision {
     }
 }
 
-/// The key is in the vault and live; the intent is closed with it.
+/// The outcome if the key in the vault is live; it closes the intent.
 fn stored(key_id: Option<String>, name: String) -> Outcome {
     let verdict = KeyState {
         status: KeyStatus::Stored,
@@ -210,7 +210,7 @@ fn stored(key_id: Option<String>, name: String) -> Outcome {
     }
 }
 
-/// What a readable list of keys allows.
+/// Judges a list of keys.
 fn judge(ids: Vec<String>, current: &Version, open: Option<&Intent>) -> Listed {
     if current
         .key_id
@@ -220,7 +220,8 @@ fn judge(ids: Vec<String>, current: &Version, open: Option<&Intent>) -> Listed {
         return Listed::Ours;
     }
     match (ids.as_slice(), open) {
-        // The baseline of an open intent stays, else an attempt cut twice would take its own lost key for another's.
+        // The baseline of an open intent stays: else an attempt that is cut off twice would take its own lost key for a
+        // foreign one.
         ([], Some(intent)) => Listed::Clear {
             baseline: intent.baseline.clone(),
         },
@@ -242,7 +243,7 @@ fn is_recent(intent: &Intent) -> bool {
     clock::now().duration_since(intent.sent_at) < LOST_ANSWER
 }
 
-/// Trouble before the POST is retried for ever.
+/// The outcome of a failed read before the POST. It is retried for ever.
 fn not_read(known: &Channel, why: &ApiError, intent: Option<Intent>) -> Outcome {
     let ChannelRef { partner, channel } = &known.id;
     tracing::warn!(%partner, %channel, %why, "the keys of a channel could not be read");
@@ -251,10 +252,10 @@ fn not_read(known: &Channel, why: &ApiError, intent: Option<Intent>) -> Outcome 
         ApiError::BadCredentials => KeyReason::BadCredentials,
         _ => KeyReason::HubUnavailable,
     };
-    Outcome::waiting(reason, RetryAt::after_trouble(why), intent)
+    Outcome::waiting(reason, RetryAt::after_error(why), intent)
 }
 
-/// Where a POST that brought no key leaves us: a clear refusal closes the intent, anything else leaves it open.
+/// The outcome of a POST that brought no key. A clear refusal closes the intent, any other answer leaves it open.
 fn after_post(known: &Channel, answer: &KeyOutcome, intent: Intent) -> Outcome {
     let ChannelRef { partner, channel } = &known.id;
     match answer {
@@ -272,7 +273,7 @@ fn after_post(known: &Channel, answer: &KeyOutcome, intent: Intent) -> Outcome {
             Outcome::blocked(KeyReason::HubRefused, None)
         }
         KeyOutcome::RateLimited(least) => {
-            // "Later" is an answer: it does not count towards the POSTs without one.
+            // 429 is a clear answer, so this POST does not count as one without an answer.
             let intent = Intent {
                 posts: intent.posts.saturating_sub(1),
                 ..intent
@@ -283,8 +284,8 @@ fn after_post(known: &Channel, answer: &KeyOutcome, intent: Intent) -> Outcome {
                 Some(intent),
             )
         }
-        KeyOutcome::Unknown(_) | KeyOutcome::Created(_) if intent.posts >= MOST_UNCLEAR_POSTS => {
-            tracing::error!(%partner, %channel, posts = intent.posts, "360dialog never answers clearly");
+        KeyOutcome::Unknown(_) | KeyOutcome::Created(_) if intent.posts >= MAX_UNCLEAR_POSTS => {
+            tracing::error!(%partner, %channel, posts = intent.posts, "360dialog gave no clear answer to any POST");
             Outcome::blocked(KeyReason::HubUnavailable, Some(intent))
         }
         KeyOutcome::Unknown(why) => {

@@ -1,4 +1,4 @@
-//! What a list of keys allows, and where a POST leaves us.
+//! Tests of the judgement of a list of keys, and of the outcome of a POST.
 
 use dialog360::secret::Secret;
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ fn intent(age: SignedDuration, baseline: &[&str], posts: u32) -> Intent {
     }
 }
 
-/// `Ok` with the baseline when a key may be made, `Err` with the verdict when not, `Err(None)` when ours is live.
+/// `Ok` with the baseline if a key may be made, `Err` with the reason if not, `Err(None)` if ours is live.
 fn judged(
     ids: &[&str],
     current: Option<&str>,
@@ -36,7 +36,7 @@ fn judged(
     ) {
         Listed::Ours => Err(None),
         Listed::Clear { baseline } => Ok(baseline),
-        Listed::Stop(end) => Err(end.verdict.and_then(|verdict| verdict.reason)),
+        Listed::Stop(outcome) => Err(outcome.verdict.and_then(|verdict| verdict.reason)),
     }
 }
 
@@ -47,7 +47,7 @@ fn a_key_is_made_where_none_is_live() {
 }
 
 #[test]
-fn our_own_key_is_taken_over_and_a_foreign_one_is_never_revoked() {
+fn our_own_key_is_kept_and_a_foreign_key_is_never_revoked() {
     assert_eq!(judged(&["1"], Some("1"), None), Err(None));
     assert_eq!(
         judged(&["1"], None, None),
@@ -60,7 +60,7 @@ fn our_own_key_is_taken_over_and_a_foreign_one_is_never_revoked() {
 }
 
 #[test]
-fn one_unknown_key_may_be_our_own_lost_answer_for_an_hour() {
+fn one_unknown_key_counts_as_our_own_for_an_hour_after_a_lost_answer() {
     let young = intent(SignedDuration::from_mins(59), &["0"], 1);
     assert_eq!(judged(&["7"], None, Some(&young)), Ok(vec!["0".to_owned()]));
     assert_eq!(
@@ -80,55 +80,58 @@ fn one_unknown_key_may_be_our_own_lost_answer_for_an_hour() {
 }
 
 #[test]
-fn a_refusal_closes_the_intent_and_silence_leaves_it_open() {
+fn a_refusal_closes_the_intent_and_an_unclear_answer_leaves_it_open() {
     let known = Channel::unknown(ChannelRef::new(
         "aPA".parse().unwrap(),
         "bCH".parse().unwrap(),
     ));
-    let end = |minted: &KeyOutcome, posts| {
-        let end = after_post(&known, minted, intent(SignedDuration::ZERO, &[], posts));
-        let verdict = end.verdict.unwrap();
+    let outcome = |minted: &KeyOutcome, posts| {
+        let outcome = after_post(&known, minted, intent(SignedDuration::ZERO, &[], posts));
+        let verdict = outcome.verdict.unwrap();
         (
             verdict.status,
             verdict.reason.unwrap(),
-            end.intent.map(|intent| intent.posts),
+            outcome.intent.map(|intent| intent.posts),
         )
     };
     use KeyStatus::{Blocked, Waiting};
     assert_eq!(
-        end(&KeyOutcome::NotPermitted, 1),
+        outcome(&KeyOutcome::NotPermitted, 1),
         (Waiting, KeyReason::AwaitingPermission, None)
     );
     assert_eq!(
-        end(&KeyOutcome::BadCredentials, 1),
+        outcome(&KeyOutcome::BadCredentials, 1),
         (Waiting, KeyReason::BadCredentials, None)
     );
     assert_eq!(
-        end(&KeyOutcome::UnknownChannel, 1),
+        outcome(&KeyOutcome::UnknownChannel, 1),
         (Blocked, KeyReason::HubRefused, None)
     );
     assert_eq!(
-        end(&KeyOutcome::Refused(400), 1),
+        outcome(&KeyOutcome::Refused(400), 1),
         (Blocked, KeyReason::HubRefused, None)
     );
     assert_eq!(
-        end(&KeyOutcome::Unknown(""), 4),
+        outcome(&KeyOutcome::Unknown(""), 4),
         (Waiting, KeyReason::HubUnavailable, Some(4))
     );
     assert_eq!(
-        end(&KeyOutcome::Unknown(""), 5),
+        outcome(&KeyOutcome::Unknown(""), 5),
         (Blocked, KeyReason::HubUnavailable, Some(5))
     );
     assert_eq!(
-        end(&KeyOutcome::RateLimited(None), 5),
+        outcome(&KeyOutcome::RateLimited(None), 5),
         (Waiting, KeyReason::HubUnavailable, Some(4))
     );
 }
 
 #[test]
 fn a_stored_key_closes_the_intent() {
-    let end = stored(Some("7".into()), "name".into());
-    assert_eq!(end.verdict.unwrap().status, KeyStatus::Stored);
-    assert_eq!((end.retry_at, end.intent), (RetryAt::OnChange, None));
+    let outcome = stored(Some("7".into()), "name".into());
+    assert_eq!(outcome.verdict.unwrap().status, KeyStatus::Stored);
+    assert_eq!(
+        (outcome.retry_at, outcome.intent),
+        (RetryAt::OnChange, None)
+    );
     assert!(!format!("{:?}", Secret::new("needle")).contains("needle"));
 }

@@ -1,56 +1,56 @@
-//! When to run again.
+//! The time of the next run.
 
 use std::time::Duration;
 
 use dialog360::client::ApiError;
 use jiff::Timestamp;
 
-/// The run time kept free behind a call of 360dialog, for the writes that its answer leads to.
+/// The run time that is reserved after a call to 360dialog, for the writes that follow from its answer.
 pub(crate) const AFTER_A_CALL: Duration = Duration::from_secs(2);
 
-/// The first wait after trouble.
-const FIRST: Duration = Duration::from_secs(2);
+/// The first wait after an error.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
 
-/// The longest.
-const LONGEST: Duration = Duration::from_secs(15 * 60);
+/// The longest wait after an error.
+const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
-/// Whatever is wanted or waiting runs again within a day.
-const A_DAY: Duration = Duration::from_secs(24 * 3600);
+/// The longest time between two runs, for keys that are wanted or waiting.
+const ONE_DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// When to run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryAt {
-    /// Not before something changes.
+    /// When something changes.
     OnChange,
-    /// Tomorrow, unless something changes.
+    /// Tomorrow, or earlier if something changes.
     Tomorrow,
-    /// After trouble: 2 s, doubling to 15 min, but not before 360dialog's `Retry-After`.
+    /// After an error: in 2 s, doubling to 15 min, but not before 360dialog's `Retry-After`.
     Later(Option<Duration>),
-    /// Not before then: the wait after the last trouble is not over.
+    /// At this time, when the wait after the last error is over.
     Until(Timestamp),
     /// At once.
     Now,
 }
 
 impl RetryAt {
-    /// After a call of 360dialog failed.
-    pub(crate) fn after_trouble(why: &ApiError) -> Self {
+    /// After a failed call to 360dialog.
+    pub(crate) fn after_error(why: &ApiError) -> Self {
         match why {
             ApiError::RateLimited(least) => Self::Later(*least),
             _ => Self::Later(None),
         }
     }
 
-    /// The time to run again after `tries` troubles in a row, this one included.
+    /// The time of the next run after `tries` errors in a row, this one included.
     pub(crate) fn time(self, now: Timestamp, tries: u32) -> Option<Timestamp> {
         let wait = match self {
             Self::OnChange => return None,
-            Self::Tomorrow => A_DAY,
+            Self::Tomorrow => ONE_DAY,
             Self::Later(least) => {
                 let most = backoff(tries);
-                // Half of it is jitter, so that what failed together does not come again together.
+                // Half of it is jitter, so that runs that failed together are not repeated together.
                 let jittered = most.mul_f64(0.5 + fastrand::f64() / 2.0);
-                jittered.max(least.unwrap_or_default()).min(A_DAY)
+                jittered.max(least.unwrap_or_default()).min(ONE_DAY)
             }
             Self::Until(then) => return Some(then),
             Self::Now => Duration::ZERO,
@@ -60,9 +60,9 @@ impl RetryAt {
 }
 
 fn backoff(tries: u32) -> Duration {
-    FIRST
+    FIRST_WAIT
         .saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1)))
-        .min(LONGEST)
+        .min(LONGEST_WAIT)
 }
 
 #[cfg(test)]
@@ -73,7 +73,7 @@ mod tests {
     fn the_wait_doubles_from_two_seconds_to_fifteen_minutes() {
         let seconds: Vec<u64> = (1..=11).map(|tries| backoff(tries).as_secs()).collect();
         assert_eq!(seconds, [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
-        assert_eq!(backoff(u32::MAX), LONGEST);
+        assert_eq!(backoff(u32::MAX), LONGEST_WAIT);
     }
 
     #[test]

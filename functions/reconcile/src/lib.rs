@@ -1,4 +1,4 @@
-//! The clock: requeues what is due. It decides nothing and never makes a key.
+//! Requeues due claims and channels, on a schedule. It never makes a key.
 
 use dialog360::id::PartnerId;
 use jiff::Timestamp;
@@ -6,8 +6,8 @@ use runtime::metric;
 use runtime::settings::{Environment, PartnerIds, SettingError};
 use store::{Error, Requeues};
 
-/// How many due things are requeued for a partner in one pass; the rest waits for the next one.
-const MOST: i32 = 100;
+/// How many due items are requeued for a partner in one run; the rest waits for the next run.
+const MAX_REQUEUED: i32 = 100;
 
 /// The settings of this function.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads them; the error names the one that is missing or malformed.
+    /// Reads the settings. The error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
         let table_name = env.required("TABLE_NAME", "Name the DynamoDB table.")?;
         Ok(Self {
@@ -29,18 +29,18 @@ impl Settings {
     }
 }
 
-/// What this function may touch.
+/// The handles of this function: everything it may read or write.
 #[derive(Clone)]
 pub struct Reconcile {
     /// Its settings.
     pub settings: Settings,
-    /// What is due, and the requeues.
+    /// The due items, and the requeues.
     pub requeues: Requeues,
 }
 
 impl Reconcile {
-    /// Appends one requeue for everything that is due at `now`; answers how many. One partner's trouble does not keep the
-    /// others waiting; the last trouble is the answer.
+    /// Appends a requeue for every item that is due at `now`, and returns their number. An error of one partner does
+    /// not stop the others; the last error is returned.
     pub async fn requeue_due(&self, now: Timestamp) -> Result<usize, Error> {
         let mut requeued = Ok(0);
         let mut oldest = now;
@@ -50,7 +50,7 @@ impl Reconcile {
                     requeued = requeued.map(|requeued: usize| requeued.saturating_add(more))
                 }
                 Err(error) => {
-                    tracing::error!(%error, %partner, "what is due could not be requeued");
+                    tracing::error!(%error, %partner, "due items could not be requeued");
                     requeued = Err(error);
                 }
             }
@@ -65,7 +65,7 @@ impl Reconcile {
         now: Timestamp,
         oldest: &mut Timestamp,
     ) -> Result<usize, Error> {
-        let due = self.requeues.due(partner, now, MOST).await?;
+        let due = self.requeues.due(partner, now, MAX_REQUEUED).await?;
         for due in &due {
             *oldest = due.due_at.min(*oldest);
             self.requeues.requeue(due, now).await?;

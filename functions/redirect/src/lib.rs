@@ -1,7 +1,7 @@
-//! `GET /{partner_id}/redirect[/{state}]` and `POST /{partner_id}/redirect`: takes the client's browser back,
-//! records what it claims, and hands the result to the front end.
+//! `GET /{partner_id}/redirect[/{state}]` and `POST /{partner_id}/redirect`: receives the client's browser
+//! after the onboarding, records the claim, and passes the result on to the front end.
 //!
-//! It believes nothing but the state: a claim changes no channel until `provision` has asked 360dialog.
+//! It trusts only the state. A claim changes no channel until `provision` has confirmed it at 360dialog.
 
 mod page;
 
@@ -33,10 +33,10 @@ use store::{Claims, Recorded};
 
 use crate::page::Done;
 
-/// The largest body of a POST that is read, bytes: a query of 90 ids and a state fit in many times over.
+/// The largest body of a POST, bytes: many times the size of a query with 90 ids and a state.
 const LARGEST_BODY: usize = 64 * 1024;
 
-/// The one answer to every state that cannot be used.
+/// The same answer to every state that cannot be used.
 const BAD_STATE: &str = "This link cannot be used: it is not one of ours, is too old, or was used for something else. \
                          Close this window and start again.";
 
@@ -54,7 +54,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads them; the error names the one that is missing or malformed.
+    /// Reads the settings. The error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
         Ok(Self {
             table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
@@ -69,12 +69,12 @@ impl Settings {
     }
 }
 
-/// What this function may touch.
+/// The handles of this function: everything it may read or write.
 #[derive(Clone)]
 pub struct Redirect {
     /// Its settings.
     pub settings: Settings,
-    /// Where claims are recorded.
+    /// The claims, which it records.
     pub claims: Claims,
     /// The platform secret.
     pub secrets: PartnerSecrets<SigningSecrets>,
@@ -103,7 +103,7 @@ impl TenantState for Redirect {
     }
 }
 
-/// A browser came back from 360dialog.
+/// Handles GET: 360dialog redirected the browser here.
 async fn come_back(
     State(redirect): State<Arc<Redirect>>,
     Partner(partner): Partner,
@@ -119,14 +119,14 @@ async fn come_back(
         .unwrap_or_else(|refusal| reader.refuse(refusal))
 }
 
-/// A caller whose own page is the redirect URL hands in what its browser came back with.
+/// Handles POST: the caller's own page is the redirect URL, and hands in the query it received.
 async fn hand_in(
     State(redirect): State<Arc<Redirect>>,
     Partner(partner): Partner,
     CallerTenant(tenant): CallerTenant,
     LimitedBody(body): LimitedBody<LARGEST_BODY>,
 ) -> Result<Json<RedirectQuery>, Refusal> {
-    let handed_in = read(&body)?;
+    let handed_in = parse_body(&body)?;
     redirect
         .hand_in(partner, tenant, &handed_in.query)
         .await
@@ -136,7 +136,7 @@ async fn hand_in(
 /// Who reads the answer of a GET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reader {
-    /// A browser: a page or a way on.
+    /// A browser: gets a page or a redirect.
     Person,
     /// `Accept: application/json`
     Program,
@@ -178,7 +178,7 @@ struct HandedIn {
 }
 
 impl Redirect {
-    /// Opens the connections and reads the secrets that the first request will need.
+    /// Opens the connection and reads the secrets that the first request needs.
     pub async fn warm_up(&self) {
         let partners = &self.settings.partner_ids;
         let preconnect = async {
@@ -198,11 +198,11 @@ impl Redirect {
     ) -> Result<Response, Refusal> {
         let mut path = path.ok_or_else(bad_state)?;
         let in_path = path.remove("state").filter(|state| !state.is_empty());
-        let Some(state) = the_state(states(query).into_iter().chain(in_path))? else {
-            return Ok(self.without_a_state(parse(query)?, reader));
+        let Some(state) = single_state(states(query).into_iter().chain(in_path))? else {
+            return Ok(self.answer_without_state(parse_query(query)?, reader));
         };
         let session = self.session(partner, &state).await?;
-        let query = parse(query)?;
+        let query = parse_query(query)?;
         let claim = Claim::from_session(&session, &query, clock::now());
         let query = self.record(claim, query).await?;
         Ok(answer(&session, &query, reader))
@@ -214,8 +214,8 @@ impl Redirect {
         tenant: Tenant,
         text: &str,
     ) -> Result<RedirectQuery, Refusal> {
-        let Some(state) = the_state(states(text).into_iter())? else {
-            let query = parse(text)?;
+        let Some(state) = single_state(states(text).into_iter())? else {
+            let query = parse_query(text)?;
             let claim = Claim::from_caller(&partner, &tenant, &query, clock::now());
             return self.record(claim, query).await;
         };
@@ -223,12 +223,13 @@ impl Redirect {
         if session.tenant != tenant {
             return Err(bad_state());
         }
-        let query = parse(text)?;
+        let query = parse_query(text)?;
         let claim = Claim::from_session(&session, &query, clock::now());
         self.record(claim, query).await
     }
 
-    /// The session that a state names; after a mismatch the secret is read again, in case it was rotated.
+    /// The session in a state. If the signature does not match, the secret is read again, since it may have been
+    /// rotated.
     async fn session(&self, partner: &PartnerId, state: &str) -> Result<Session, Refusal> {
         let now = clock::now();
         let secrets = self.secrets.get(partner).await?;
@@ -242,7 +243,7 @@ impl Redirect {
         session.map_err(|_| bad_state())
     }
 
-    /// Records a claim and answers what is recorded; a cancelled session claims nothing and uses nothing up.
+    /// Records a claim and returns the recorded one. A cancelled session has no claim, so its state can still be used.
     async fn record(
         &self,
         claim: Option<Claim>,
@@ -268,8 +269,9 @@ impl Redirect {
         }
     }
 
-    /// The link was opened without `sign`: nothing is recorded; the only page there is may hand it in itself.
-    fn without_a_state(&self, query: RedirectQuery, reader: Reader) -> Response {
+    /// Answers a redirect without a state, from a link that `sign` did not make. Nothing is recorded. If there is only
+    /// one allowed origin, its page gets the result and may hand it in.
+    fn answer_without_state(&self, query: RedirectQuery, reader: Reader) -> Response {
         match reader {
             Reader::Program => Json(query).into_response(),
             Reader::Person => {
@@ -296,8 +298,8 @@ fn bad_state() -> Refusal {
     Problem::bad_request(BAD_STATE).into()
 }
 
-/// The one state that is given, if any; two different ones are none that could be trusted.
-fn the_state(states: impl Iterator<Item = String>) -> Result<Option<String>, Refusal> {
+/// The state, if one is given. Two different states are refused.
+fn single_state(states: impl Iterator<Item = String>) -> Result<Option<String>, Refusal> {
     let states: BTreeSet<String> = states.collect();
     if states.len() > 1 {
         return Err(bad_state());
@@ -305,14 +307,14 @@ fn the_state(states: impl Iterator<Item = String>) -> Result<Option<String>, Ref
     Ok(states.into_iter().next())
 }
 
-fn parse(query: &str) -> Result<RedirectQuery, Refusal> {
+fn parse_query(query: &str) -> Result<RedirectQuery, Refusal> {
     RedirectQuery::parse(query)
         .map_err(|why| Problem::bad_request(format!("The query cannot be read: {why}")).into())
 }
 
-fn read(body: &[u8]) -> Result<HandedIn, Refusal> {
+fn parse_body(body: &[u8]) -> Result<HandedIn, Refusal> {
     let form = "Send {\"query\": \"?client=…&channels=[…]&state=…\"} as JSON, the query as your page received it.";
-    // serde would take a list for an object too.
+    // serde would also accept a list for the struct.
     let is_object = body.trim_ascii_start().starts_with(b"{");
     let handed_in = is_object
         .then(|| serde_json::from_slice(body).ok())
@@ -325,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_program_gets_json() {
+    fn only_accept_json_without_html_gets_json() {
         let reader = |accept: &'static str| {
             Reader::from_headers(&HeaderMap::from_iter([(
                 ACCEPT,
@@ -344,7 +346,7 @@ mod tests {
 
     #[test]
     fn two_different_states_are_refused_and_the_same_twice_is_one() {
-        let state = |states: &[&str]| the_state(states.iter().map(|state| (*state).to_owned()));
+        let state = |states: &[&str]| single_state(states.iter().map(|state| (*state).to_owned()));
         assert_eq!(state(&[]).unwrap(), None);
         assert_eq!(state(&["a", "a"]).unwrap(), Some("a".to_owned()));
         assert_eq!(state(&["a", "b"]).unwrap_err().0.status, 400);

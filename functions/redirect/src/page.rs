@@ -1,4 +1,4 @@
-//! The small pages a person sees in the popup. Their script is static; what differs is in escaped attributes.
+//! The pages that a person sees in the popup. The script is static; the values are in escaped attributes.
 
 use std::sync::LazyLock;
 
@@ -19,12 +19,12 @@ place-items:center;background:#f4f6f8;color:#1d2733}main{max-width:26rem;margin:
 border-radius:12px;box-shadow:0 1px 4px #0002}h1{font-size:1.25rem;margin:0 0 .5rem}p{margin:0}\
 @media(prefers-color-scheme:dark){body{background:#12181f;color:#e6ebf0}main{background:#1c252f}}";
 
-/// Tells the page that opened the popup, and only a page of that very origin; then closes.
+/// Posts the result to the page that opened the popup, if it is of exactly that origin; then closes the popup.
 const SCRIPT: &str = "\
 const {message, origin} = document.body.dataset;\
-const told = Boolean(origin && window.opener);\
-if (told) { window.opener.postMessage(message, origin); window.close(); }\
-document.getElementById(told ? 'told' : 'alone').hidden = false;";
+const isPosted = Boolean(origin && window.opener);\
+if (isPosted) { window.opener.postMessage(message, origin); window.close(); }\
+document.getElementById(isPosted ? 'posted' : 'not-posted').hidden = false;";
 
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let hash = |text: &str| format!("'sha256-{}'", BASE64.encode(&Sha256::digest(text)));
@@ -36,30 +36,30 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 });
 
-/// What was done with the result before the page is shown.
+/// Whether the result was recorded before the page is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Done {
     /// It is recorded.
     Recorded,
-    /// The link was opened without `sign`: only the application can hand it in.
+    /// `sign` did not make the link, so nothing was recorded: only the application can hand the result in.
     Nothing,
 }
 
-/// Posts the result to the opener if it is a page of `origin`; else says what to do.
+/// A page that posts the result to its opener if that is of `origin`; else it says what to do.
 pub(crate) fn hand_over(query: &RedirectQuery, origin: Option<&Origin>, done: Done) -> Response {
     let title = if query.is_cancelled() {
         "Nothing was changed"
     } else {
         "Thank you"
     };
-    let (told, alone) = match (done, query.is_cancelled()) {
+    let (with_opener, without_opener) = match (done, query.is_cancelled()) {
         (_, true) => (
             "You did not connect a number.",
             "You did not connect a number.",
         ),
         (Done::Recorded, false) => (
             "Your choice was handed on.",
-            "Your choice is recorded. The application could not be told from this window: go back to it and reload it.",
+            "Your choice is recorded. This window could not pass it on to the application: go back to it and reload it.",
         ),
         (Done::Nothing, false) => (
             "Your choice was handed to the application.",
@@ -76,9 +76,9 @@ pub(crate) fn hand_over(query: &RedirectQuery, origin: Option<&Origin>, done: Do
         body data-message=(message) data-origin=[origin.map(Origin::as_str)] {
             main {
                 h1 { (title) }
-                p id="told" hidden { (told) " You can close this window." }
-                p id="alone" hidden { (alone) " You can close this window." }
-                noscript { p { (alone) " You can close this window." } }
+                p id="posted" hidden { (with_opener) " You can close this window." }
+                p id="not-posted" hidden { (without_opener) " You can close this window." }
+                noscript { p { (without_opener) " You can close this window." } }
             }
             script { (PreEscaped(SCRIPT)) }
         }
@@ -86,7 +86,7 @@ pub(crate) fn hand_over(query: &RedirectQuery, origin: Option<&Origin>, done: Do
     page(StatusCode::OK, title, body)
 }
 
-/// Says why it does not go on and what to do.
+/// A page that shows a problem, and what to do.
 pub(crate) fn refused(problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let title = if status.is_server_error() {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cancelled_visit_posts_an_empty_text() {
+    async fn a_cancelled_session_posts_an_empty_text() {
         let page = text(hand_over(
             &RedirectQuery::parse("").unwrap(),
             None,

@@ -1,7 +1,7 @@
 //! `GET /{partner_id}/sign`: takes an unused second, signs it, and makes the state token of the session.
 //!
-//! It stores nothing but the second. No two answers carry the same one: an IO signature holds nothing but partner
-//! and second, and 360dialog takes each signature once.
+//! It stores only the second. No two answers have the same second: an IO signature covers only partner and second, and
+//! 360dialog accepts each signature once.
 
 use std::sync::Arc;
 
@@ -28,16 +28,16 @@ use serde::Serialize;
 use store::{IoTimestamps, Taken};
 use url::form_urlencoded;
 
-/// How long a signature can be used: 24 hours, as 360dialog documents.
+/// How long a signature is valid: 24 hours, as 360dialog documents.
 const SIGNATURE_LIFE: SignedDuration = SignedDuration::from_hours(24);
 
-/// Where onboarding starts unless `ONBOARDING_URL` says otherwise.
+/// The address of the onboarding, unless `ONBOARDING_URL` says otherwise.
 const ONBOARDING_URL: &str = "https://hub.360dialog.com/dashboard/app/{partner_id}/permissions";
 
-/// How far back a free second may lie unless `IO_TIMESTAMP_WINDOW` says otherwise, s.
+/// How many seconds back a free second may lie, unless `IO_TIMESTAMP_WINDOW` says otherwise.
 const WINDOW: i64 = 300;
 
-/// The furthest it may: half of a signature's life, so that a link can still be used for hours.
+/// The largest window, s: half of a signature's life, so that every link can still be used for hours.
 const WIDEST_WINDOW: i64 = 12 * 3600;
 
 /// The settings of this function.
@@ -49,7 +49,7 @@ pub struct Settings {
     pub partner_ids: PartnerIds,
     /// `ONBOARDING_URL`
     pub onboarding_url: BaseUrl,
-    /// `PUBLIC_URL`; without it the gateway's own domain.
+    /// `PUBLIC_URL`; if it is not set, the gateway's own domain is used.
     pub public_url: Option<BaseUrl>,
     /// `ALLOWED_ORIGINS`
     pub allowed_origins: AllowedOrigins,
@@ -62,7 +62,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads them; the error names the one that is missing or malformed.
+    /// Reads the settings. The error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
         let window = env.optional("IO_TIMESTAMP_WINDOW")?.unwrap_or(WINDOW);
         if !(0..=WIDEST_WINDOW).contains(&window) {
@@ -88,12 +88,12 @@ impl Settings {
     }
 }
 
-/// What this function may touch.
+/// The handles of this function: everything it may read or write.
 #[derive(Clone)]
 pub struct Sign {
     /// Its settings.
     pub settings: Settings,
-    /// The unique second.
+    /// The unique seconds.
     pub timestamps: IoTimestamps,
     /// The platform secret.
     pub secrets: PartnerSecrets<SigningSecrets>,
@@ -111,7 +111,7 @@ struct Signed {
     query_parameters: QueryParameters,
 }
 
-/// What goes into the stock Connect Button as it is; all texts.
+/// The query parameters for the stock Connect Button, all as texts.
 #[derive(Serialize)]
 struct QueryParameters {
     io_signature: String,
@@ -170,7 +170,7 @@ async fn answer(
 }
 
 impl Sign {
-    /// Opens the connections and reads the secrets that the first request will need.
+    /// Opens the connection and reads the secrets that the first request needs.
     pub async fn warm_up(&self) {
         let partners = &self.settings.partner_ids;
         let preconnect = async {
@@ -193,7 +193,7 @@ impl Sign {
         return_to.map(Some).map_err(refused)
     }
 
-    /// The page's origin: the `Origin` header's if it is listed, else that of `return_to`, else the only listed one.
+    /// The page's origin: the `Origin` header if it is allowed, else that of `return_to`, else the only allowed one.
     fn origin(&self, headers: &HeaderMap, return_to: Option<&ReturnTo>) -> Result<Origin, Problem> {
         let allowed = &self.settings.allowed_origins;
         let header = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());

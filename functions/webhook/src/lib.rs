@@ -1,7 +1,7 @@
-//! `POST /{partner_id}/webhook`: checks the signature over the raw bytes, appends what they say, and answers.
+//! `POST /{partner_id}/webhook`: verifies the signature over the raw bytes, appends the event, and answers.
 //!
-//! It decides nothing. An event that is not understood is kept as it came; an event that came before is the same
-//! fact, so a replay changes nothing.
+//! An event that is not understood is stored with its raw bytes. The same event again is the same fact, so a replay
+//! changes nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +24,10 @@ use serde_json::{Value, json};
 use store::{Facts, Write};
 use tokio::time::timeout;
 
-/// The largest body that is read, bytes.
+/// The largest body, bytes.
 const LARGEST_BODY: usize = 256 * 1024;
 
-/// 360dialog waits for 5 s, as 360dialog documents for messages; an answer that comes later is none.
+/// 360dialog waits 5 s for an answer (documented for webhooks of messages); a later one counts as none.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
 
 /// The settings of this function.
@@ -40,7 +40,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads them; the error names the one that is missing or malformed.
+    /// Reads the settings. The error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
         let table_name = env.required("TABLE_NAME", "Name the DynamoDB table.")?;
         Ok(Self {
@@ -50,12 +50,12 @@ impl Settings {
     }
 }
 
-/// What this function may touch.
+/// The handles of this function: everything it may read or write.
 #[derive(Clone)]
 pub struct Webhook {
     /// Its settings.
     pub settings: Settings,
-    /// Where events are appended.
+    /// The facts, to which it appends events.
     pub facts: Facts,
     /// The platform secret.
     pub secrets: PartnerSecrets<SigningSecrets>,
@@ -87,7 +87,7 @@ async fn answer(
 ) -> Result<Json<Value>, Refusal> {
     match timeout(ANSWER_WITHIN, webhook.accept(&partner, &headers, body)).await {
         Ok(accepted) => accepted.map(|()| Json(json!({}))),
-        // What was stored by then is stored, and the same event again is the same fact.
+        // The event may have been stored all the same. If 360dialog sends it again, it is the same fact.
         Err(_) => {
             tracing::error!("the table or the partner secret took too long");
             Err(Problem::unavailable().into())
@@ -96,7 +96,7 @@ async fn answer(
 }
 
 impl Webhook {
-    /// Opens the connections and reads the secrets that the first request will need.
+    /// Opens the connection and reads the secrets that the first request needs.
     pub async fn warm_up(&self) {
         let partners = &self.settings.partner_ids;
         let preconnect = async {
@@ -133,36 +133,37 @@ impl Webhook {
         Ok(())
     }
 
-    /// The body, once its signature fits; after a mismatch the secret is read again, in case it was rotated.
+    /// Verifies the signature of a body. If it does not match, the secret is read again, since it may have been
+    /// rotated.
     async fn verify(
         &self,
         partner: &PartnerId,
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<VerifiedEvent, Refusal> {
-        let header = the_only(headers, SIGNATURE_HEADER);
+        let header = single_header(headers, SIGNATURE_HEADER);
         let event = UnverifiedEvent::new(body.into());
         let secrets = self.secrets.get(partner).await?;
         let event = match event.verify(header, &secrets.accepted(clock::now())) {
-            Ok((event, which)) => return Ok(noted(partner, event, which)),
+            Ok((event, which)) => return Ok(note_secret(partner, event, which)),
             Err((event, BadSignature::Mismatch)) => event,
             Err(_) => return Err(bad_signature()),
         };
         let reread = self.secrets.reread(partner).await?;
         match event.verify(header, &reread.accepted(clock::now())) {
-            Ok((event, which)) => Ok(noted(partner, event, which)),
+            Ok((event, which)) => Ok(note_secret(partner, event, which)),
             Err(_) => Err(bad_signature()),
         }
     }
 }
 
-/// The one answer to a signature that is missing or wrong.
+/// The same answer to a missing and to a wrong signature.
 fn bad_signature() -> Refusal {
     Metric::WebhooksRefused.count();
     Problem::unauthorized("Sign the raw body with the platform secret of this partner.").into()
 }
 
-fn noted(partner: &PartnerId, event: VerifiedEvent, which: usize) -> VerifiedEvent {
+fn note_secret(partner: &PartnerId, event: VerifiedEvent, which: usize) -> VerifiedEvent {
     if which > 0 {
         Metric::PreviousSecretUses.count();
         tracing::warn!(%partner, "360dialog still signs with the previous platform secret");
@@ -170,8 +171,8 @@ fn noted(partner: &PartnerId, event: VerifiedEvent, which: usize) -> VerifiedEve
     event
 }
 
-/// A header that is there once; two of them count as none.
-fn the_only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+/// The value of a header that is sent once; two count as none.
+fn single_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     values.next().is_none().then_some(value.as_bytes())

@@ -12,8 +12,8 @@ use tower::ServiceExt;
 
 use super::*;
 
-/// 360dialog gives up after so long.
-const DIALOG360_WAITS: Duration = Duration::from_secs(5);
+/// How long 360dialog waits for an answer.
+const DIALOG360_TIMEOUT: Duration = Duration::from_secs(5);
 
 enum Secrets {
     Read,
@@ -32,8 +32,8 @@ impl SecretSource for Secrets {
     }
 }
 
-/// The status of the answer to a good event beside a DynamoDB that takes calls and never answers.
-async fn status_beside(secrets: Secrets) -> u16 {
+/// The status of the answer to a valid event if DynamoDB accepts connections and never answers.
+async fn status_with_silent_table(secrets: Secrets) -> u16 {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
     let variables = [("TABLE_NAME", "t"), ("PARTNER_IDS", "aPA")];
@@ -60,12 +60,12 @@ async fn status_beside(secrets: Secrets) -> u16 {
         .as_u16()
 }
 
-// The clock stands still but when everybody waits, and then goes on at once: nothing here is measured.
+// The clock is paused, and jumps only while all tasks wait, so no real time is measured.
 #[tokio::test(start_paused = true)]
 async fn a_webhook_is_answered_503_before_360dialog_gives_up() {
     for secrets in [Secrets::Read, Secrets::Silent] {
         let begun = Instant::now();
-        assert_eq!(status_beside(secrets).await, 503);
-        assert!(begun.elapsed() < DIALOG360_WAITS, "{:?}", begun.elapsed());
+        assert_eq!(status_with_silent_table(secrets).await, 503);
+        assert!(begun.elapsed() < DIALOG360_TIMEOUT, "{:?}", begun.elapsed());
     }
 }

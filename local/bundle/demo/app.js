@@ -407,7 +407,7 @@ function clock(at) {
 
 // ── The change log ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** The last state and the changes since: kept over reloads (the stock button reloads the page), until the tab is closed. */
+/** The last state and the changes: kept over reloads (the stock button reloads the page), until the tab is closed. */
 let log = { tenant: null, seen: null, changes: [] };
 
 function remember(name, value) {

@@ -328,7 +328,8 @@ struct Parts {
 }
 
 impl Parts {
-    /// All HTTP functions, with what the gateway does on AWS: CORS, and a token check where the template has an authorizer.
+    /// All HTTP functions, with what the gateway does on AWS: CORS, and a token check where the template has an
+    /// authorizer.
     fn router(&self) -> Result<Router, StartError> {
         let (env, table) = (&self.environment, &self.table);
         let (timestamps, claims) = (IoTimestamps::new(table.clone()), Claims::new(table.clone()));

@@ -133,7 +133,8 @@ async fn session(State(demo): State<Arc<Demo>>, headers: HeaderMap) -> Response 
     .into_response()
 }
 
-/// Whether `host` is a name of this machine. A foreign page that points its own name here (DNS rebinding) gets no token.
+/// Whether `host` is a name of this machine. A foreign page that points its own name here (DNS rebinding) gets no
+/// token.
 fn is_this_machine(host: &str) -> bool {
     let Ok(url) = Url::parse(&format!("http://{host}/")) else {
         return false;

@@ -27,7 +27,8 @@ const IDLE: Duration = Duration::from_millis(100);
 /// How often the list of shards is read again.
 const DESCRIBE_AGAIN: Duration = Duration::from_secs(30);
 
-/// The first and the longest wait before a failed batch is repeated; it doubles. A mapping may set another longest wait.
+/// The first and the longest wait before a failed batch is repeated; it doubles. A mapping may set another longest
+/// wait.
 const RETRY_WAIT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// The stream could not be read, or a checkpoint not written.

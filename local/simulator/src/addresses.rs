@@ -1,4 +1,5 @@
-//! The webhook URL and the redirect URL of a partner: those it has set through the Partner API, else the configured ones.
+//! The webhook URL and the redirect URL of a partner: those it has set through the Partner API, else the configured
+//! ones.
 
 use serde::{Deserialize, Serialize};
 use url::Url;

@@ -63,7 +63,8 @@ impl RunningSimulator {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(StartError::Client)?;
-        // Binds before it reads the state: a second simulator on the same address must not send the first one's webhooks.
+        // Binds before it reads the state: a second simulator on the same address must not send the first one's
+        // webhooks.
         let listen_error = |source| StartError::Listen {
             addr: settings.listen,
             source,

@@ -33,8 +33,8 @@ pub(crate) fn without_tls() -> SharedHttpClient {
     )
 }
 
-/// Three attempts. Connections are reused after a 5xx: the SDK could close them only with its own connector, and without
-/// that it would log an error at every such answer.
+/// Three attempts. Connections are reused after a 5xx: the SDK could close them only with its own connector, and
+/// without that it would log an error at every such answer.
 pub(crate) fn retries() -> RetryConfig {
     RetryConfig::standard().with_reconnect_mode(ReconnectMode::ReuseAllConnections)
 }

@@ -1,9 +1,9 @@
 //! The TLS set-up of all HTTP clients of a process, and the root certificates it trusts.
 //!
-//! A function trusts the machine's root certificates. Reading them, some 140, takes a sixth of its start, and at its start
-//! it calls only AWS. So Amazon's own four roots are compiled into the program, and the machine's are read when those do
-//! not verify a server. A bundle that nobody deploys again for years keeps working, since Lambda's updates renew the
-//! machine's certificates.
+//! A function trusts the machine's root certificates. Reading them, some 140, takes a sixth of its start, and at its
+//! start it calls only AWS. So Amazon's own four roots are compiled into the program, and the machine's are read when
+//! those do not verify a server. A bundle that nobody deploys again for years keeps working, since Lambda's updates
+//! renew the machine's certificates.
 
 use std::ffi::OsString;
 use std::sync::{Arc, LazyLock};

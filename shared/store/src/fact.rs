@@ -94,8 +94,8 @@ impl Facts {
         self.put(fact_item(fact)?).await
     }
 
-    /// Appends a verified event with its raw bytes: as a fact if it names a channel, else as a raw event of the partner.
-    /// A conflict if it exists already.
+    /// Appends a verified event with its raw bytes: as a fact if it names a channel, else as a raw event of the
+    /// partner. A conflict if it exists already.
     pub async fn append_event(
         &self,
         partner: &PartnerId,

@@ -1,9 +1,9 @@
 //! Unique seconds for IO signatures: one item per partner holds the last second that was signed.
 //!
-//! A second is taken by one of two conditional updates. The *step* takes the second after the last one; its condition holds
-//! while that lies in the window. The *jump* takes the first second of the window; its condition holds while the last one
-//! lies before the window, or there is none. The two conditions never hold together. A process remembers the last second
-//! only to choose which update to try first: the table decides.
+//! A second is taken by one of two conditional updates. The *step* takes the second after the last one; its condition
+//! holds while that lies in the window. The *jump* takes the first second of the window; its condition holds while the
+//! last one lies before the window, or there is none. The two conditions never hold together. A process remembers the
+//! last second only to choose which update to try first: the table decides.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -16,8 +16,8 @@ use crate::table::{self, StoreError, Table};
 
 const ISSUED: &str = "issued";
 
-/// How many writes one request may take. Two are enough, since the last second only grows. The third is for an item that
-/// was deleted.
+/// How many writes one request may take. Two are enough, since the last second only grows. The third is for an item
+/// that was deleted.
 const WRITES: usize = 3;
 
 /// Outcome of taking a second.
@@ -46,8 +46,8 @@ impl IoTimestamps {
         }
     }
 
-    /// Takes a second in `now - window ..= now` that nobody has taken. It costs one write, or two if another process has
-    /// signed within the window and this one does not know of it.
+    /// Takes a second in `now - window ..= now` that nobody has taken. It costs one write, or two if another process
+    /// has signed within the window and this one does not know of it.
     pub async fn take(
         &self,
         partner: &PartnerId,

@@ -1,5 +1,5 @@
-//! MINT items: the lease on a channel's key, the intent to make one, and when to reconcile next. Every write requires the
-//! token of the lease, except the request for a rerun.
+//! MINT items: the lease on a channel's key, the intent to make one, and when to reconcile next. Every write requires
+//! the token of the lease, except the request for a rerun.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The table: its keys, its indexes and its client. Each kind of item has its own prefix of the partition key, so that a
-//! function's policy (`dynamodb:LeadingKeys`) can name just the kinds it needs.
+//! The table: its keys, its indexes and its client. Each kind of item has its own prefix of the partition key, so that
+//! a function's policy (`dynamodb:LeadingKeys`) can name just the kinds it needs.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};

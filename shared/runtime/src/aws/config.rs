@@ -1,8 +1,8 @@
 //! The configuration of the SDK's clients, from the environment that Lambda sets, with one connector for all of them.
 //!
 //! The SDK's own loader also looks for profile files, web identities, containers and instances, which do not exist on
-//! Lambda, and prepares an STS client for them. Each client it makes reads the root certificates twice, into a TLS set-up
-//! of its own. Together that was a third of a function's start.
+//! Lambda, and prepares an STS client for them. Each client it makes reads the root certificates twice, into a TLS
+//! set-up of its own. Together that was a third of a function's start.
 
 use std::fmt;
 use std::time::Duration;

@@ -49,7 +49,8 @@ impl SecretSource for SecretsManagerSource {
             Err(error) if has_code(&error, "ResourceNotFoundException") => {
                 Err(SecretUnavailable::Missing)
             }
-            // A secret that does not exist has no suffix in its ARN, so our policies do not match it and IAM denies access.
+            // A secret that does not exist has no suffix in its ARN, so our policies do not match it and IAM denies
+            // access.
             Err(error) if has_code(&error, "AccessDeniedException") => {
                 Err(SecretUnavailable::Unreachable(
                     "it does not exist, or this function may not read it".to_owned(),

@@ -1,6 +1,7 @@
 //! Metrics in CloudWatch's [Embedded Metric Format][1]: log lines that CloudWatch reads as metrics.
 //!
-//! [1]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+//! [1]:
+//! https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
 use std::io::Write;
 

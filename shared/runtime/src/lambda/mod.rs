@@ -1,4 +1,5 @@
-//! Runs a function on AWS Lambda: its start, its log, its metrics, requests from the gateway, and batches of the stream.
+//! Runs a function on AWS Lambda: its start, its log, its metrics, requests from the gateway, and batches of the
+//! stream.
 
 mod emf;
 mod gateway;
@@ -56,7 +57,8 @@ pub async fn start<F: Future<Output = Result<(), Error>>>(run: impl FnOnce(Aws) 
     }
 }
 
-/// Does `work` at every event of a schedule until Lambda ends the process. Lambda counts an error as one of the function.
+/// Does `work` at every event of a schedule until Lambda ends the process. Lambda counts an error as one of the
+/// function.
 pub async fn tick<T, E, F>(work: impl Fn() -> F) -> Result<(), Error>
 where
     F: Future<Output = Result<T, E>>,

@@ -12,10 +12,11 @@ use crate::lambda::Error;
 use store::stream::{Change, Record, StoppedBefore};
 use store::table::Item;
 
-/// Calls `handle` for every batch, and `tick` for every event of a schedule, until Lambda ends the process. Both get the
-/// time at which Lambda ends the run. Lambda repeats the batch from the record at which `handle` stopped.
+/// Calls `handle` for every batch, and `tick` for every event of a schedule, until Lambda ends the process. Both get
+/// the time at which Lambda ends the run. Lambda repeats the batch from the record at which `handle` stopped.
 ///
-/// A record that is not of a DynamoDB stream is logged and skipped. Lambda counts an error of `tick` as one of the function.
+/// A record that is not of a DynamoDB stream is logged and skipped. Lambda counts an error of `tick` as one of the
+/// function.
 pub async fn consume<H, T, E>(
     handle: impl Fn(Vec<Record>, Instant) -> H,
     tick: impl Fn(Instant) -> T,
