@@ -4,50 +4,84 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-/// What the domain is to know nothing of, by name or by the beginning of a name.
+/// What a pure crate knows nothing of: crates by name, or by the beginning of a name (`-`, `_` at the end).
 const OUTSIDE: [&str; 7] = [
-    "tokio", "axum", "hyper", "reqwest", "aws-", "lambda_", "lambda-",
+    "tokio", "reqwest", "axum", "hyper", "aws-", "lambda_", "lambda-",
 ];
 
-/// What a function may use of ours.
-const SHARED: [&str; 2] = ["onboarding", "platform"];
+/// The shared crates, each with those of ours that it may reach.
+const SHARED: [(&str, &[&str]); 4] = [
+    ("dialog360", &[]),
+    ("onboarding", &["dialog360"]),
+    ("store", &["dialog360", "onboarding"]),
+    ("runtime", &["dialog360", "onboarding", "store"]),
+];
 
 #[test]
-fn the_domain_reaches_nothing_of_the_outside() {
-    assert_eq!(outside(&reached("onboarding", "normal")), [] as [&str; 0]);
-    // Its tests may, and a crate that does is found.
-    assert!(outside(&reached("platform", "normal")).contains(&"tokio"));
-}
-
-#[test]
-fn functions_reach_the_shared_crates_only_and_the_simulated_hub_none_of_ours() {
-    let members = members();
-    assert!(members.len() > 10, "{members:?}");
-    let ours_reached = |name: &str| -> Vec<String> {
-        let reached = reached(name, "normal,build,dev");
-        reached
-            .intersection(&members)
-            .filter(|it| *it != name)
-            .cloned()
-            .collect()
-    };
-    for function in folders() {
-        assert!(members.contains(&function), "{function} is no crate");
-        let reached = ours_reached(&function);
-        let others: Vec<_> = reached
-            .iter()
-            .filter(|it| !SHARED.contains(&it.as_str()))
-            .collect();
-        assert!(others.is_empty(), "{function} reaches {others:?}");
+fn each_crate_reaches_only_what_it_may() {
+    let functions = folders();
+    let ours = members();
+    assert!(functions.is_subset(&ours), "{functions:?} {ours:?}");
+    let shared: BTreeSet<&str> = SHARED.iter().map(|(name, _)| *name).collect();
+    for (name, may) in SHARED {
+        holds(name, &ours, |other| may.contains(&other));
     }
-    assert!(ours_reached("hub").is_empty());
-    // One that does is found.
-    assert!(ours_reached("local").contains(&"sign".to_owned()));
+    for function in &functions {
+        holds(function, &ours, |other| shared.contains(other));
+    }
+    holds("simulator", &ours, |_| false);
+    let no_function = |other: &str| !functions.contains(other) && other != "simulator";
+    holds("operator", &ours, |other| {
+        other != "local" && no_function(other)
+    });
+    // A crate that reaches more is found.
+    assert!(!faults("local", &ours, no_function).is_empty());
 }
 
-/// The crates that `name` reaches through dependencies of these kinds of its own, and normal ones of theirs.
-fn reached(name: &str, kinds: &str) -> BTreeSet<String> {
-    cargo_tree(&["-e", kinds, "-p", name])
+#[test]
+fn the_pure_crates_reach_nothing_of_the_outside() {
+    for name in ["dialog360", "onboarding"] {
+        assert_eq!(faults(name, &reached(name), |other| !is_outside(other)), "");
+    }
+    // A crate that does is found.
+    assert_ne!(
+        faults("runtime", &reached("runtime"), |other| !is_outside(other)),
+        ""
+    );
+}
+
+#[track_caller]
+fn holds(name: &str, among: &BTreeSet<String>, may: impl Fn(&str) -> bool) {
+    assert_eq!(
+        faults(name, among, may),
+        "",
+        "{name} reaches what it may not"
+    );
+}
+
+/// The crates of `among` that `name` reaches, and may not.
+fn faults(name: &str, among: &BTreeSet<String>, may: impl Fn(&str) -> bool) -> String {
+    let reached = reached(name);
+    let others = reached.intersection(among).filter(|other| *other != name);
+    let faults: Vec<&str> = others
+        .map(String::as_str)
+        .filter(|other| !may(other))
+        .collect();
+    faults.join(" ")
+}
+
+fn is_outside(name: &str) -> bool {
+    OUTSIDE
+        .iter()
+        .any(|outside| match outside.ends_with(['-', '_']) {
+            true => name.starts_with(outside),
+            false => name == *outside,
+        })
+}
+
+/// The crates that `name` reaches with its default features.
+fn reached(name: &str) -> BTreeSet<String> {
+    cargo_tree(&["-e", "normal", "-p", name])
 }
 
 fn members() -> BTreeSet<String> {
@@ -78,20 +112,6 @@ fn cargo_tree(arguments: &[&str]) -> BTreeSet<String> {
     names
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
-        .collect()
-}
-
-/// Those of the outside.
-fn outside(reached: &BTreeSet<String>) -> Vec<&str> {
-    let is_named = |name: &str, outside: &str| match outside.ends_with(['-', '_']) {
-        true => name.starts_with(outside),
-        false => name == outside,
-    };
-    let is_outside = |name: &&str| OUTSIDE.iter().any(|outside| is_named(name, outside));
-    reached
-        .iter()
-        .map(String::as_str)
-        .filter(is_outside)
         .collect()
 }
 

@@ -268,6 +268,12 @@ impl Bundle {
         self.place_of_table().end_waits().await;
     }
 
+    /// Makes the time in an attribute of an item a day earlier.
+    pub async fn put_back_a_day(&self, item: &Item, attribute: &str) {
+        let day = 24 * 3600 * 1000;
+        self.place_of_table().put_back(item, attribute, day).await;
+    }
+
     /// Every item of the table.
     pub async fn items(&self) -> Vec<Item> {
         self.table().await.scan().await.expect("a scan")

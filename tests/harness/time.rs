@@ -50,6 +50,15 @@ impl Where {
         }
     }
 
+    /// Makes the time (ms) in an attribute of an item `milliseconds` earlier.
+    pub(crate) async fn put_back(&self, item: &Item, attribute: &str, milliseconds: i64) {
+        let earlier = format!("SET {attribute} = {attribute} - :by, put_back = :past");
+        let by = AttributeValue::N(milliseconds.to_string());
+        let values = [(":by".to_owned(), by)];
+        self.update(key(item), &earlier, "attribute_exists(pk)", values)
+            .await;
+    }
+
     async fn items(&self) -> Vec<Item> {
         let table = runtime::aws::local::table(&self.endpoint, &self.table);
         table.scan().await.expect("a scan")

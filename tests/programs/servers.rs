@@ -10,44 +10,30 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+async fn main() -> std::io::Result<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let Some(program) = arguments.next() else {
         eprintln!("servers COMMAND …");
-        return ExitCode::from(2);
+        return Ok(ExitCode::from(2));
     };
-    let servers = match Servers::start().await {
-        Ok(servers) => servers,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let servers = Servers::start().await;
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env(DYNAMODB, &servers.dynamodb)
-        .env(MOTO, &servers.moto);
-    match run(command).await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("the command cannot be run: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let places = [(DYNAMODB, &servers.dynamodb), (MOTO, &servers.moto)];
+    run(command.args(arguments).envs(places)).await
 }
 
 /// Runs the command to its end; asked to stop, asks the command and waits for it.
-async fn run(mut command: Command) -> std::io::Result<ExitCode> {
-    let (mut interrupted, mut terminated) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
+async fn run(command: &mut Command) -> std::io::Result<ExitCode> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
     let mut child = command.spawn()?;
     let pid = child.id().unwrap_or_default().to_string();
     loop {
         tokio::select! {
-            ended = child.wait() => return Ok(exit_code(ended?.code())),
+            ended = child.wait() => {
+                let code = ended?.code().and_then(|code| u8::try_from(code).ok());
+                return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
+            }
             // A terminal has told the command as well.
             _ = interrupted.recv() => {}
             _ = terminated.recv() => {
@@ -55,9 +41,4 @@ async fn run(mut command: Command) -> std::io::Result<ExitCode> {
             }
         }
     }
-}
-
-fn exit_code(code: Option<i32>) -> ExitCode {
-    code.and_then(|code| u8::try_from(code).ok())
-        .map_or(ExitCode::FAILURE, ExitCode::from)
 }

@@ -1,10 +1,10 @@
 // The demo page: gets signed links, opens the onboarding in two ways, and shows what the server knows of each number.
 //
-// A model for a front end of your own: which address to ask, when to open the popup, which message to believe.
-// Whatever comes from outside is written as text, never as HTML.
+// A model for your own front end: which routes to call, when to open the popup, which messages to trust.
+// Values from outside are inserted as text, never as HTML.
 
 const POLL_MS = 1000;
-/** A popup that closes right after its message may be seen closed first. */
+/** A popup posts its message and closes at once: the page may see it closed before it gets the message. */
 const LAST_MESSAGE_MS = 1000;
 const CLOSED_CHECK_MS = 250;
 /** A link is renewed this long before it expires. */
@@ -16,7 +16,7 @@ const POPUP = 'popup,width=600,height=920,left=120,top=80';
 const STOCK_POPUP = 'connect-360dialog';
 const STAGES = ['created', 'ready', 'running', 'live'];
 
-const WORDS = {
+const KEY_TEXTS = {
   'waiting unclaimed': '360dialog has not confirmed yet that this number was shared with you.',
   'waiting not_running': 'It is made as soon as 360dialog has the number running.',
   'waiting awaiting_permission': 'The owner of the number has not permitted it yet.',
@@ -25,7 +25,7 @@ const WORDS = {
   'waiting switched_off': 'Making keys is switched off on the server.',
   'waiting held_for_review': 'An operator must first confirm that the number is yours.',
   'blocked existing_key': 'The number has another key, which a new one would revoke. An operator decides.',
-  'blocked keys_unlisted': '360dialog does not tell which keys the number has. An operator decides.',
+  'blocked keys_unlisted': '360dialog does not list the number’s keys. An operator decides.',
   'blocked wrong_client': 'The number belongs to another client now.',
   'blocked hub_refused': '360dialog refused to make it.',
   'blocked hub_unavailable': '360dialog gave no clear answer, several times. An operator decides.',
@@ -39,7 +39,7 @@ const MOODS = {
   waiting: 'wait', minting: 'wait', pending: 'wait', held: 'wait',
   blocked: 'bad', revoked: 'bad', cancelled: 'bad',
 };
-/** What the change log watches, and its word for it. */
+/** The fields that the change log compares, each with its label. */
 const WATCHED = [
   ['stage', (channel) => channel.stage],
   ['permission', (channel) => channel.permission],
@@ -55,7 +55,7 @@ const WATCHED = [
 const byId = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** An element with text, and nothing but text, inside. */
+/** An element that contains only text. */
 function element(name, className, text) {
   const made = document.createElement(name);
   if (className) made.className = className;
@@ -65,7 +65,7 @@ function element(name, className, text) {
 
 // ── Asking the server ──────────────────────────────────────────────────────────────────────────────────────────────
 
-/** The server said no; `message` is for people. */
+/** The server refused; `message` is for people. */
 class Refused extends Error {
   constructor(status, detail, retryAfter) {
     super(detail);
@@ -73,7 +73,7 @@ class Refused extends Error {
     this.retryAfter = retryAfter;
   }
 
-  static async of(answer) {
+  static async fromAnswer(answer) {
     const problem = await answer.json().catch(() => ({}));
     const detail = problem.detail ?? problem.title ?? `The server answered ${answer.status}.`;
     return new Refused(answer.status, detail, Number(answer.headers.get('retry-after')) || 1);
@@ -84,7 +84,7 @@ let session = { token: '', tenant: '', partners: [] };
 
 async function openSession() {
   const answer = await fetch('/_demo/session', { cache: 'no-store' });
-  if (!answer.ok) throw await Refused.of(answer);
+  if (!answer.ok) throw await Refused.fromAnswer(answer);
   session = await answer.json();
 }
 
@@ -96,7 +96,7 @@ async function ask(path) {
     await openSession();
     answer = await get();
   }
-  if (!answer.ok) throw await Refused.of(answer);
+  if (!answer.ok) throw await Refused.fromAnswer(answer);
   return answer.json();
 }
 
@@ -104,7 +104,7 @@ const partner = () => byId('partner').value;
 
 // ── The result of an onboarding ────────────────────────────────────────────────────────────────────────────────────
 
-/** Reads `?client=…&channels=[…]&revoked=[…]`; null if nothing came back, as when the client cancelled. */
+/** Parses `?client=…&channels=[…]&revoked=[…]`; null if there is no client, as after a cancellation. */
 function resultOf(query) {
   const parameters = new URLSearchParams(query);
   const ids = (name) => (parameters.get(name) ?? '').replace(/[[\]'"\s]/g, '').split(',').filter(Boolean);
@@ -143,35 +143,35 @@ function sayError(error) {
 
 // ── A popup of our own ─────────────────────────────────────────────────────────────────────────────────────────────
 
-/** The onboarding that is open in a popup: the window, and the origin its answer comes from. */
-let visit = null;
+/** The onboarding that is open in a popup: its window, and the origin that posts the result. */
+let onboarding = null;
 
 async function connect() {
-  if (visit && !visit.popup.closed) {
-    visit.popup.focus();
+  if (onboarding && !onboarding.popup.closed) {
+    onboarding.popup.focus();
     return;
   }
-  // Before anything is awaited: later than in the click itself, browsers block it.
+  // Opened before the first await: browsers block a popup that the click itself does not open.
   const popup = window.open('', 'demo-onboarding', POPUP);
   if (!popup) {
     say('blocked', 'Your browser blocked the popup.', 'Allow popups for this page, then press the button again.');
     return;
   }
   const current = { popup, origin: null };
-  visit = current;
+  onboarding = current;
   byId('outcome').replaceChildren();
   try {
     const signed = await ask(`/${partner()}/sign`);
     current.origin = new URL(signed.query_parameters.redirect_url).origin;
     if (!popup.closed) popup.location.replace(signed.url);
     await closed(popup);
-    if (visit === current) say('closed', 'The window was closed.', 'Nothing was connected. Press the button to start again.');
+    if (onboarding === current) say('closed', 'The window was closed.', 'Nothing was connected. Press the button to start again.');
   } catch (error) {
     popup.close();
     sayError(error);
     if (error.status === 429) holdConnect(error.retryAfter);
   }
-  if (visit === current) visit = null;
+  if (onboarding === current) onboarding = null;
 }
 
 async function closed(popup) {
@@ -185,17 +185,17 @@ async function holdConnect(seconds) {
   byId('connect').disabled = false;
 }
 
-/** Registered before the stock button's own listeners, which take every text from this origin for theirs and reload. */
-function hear(event) {
-  // A window that is already gone has no source any more.
-  const isOurs = visit && (event.source === visit.popup || (event.source === null && visit.popup.closed));
+/** Handles messages. Registered before the stock button's listeners, which reload on any text from this origin. */
+function onMessage(event) {
+  // A message of a window that has closed since has no source.
+  const isOurs = onboarding && (event.source === onboarding.popup || (event.source === null && onboarding.popup.closed));
   if (isOurs) {
     event.stopImmediatePropagation();
-    if (event.origin !== visit.origin || typeof event.data !== 'string') return;
-    visit = null;
+    if (event.origin !== onboarding.origin || typeof event.data !== 'string') return;
+    onboarding = null;
     sayResult(resultOf(event.data));
   } else if (event.origin === location.origin && event.data === '') {
-    // The stock button's popup was cancelled, and the button reloads this page without a word.
+    // The stock button's popup was cancelled: the button now reloads this page, and shows nothing.
     remember('cancelled', true);
   }
 }
@@ -204,7 +204,7 @@ function hear(event) {
 
 const stock = { isInstalled: false, button: null, renewAt: Infinity, round: 0 };
 
-/** False if the npm package is not installed. */
+/** Loads the stock button; false if the npm package is not installed. */
 function loadStockButton() {
   const script = document.createElement('script');
   script.src = '/_demo/connect-button.js';
@@ -215,7 +215,7 @@ function loadStockButton() {
   });
 }
 
-/** Gives the button a new link, since each can be used once. A later round overtakes an earlier one. */
+/** Gives the button a new link, since each can be used once. A later call replaces an earlier one. */
 async function renewStockLink() {
   const round = (stock.round += 1);
   stock.renewAt = Infinity;
@@ -244,7 +244,7 @@ function showStockButton(partnerId, signed) {
   button.setAttribute('partner-id', partnerId);
   button.setAttribute('env', 'local');
   button.setAttribute('label', 'Connect 360dialog');
-  // The signature is no observed attribute: it is taken over when the state, set last, changes.
+  // The button does not observe the signature: it reads it when the state, which is set last, changes.
   const { state, ...others } = signed.query_parameters;
   button.updateConfig({ queryParameters: { ...others, state } });
   stock.renewAt = Date.parse(signed.expires_at) - RENEW_BEFORE_MS;
@@ -252,7 +252,7 @@ function showStockButton(partnerId, signed) {
   if (stock.button) return;
   stock.button = button;
   button.addEventListener('click', renewStockLink);
-  // It reads the page's address at this moment.
+  // The button reads the page's address when it is inserted.
   byId('stock').append(button);
 }
 
@@ -269,12 +269,12 @@ async function startStockButton() {
   cleanAddress();
 }
 
-/** What the stock button's popup brought back is now shown and read: a reload shall not show it again. */
+/** Removes the stock button's result from the address, so that a reload does not show it again. */
 function cleanAddress() {
   history.replaceState(null, '', location.pathname + location.hash);
 }
 
-/** The page as the end of the stock button's popup: the button tells the page that opened it, and closes. */
+/** Runs in the stock button's popup: the button here passes the result to the page that opened it, and closes. */
 async function finishStockPopup() {
   document.documentElement.dataset.mode = 'popup';
   if (!(await loadStockButton())) return;
@@ -346,7 +346,7 @@ function newRow(channel) {
   return row;
 }
 
-/** Rebuilds the row only if it changed: a table that stands still can be read, and read aloud. */
+/** Rebuilds the row only if it changed, so that people and screen readers can read the table. */
 function fill(row, channel) {
   const version = JSON.stringify(channel);
   if (row.version === version) return;
@@ -359,7 +359,7 @@ function fill(row, channel) {
     cell('Stage', 'stage', channel.stage ?? '–', steps(channel.stage)),
     cell('Permission', 'permission', badge(channel.permission)),
     cell('Claim', 'claim', badge(channel.claim)),
-    cell('API key', 'key', badge(channel.key.status), small(keyWords(channel.key))),
+    cell('API key', 'key', badge(channel.key.status), small(keyText(channel.key))),
     cell('Quality, limit', 'quality', channel.quality ?? '–', small(channel.messaging_limit)),
     cell('Updated', 'updated', clock(channel.updated_at)),
   );
@@ -393,9 +393,9 @@ function steps(stage) {
   return made;
 }
 
-function keyWords({ status, reason }) {
-  const known = [`${status} ${reason}`, status].find((key) => Object.hasOwn(WORDS, key));
-  return known ? WORDS[known] : reason;
+function keyText({ status, reason }) {
+  const known = [`${status} ${reason}`, status].find((key) => Object.hasOwn(KEY_TEXTS, key));
+  return known ? KEY_TEXTS[known] : reason;
 }
 
 function clock(at) {
@@ -407,14 +407,14 @@ function clock(at) {
 
 // ── The change log ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** What was seen last, and what changed: kept over reloads (the stock button reloads the page), not over the tab. */
+/** The last state and the changes since: kept over reloads (the stock button reloads the page), until the tab is closed. */
 let log = { tenant: null, seen: null, changes: [] };
 
 function remember(name, value) {
   try {
     sessionStorage.setItem(`demo.${name}`, JSON.stringify(value));
   } catch {
-    // Storage is full or forbidden: the page works without.
+    // Storage is full or forbidden. The page works without it.
   }
 }
 
@@ -434,7 +434,7 @@ function openLog() {
 
 function noteChanges(channels) {
   const now = Object.fromEntries(channels.map((channel) => [keyOf(channel), watched(channel)]));
-  // What the first look finds is no change.
+  // The first state is no change.
   const found = log.seen ? differences(log.seen, now) : [];
   if (log.seen && !found.length) return;
   log.seen = now;
@@ -445,7 +445,7 @@ function noteChanges(channels) {
 
 const watched = (channel) => Object.fromEntries(WATCHED.map(([name, read]) => [name, read(channel) ?? null]));
 
-/** In the order they are told, each `{at, channel, what, old, new}`. */
+/** The changes from `before` to `now`, each `{at, channel, what, old, new}`. */
 function differences(before, now) {
   const at = new Date().toISOString();
   const found = [];
@@ -453,8 +453,8 @@ function differences(before, now) {
     const channel = key.slice(key.indexOf('/') + 1);
     if (!before[key]) {
       const first = ['stage', 'permission', 'API key'].filter((what) => values[what]);
-      const told = first.map((what) => `${what} ${values[what]}`).join(', ');
-      found.push({ at, channel, what: 'listed', old: null, new: told });
+      const initial = first.map((what) => `${what} ${values[what]}`).join(', ');
+      found.push({ at, channel, what: 'listed', old: null, new: initial });
       continue;
     }
     for (const [what, value] of Object.entries(values)) {
@@ -504,8 +504,8 @@ async function start() {
     await finishStockPopup();
     return;
   }
-  window.addEventListener('message', hear);
-  // The stock button's own event. It comes twice, in the popup and in this page: only show, never act on it.
+  window.addEventListener('message', onMessage);
+  // The stock button's own event is fired in the popup and in this page: it only updates the page, so twice is harmless.
   window.addEventListener('dialog-connect-callback', ({ detail }) => {
     sayResult({ client: detail.client, channels: detail.channels, revoked: detail.revokedChannels ?? [] });
   });

@@ -37,15 +37,15 @@ use crate::follower::{Follower, StreamError};
 use crate::jwt::{Guarded, Jwt};
 use crate::settings::Settings;
 use embedded::data::Data;
-use embedded::database::{Embedded, EmbeddedError, announce};
+use embedded::database::{Embedded, EmbeddedError, write_endpoint};
 use embedded::secrets_file::{SecretsFile, SecretsFileError};
 use embedded::settings::{Hub, TABLE};
 use embedded::vault_file::FileVault;
 
-/// The tenant the demo signs in as.
+/// The tenant of the demo.
 const DEMO_TENANT: &str = "demo";
 
-/// How often the clocks of `fold` and `reconcile` run here.
+/// How often the schedules of `fold` and `reconcile` run; every minute on AWS.
 const PASS: Duration = Duration::from_secs(1);
 
 /// How long one run of `fold` or `provision` may take, as on AWS.
@@ -54,13 +54,13 @@ const RUN_TIME: Duration = Duration::from_secs(20);
 /// How long open requests may take to end when the bundle is stopped.
 const STOPPING: Duration = Duration::from_secs(3);
 
-/// Why the bundle does not start; every one names the setting to change.
+/// Why the bundle does not start. Each message names the setting to change.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A setting is missing or malformed.
     #[error(transparent)]
     Setting(#[from] SettingError),
-    /// An address is taken, or is not of this machine.
+    /// An address is in use, or is not of this machine.
     #[error(
         "{setting}: {address} cannot be used ({why}). Stop what uses it, or set {setting} to another address."
     )]
@@ -69,7 +69,7 @@ pub enum StartError {
         setting: &'static str,
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         why: io::Error,
     },
     /// The data directory cannot be used.
@@ -77,7 +77,7 @@ pub enum StartError {
     Data {
         /// The directory.
         path: String,
-        /// What the system says.
+        /// The system's error.
         why: io::Error,
     },
     /// The secrets file cannot be used.
@@ -85,7 +85,7 @@ pub enum StartError {
     Secrets(#[from] SecretsFileError),
     /// The simulator does not start.
     #[error("the simulator: {0}")]
-    Hub(String),
+    Simulator(String),
     /// The embedded database does not start.
     #[error(transparent)]
     Database(#[from] EmbeddedError),
@@ -99,15 +99,15 @@ pub enum StartError {
 
 /// A running bundle.
 pub struct Running {
-    /// Where it answers.
+    /// The address it listens on.
     pub address: SocketAddr,
-    /// Where the simulator answers, if there is one.
-    pub hub: Option<String>,
+    /// The URL of the simulator, if there is one.
+    pub simulator: Option<String>,
     data: Data,
     stop: watch::Sender<bool>,
     server: JoinHandle<io::Result<()>>,
     workers: Vec<JoinHandle<()>>,
-    running_hub: Option<RunningSimulator>,
+    running_simulator: Option<RunningSimulator>,
     _embedded: Embedded,
     _lock: File,
 }
@@ -140,11 +140,11 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         Hub::None => settings.environment.clone(),
     };
     secrets.check(&base.partner_ids()?)?;
-    let running_hub = match settings.hub {
-        Hub::Simulated => Some(start_hub(&settings, &data, &secrets, address).await?),
+    let running_simulator = match settings.hub {
+        Hub::Simulated => Some(start_simulator(&settings, &data, &secrets, address).await?),
         Hub::None => None,
     };
-    let environment = environment(base, address, running_hub.as_ref());
+    let environment = environment(base, address, running_simulator.as_ref());
     let jwt = Jwt::new(jwt_secret(&settings.environment, &secrets)?);
 
     let embedded = Embedded::open(&data.database()).await?;
@@ -167,41 +167,43 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         bus,
     };
     let (router, workers) = (parts.router()?, parts.workers()?);
-    let router = match running_hub {
+    let router = match running_simulator {
         Some(_) => router
             .layer(from_fn(crate::demo::name_origin))
             .merge(parts.demo()?),
         None => router,
     };
     let workers = workers.start(embedded.endpoint()).await?;
-    announce(&data, &embedded).map_err(unusable)?;
+    write_endpoint(&data, &embedded).map_err(unusable)?;
 
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(serve(listener, router, stopped));
-    let hub = running_hub.as_ref().map(|hub| hub.url().to_owned());
+    let simulator = running_simulator
+        .as_ref()
+        .map(|simulator| simulator.url().to_owned());
     Ok(Running {
         address,
-        hub,
+        simulator,
         data,
         stop,
         server,
         workers,
-        running_hub,
+        running_simulator,
         _embedded: embedded,
         _lock: lock,
     })
 }
 
 impl Running {
-    /// Stops it: no new requests, the open ones end, then the stream's followers.
+    /// Stops it: accepts no new requests, lets the open ones end, then stops the stream's followers.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         if tokio::time::timeout(STOPPING, self.server).await.is_err() {
             tracing::warn!("some requests were still open");
         }
         self.workers.iter().for_each(JoinHandle::abort);
-        if let Some(hub) = self.running_hub {
-            hub.stop().await;
+        if let Some(simulator) = self.running_simulator {
+            simulator.stop().await;
         }
         let _gone = std::fs::remove_file(self.data.endpoint());
     }
@@ -220,14 +222,14 @@ async fn serve(
         .await
 }
 
-async fn start_hub(
+async fn start_simulator(
     settings: &Settings,
     data: &Data,
     secrets: &SecretsFile,
     address: SocketAddr,
 ) -> Result<RunningSimulator, StartError> {
     let partners = simulator::Partner::from_secrets_json(secrets.text()?.expose());
-    let mut partners = partners.map_err(|why| StartError::Hub(why.to_string()))?;
+    let mut partners = partners.map_err(|why| StartError::Simulator(why.to_string()))?;
     for partner in &mut partners {
         partner.webhook_url = Some(format!(
             "http://{}/{}/webhook",
@@ -241,14 +243,14 @@ async fn start_hub(
             partner.id
         ));
     }
-    let hub_settings = simulator::Settings {
+    let simulator_settings = simulator::Settings {
         listen: settings.hub_listen,
-        state_file: Some(data.hub()),
+        state_file: Some(data.simulator_state()),
         partners,
         stage_delay: settings.stage_delay,
         ..simulator::Settings::default()
     };
-    RunningSimulator::start(hub_settings)
+    RunningSimulator::start(simulator_settings)
         .await
         .map_err(|error| match error {
             simulator::StartError::Listen { addr, source } => StartError::Address {
@@ -256,11 +258,11 @@ async fn start_hub(
                 address: addr,
                 why: source,
             },
-            other => StartError::Hub(other.to_string()),
+            other => StartError::Simulator(other.to_string()),
         })
 }
 
-/// An address of this machine for one that listens on all of them.
+/// The address to call: loopback for a listener on all addresses.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = if address.ip().is_unspecified() {
         IpAddr::V4(Ipv4Addr::LOCALHOST)
@@ -270,29 +272,32 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// The functions' settings, with what is known on one machine filled in.
+/// The functions' settings, with defaults for one machine.
 fn environment(
     base: Environment,
     address: SocketAddr,
-    hub: Option<&RunningSimulator>,
+    simulator: Option<&RunningSimulator>,
 ) -> Environment {
     let mut environment = base
         .with_default("TABLE_NAME", TABLE)
         .with_default("TENANT_CLAIM", "sub")
         .with_default("PUBLIC_URL", format!("http://{address}"));
-    if let Some(hub) = hub {
+    if let Some(simulator) = simulator {
         environment = environment
-            .with_default("PARTNER_API_URL", format!("{}/api/v2", hub.url()))
+            .with_default("PARTNER_API_URL", format!("{}/api/v2", simulator.url()))
             .with_default(
                 "ONBOARDING_URL",
-                format!("{}/dashboard/app/{{partner_id}}/permissions", hub.url()),
+                format!(
+                    "{}/dashboard/app/{{partner_id}}/permissions",
+                    simulator.url()
+                ),
             )
             .with_default("ALLOWED_ORIGINS", format!("http://{address}"));
     }
     environment
 }
 
-/// The secret of the tenants' tokens: `JWT_HS256_SECRET`, else the demo's own.
+/// The secret that signs the tenants' tokens: `JWT_HS256_SECRET`, else the demo's own.
 pub fn jwt_secret(environment: &Environment, secrets: &SecretsFile) -> Result<Secret, StartError> {
     if let Some(secret) = environment.text("JWT_HS256_SECRET") {
         return Ok(Secret::new(secret));
@@ -303,7 +308,7 @@ pub fn jwt_secret(environment: &Environment, secrets: &SecretsFile) -> Result<Se
         .ok_or_else(|| SettingError::missing("JWT_HS256_SECRET", expected).into())
 }
 
-/// Where the partner's application is told: a file, or nobody if `EVENT_BUS_NAME` is set and empty.
+/// The event bus: a file, or none if `EVENT_BUS_NAME` is set and empty.
 fn bus(environment: &Environment, data: &Data) -> Arc<dyn EventBus> {
     if environment.is_empty("EVENT_BUS_NAME") {
         Arc::new(NoBus)
@@ -312,7 +317,7 @@ fn bus(environment: &Environment, data: &Data) -> Arc<dyn EventBus> {
     }
 }
 
-/// What the functions are put together from.
+/// The parts that the functions are made of.
 struct Parts {
     environment: Environment,
     table: Table,
@@ -323,7 +328,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// All HTTP functions behind what the gateway does: CORS, and a token where the template has an authorizer.
+    /// All HTTP functions, with what the gateway does on AWS: CORS, and a token check where the template has an authorizer.
     fn router(&self) -> Result<Router, StartError> {
         let (env, table) = (&self.environment, &self.table);
         let (timestamps, claims) = (IoTimestamps::new(table.clone()), Claims::new(table.clone()));
@@ -418,7 +423,7 @@ impl Parts {
     }
 }
 
-/// What works behind the HTTP functions.
+/// The functions that no HTTP request calls.
 struct Workers {
     fold: Fold,
     provision: Provision,
@@ -426,7 +431,7 @@ struct Workers {
 }
 
 impl Workers {
-    /// Starts the mappings of `fold` and `provision`, and the clocks of `fold` and `reconcile`.
+    /// Starts the stream followers of `fold` and `provision`, and the schedules of `fold` and `reconcile`.
     async fn start(self, endpoint: &str) -> Result<Vec<JoinHandle<()>>, StartError> {
         let table = self.fold.settings.table_name.clone();
         let facts = Follower::new("fold", endpoint, &table, Fold::takes);

@@ -23,7 +23,7 @@ Settings (environment): LISTEN, HUB (simulated|none), HUB_LISTEN, DATA, SECRETS_
 the functions. docs/settings.md explains them. RUST_LOG=info logs every request.
 ";
 
-/// Does what the arguments of this process say.
+/// Runs the command that the arguments of this process name.
 pub async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments
@@ -34,7 +34,7 @@ pub async fn main() -> ExitCode {
     {
         [] => run().await,
         ["token", tenant] => token(tenant),
-        ["-h" | "--help" | "help"] => say(USAGE),
+        ["-h" | "--help" | "help"] => print(USAGE),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -47,7 +47,7 @@ pub async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), String> {
-    log();
+    start_log();
     let settings =
         Settings::from_env(Environment::from_process()).map_err(|error| error.to_string())?;
     let (data, hub) = (settings.data.clone(), settings.hub);
@@ -55,14 +55,14 @@ async fn run() -> Result<(), String> {
         .await
         .map_err(|error| error.to_string())?;
     let mut lines = format!("bundle  http://{}\n", running.address);
-    if let Some(url) = &running.hub {
+    if let Some(url) = &running.simulator {
         lines += &format!("hub     {url} (simulated)\n");
     }
     if hub == Hub::Simulated {
         lines += &format!("demo    http://{}/\n", running.address);
     }
     lines += &format!("data    {}\nCtrl-C stops it.\n", data.display());
-    say(&lines)?;
+    print(&lines)?;
     until_stopped().await;
     running.stop().await;
     Ok(())
@@ -74,15 +74,15 @@ fn token(tenant: &str) -> Result<(), String> {
     let tenant: onboarding::tenant::Tenant =
         tenant.parse().map_err(|why| format!("TENANT: {why}"))?;
     let secret = secret(&settings).map_err(|error| error.to_string())?;
-    let claim = settings
+    let jwt_claim = settings
         .environment
         .text("TENANT_CLAIM")
         .unwrap_or("sub")
         .to_owned();
     let token = Jwt::new(secret)
-        .token(&claim, tenant.as_str())
+        .token(&jwt_claim, tenant.as_str())
         .ok_or("no token could be made")?;
-    say(&format!("{token}\n"))
+    print(&format!("{token}\n"))
 }
 
 fn secret(settings: &Settings) -> Result<dialog360::secret::Secret, StartError> {
@@ -99,15 +99,15 @@ fn secret(settings: &Settings) -> Result<dialog360::secret::Secret, StartError> 
     bundle::jwt_secret(&settings.environment, &secrets)
 }
 
-fn say(text: &str) -> Result<(), String> {
+fn print(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| error.to_string())
 }
 
-/// JSON lines on standard error; on a terminal only what deserves attention, unless `RUST_LOG` says otherwise.
-fn log() {
+/// Logs JSON lines to standard error: on a terminal from WARN, else from INFO, unless `RUST_LOG` says otherwise.
+fn start_log() {
     let default = if std::io::stderr().is_terminal() {
         "warn,dynoxide=error"
     } else {

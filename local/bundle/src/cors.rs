@@ -1,5 +1,5 @@
-//! CORS as the gateway (an HTTP API of API Gateway) answers it: it takes every preflight itself, and says nothing to
-//! pages of other origins.
+//! CORS as an HTTP API of API Gateway does it: it answers every preflight itself, and sends no CORS header to pages of
+//! other origins.
 
 use axum::extract::Request;
 use axum::http::header::{
@@ -18,7 +18,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET,POST");
 const HEADERS: HeaderValue = HeaderValue::from_static("authorization,content-type");
 const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after");
 
-/// Answers a preflight, and tells pages of the allowed origins that they may read what is answered.
+/// Answers a preflight, and allows pages of the allowed origins to read the answers of the functions.
 pub async fn answer(allowed: AllowedOrigins, request: Request, next: Next) -> Response {
     let origin = listed(&allowed, request.headers());
     if request.method() == Method::OPTIONS {
@@ -33,7 +33,7 @@ pub async fn answer(allowed: AllowedOrigins, request: Request, next: Next) -> Re
         return answer;
     }
     let mut answer = next.run(request).await;
-    // Whatever the origin: a cache must not give one page's answer to another.
+    // For every origin, so that a cache does not give one page's answer to another.
     answer
         .headers_mut()
         .append(VARY, HeaderValue::from_static("origin"));
@@ -48,7 +48,7 @@ pub async fn answer(allowed: AllowedOrigins, request: Request, next: Next) -> Re
     answer
 }
 
-/// The request's origin, if it is on the list to the letter.
+/// The request's origin, if it is exactly one of the allowed origins.
 fn listed(allowed: &AllowedOrigins, headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(ORIGIN)?;
     allowed
@@ -93,18 +93,18 @@ mod tests {
             .headers()
             .iter()
             .map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
-        let mut of_cors: Vec<_> = all
+        let mut cors: Vec<_> = all
             .filter(|(name, _)| name.starts_with("access-control-"))
             .collect();
-        of_cors.sort_unstable();
-        of_cors
+        cors.sort_unstable();
+        cors
     }
 
     #[tokio::test]
-    async fn every_preflight_is_answered_here_and_tells_only_listed_origins() {
+    async fn every_preflight_is_answered_and_only_listed_origins_are_allowed() {
         for path in ["/refused", "/nothing"] {
             let listed = ask(Method::OPTIONS, path, Some("https://app.example")).await;
-            let said = [
+            let expected = [
                 ("access-control-allow-headers", "authorization,content-type"),
                 ("access-control-allow-methods", "GET,POST"),
                 ("access-control-allow-origin", "https://app.example"),
@@ -112,7 +112,7 @@ mod tests {
             ];
             assert_eq!(
                 (listed.status(), cors_headers(&listed)),
-                (StatusCode::NO_CONTENT, said.to_vec())
+                (StatusCode::NO_CONTENT, expected.to_vec())
             );
             assert!(to_bytes(listed.into_body(), 1).await.unwrap().is_empty());
             for origin in [
@@ -135,13 +135,13 @@ mod tests {
     async fn every_answer_may_be_read_by_listed_origins_only() {
         for (path, status) in [("/refused", 401), ("/nothing", 404)] {
             let listed = ask(Method::GET, path, Some("http://localhost")).await;
-            let said = [
+            let expected = [
                 ("access-control-allow-origin", "http://localhost"),
                 ("access-control-expose-headers", "retry-after"),
             ];
             assert_eq!(
                 (listed.status().as_u16(), cors_headers(&listed)),
-                (status, said.to_vec())
+                (status, expected.to_vec())
             );
             assert_eq!(listed.headers()[VARY], "origin");
             for origin in [

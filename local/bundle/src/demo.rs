@@ -1,7 +1,7 @@
-//! The demo page: a front end that connects numbers in two ways and shows what becomes of them.
+//! The demo page: a front end that connects numbers in two ways and shows their state.
 //!
-//! For one machine only: whoever can reach `/_demo/session` is given a token. It decides nothing; the page asks the
-//! functions like any other front end.
+//! For one machine only: anybody who can reach `/_demo/session` gets a token. The page calls the functions like any
+//! other front end.
 
 use std::sync::Arc;
 
@@ -23,13 +23,13 @@ const PAGE: &str = include_str!("../demo/index.html");
 const SCRIPT: &str = include_str!("../demo/app.js");
 const STYLE: &str = include_str!("../demo/style.css");
 
-/// 360dialog's own web component, as its npm package brings it: not ours to keep a copy of.
+/// 360dialog's own web component, served from its npm package: this repository holds no copy of it.
 const CONNECT_BUTTON: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/demo/node_modules/360dialog-connect-button/dist/dialog-connect-button.umd.js"
 );
 
-/// Nothing from elsewhere. `unsafe-inline` for styles only: the web component carries its own.
+/// Nothing may be loaded from elsewhere. `unsafe-inline` is for styles only, since the web component has inline ones.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -37,23 +37,23 @@ const HTML: &str = "text/html; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 
-/// The names by which a browser on this machine calls it.
+/// The host names by which a browser on this machine reaches it.
 const NAMES_OF_THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// What the demo page shows, and on whose behalf.
+/// The partners and the tenant of the demo page.
 #[derive(Clone)]
 pub struct Demo {
     /// The partners to choose from.
     pub partners: Vec<PartnerId>,
     /// The tenant that is signed in.
     pub tenant: String,
-    /// The address the page is to be opened at: its origin is the one the functions allow.
+    /// The address to open the page at. Its origin is the one that the functions allow.
     pub public_url: Option<Url>,
     /// Makes a fresh token of that tenant.
     pub token: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
-/// What the page's script starts with.
+/// The answer to the page's first request.
 #[derive(Serialize)]
 struct Session {
     token: String,
@@ -61,7 +61,7 @@ struct Session {
     partners: Vec<PartnerId>,
 }
 
-/// The page and what it loads.
+/// The routes of the page and its files.
 pub fn routes(demo: Demo) -> Router {
     Router::new()
         .route("/", get(page))
@@ -79,7 +79,7 @@ pub fn routes(demo: Demo) -> Router {
         .with_state(Arc::new(demo))
 }
 
-/// The page; opened by another name of this machine, the way to the one its origin is allowed by.
+/// Answers with the page. If it was opened by another name of this machine, redirects to the allowed origin.
 async fn page(State(demo): State<Arc<Demo>>, headers: HeaderMap, uri: Uri) -> Response {
     let host = headers
         .get(HOST)
@@ -98,7 +98,7 @@ async fn page(State(demo): State<Arc<Demo>>, headers: HeaderMap, uri: Uri) -> Re
     ([(CONTENT_TYPE, HTML)], PAGE).into_response()
 }
 
-/// Read at each request, so that the package may be installed while the bundle runs.
+/// Reads the file at each request, so that the package can be installed while the bundle runs.
 async fn connect_button() -> Response {
     match std::fs::read(CONNECT_BUTTON) {
         Ok(script) => ([(CONTENT_TYPE, JAVASCRIPT)], script).into_response(),
@@ -133,7 +133,7 @@ async fn session(State(demo): State<Arc<Demo>>, headers: HeaderMap) -> Response 
     .into_response()
 }
 
-/// A page elsewhere that points its own name at this address (DNS rebinding) shall get no token.
+/// Whether `host` is a name of this machine. A foreign page that points its own name here (DNS rebinding) gets no token.
 fn is_this_machine(host: &str) -> bool {
     let Ok(url) = Url::parse(&format!("http://{host}/")) else {
         return false;
@@ -145,9 +145,9 @@ fn is_this_machine(host: &str) -> bool {
             .is_some_and(|name| NAMES_OF_THIS_MACHINE.contains(&name))
 }
 
-/// Says which page a request comes from where the browser does not: for a GET to the page's own origin it sends no
-/// `Origin`, only `Sec-Fetch-Site`, which no script can set. Here page and functions share an origin that has two
-/// names, so `sign` could not tell which of them its popup answers to.
+/// Adds the `Origin` header to GET requests of the page itself. For the page's own origin a browser sends none, only
+/// `Sec-Fetch-Site`, which no script can set. Here page and functions share one server that has two names, so `sign`
+/// needs the header to know which of them its popup must answer to.
 pub async fn name_origin(mut request: Request, next: Next) -> Response {
     if let Some(origin) = own_origin(request.headers()) {
         request.headers_mut().insert(ORIGIN, origin);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_answer_is_typed_and_kept_nowhere() {
+    async fn every_answer_has_a_content_type_and_is_not_cached() {
         let files = [
             ("/", HTML),
             ("/_demo/app.js", JAVASCRIPT),
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_page_is_opened_at_the_origin_that_is_allowed() {
+    async fn the_page_redirects_to_the_origin_that_is_allowed() {
         let response = get("/?client=aCL", Some("localhost:8360")).await;
         assert_eq!(response.status(), 307);
         assert_eq!(
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_name_for_this_machine_gets_no_token() {
+    async fn only_the_names_of_this_machine_get_a_token() {
         for host in ["localhost", "LOCALHOST:1", "127.0.0.1:8360", "[::1]:8360"] {
             assert_eq!(
                 get("/_demo/session", Some(host)).await.status(),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_this_origin_is_named_by_the_address_it_was_opened_at() {
+    fn a_request_of_the_same_origin_gets_the_origin_it_was_opened_at() {
         let origin = |pairs: &[(&'static str, &'static str)]| {
             let pairs = pairs.iter().map(|&(name, value)| {
                 (
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_all_ours() {
+    fn the_page_loads_nothing_from_elsewhere_and_writes_no_html() {
         for (name, text) in [
             ("index.html", PAGE),
             ("app.js", SCRIPT),
@@ -349,7 +349,7 @@ mod tests {
                 assert!(!text.contains(foreign), "{name} holds {foreign}");
             }
         }
-        // The policy forbids inline scripts and handlers: every script has an address.
+        // The policy forbids inline scripts and handlers, so every script has an address.
         assert!(PAGE.matches("<script").count() == PAGE.matches(r#"src="/_demo/"#).count());
         assert!(!PAGE.contains(" onclick="));
     }

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use embedded::data::append_private;
 
-/// A line as EventBridge hands it to a target, as far as one machine can say.
+/// A line: the fields of an EventBridge event that exist on one machine.
 #[derive(Serialize)]
 struct Line<'a> {
     source: &'static str,
@@ -20,15 +20,15 @@ struct Line<'a> {
 /// A file of events.
 pub struct FileBus {
     path: PathBuf,
-    turn: Mutex<()>,
+    lock: Mutex<()>,
 }
 
 impl FileBus {
-    /// Events appended to the file `path`.
+    /// A bus that appends events to the file `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            turn: Mutex::new(()),
+            lock: Mutex::new(()),
         }
     }
 }
@@ -50,7 +50,7 @@ impl EventBus for FileBus {
             written.map_err(|_| not_taken("an event cannot be written".to_owned()))?;
             lines.push(b'\n');
         }
-        let _turn = self.turn.lock().await;
+        let _guard = self.lock.lock().await;
         let appended = append_private(&self.path, &lines);
         appended.map_err(|error| not_taken(error.kind().to_string()))
     }

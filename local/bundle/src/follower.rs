@@ -1,5 +1,6 @@
-//! Follows the table's stream as AWS's event source mapping does: batches, a filter, a batch that stops comes again
-//! from where it stopped, and a checkpoint that survives a restart. It speaks to any DynamoDB.
+//! Follows the table's stream as AWS's event source mapping does: it filters records and hands them over in batches. A
+//! batch that fails is repeated from the record that failed, and a checkpoint survives a restart. It works with any
+//! DynamoDB.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -17,17 +18,17 @@ use store::stream::{Change, Record, StoppedBefore};
 use store::table::Item;
 use tokio::time::Instant;
 
-/// How many records a batch holds at most, unless a mapping says otherwise.
+/// How many records a batch holds at most, unless a mapping sets another size.
 const BATCH: i32 = 100;
 
-/// How long an idle stream is left alone.
+/// The pause between two reads of an idle stream.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// How often the list of shards is looked at again.
-const DESCRIBE: Duration = Duration::from_secs(30);
+/// How often the list of shards is read again.
+const DESCRIBE_AGAIN: Duration = Duration::from_secs(30);
 
-/// The wait before a batch that stopped comes again; it doubles up to the second, unless a mapping says otherwise.
-const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// The first and the longest wait before a failed batch is repeated; it doubles. A mapping may set another longest wait.
+const RETRY_WAIT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// The stream could not be read, or a checkpoint not written.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +39,7 @@ fn failed(what: &'static str) -> impl Fn(&'static str) -> StreamError {
     move |why| StreamError(format!("{what}: {why}"))
 }
 
-/// One mapping: a named place in the stream of one table.
+/// One mapping: a name, and its checkpoints in the stream of one table.
 pub struct Follower {
     mapping: &'static str,
     table: String,
@@ -46,12 +47,12 @@ pub struct Follower {
     database: Client,
     streams: streams::Client,
     wants: fn(&Record) -> bool,
-    most: i32,
+    batch_size: i32,
     longest_wait: Duration,
 }
 
 impl Follower {
-    /// The mapping `mapping` on the table `table` at `endpoint`, which hands over the records that it `wants`.
+    /// The mapping `mapping` on the table `table` at `endpoint`; it hands over the records for which `wants` holds.
     pub fn new(
         mapping: &'static str,
         endpoint: &str,
@@ -74,18 +75,18 @@ impl Follower {
             database: Client::from_conf(config),
             streams: streams::Client::from_conf(streams.build()),
             wants,
-            most: BATCH,
-            longest_wait: RETRY.1,
+            batch_size: BATCH,
+            longest_wait: RETRY_WAIT.1,
         }
     }
 
-    /// The same with batches of at most `most` records.
+    /// The same with batches of at most `batch_size` records.
     #[must_use]
-    pub fn batches_of(self, most: i32) -> Self {
-        Self { most, ..self }
+    pub fn batches_of(self, batch_size: i32) -> Self {
+        Self { batch_size, ..self }
     }
 
-    /// The same where a batch that stopped comes again after `longest_wait` at the latest.
+    /// The same, repeating a failed batch after `longest_wait` at the latest.
     #[must_use]
     pub fn waiting_at_most(self, longest_wait: Duration) -> Self {
         Self {
@@ -94,21 +95,21 @@ impl Follower {
         }
     }
 
-    /// Hands batches to `handle` for ever; trouble is logged and waited out.
+    /// Hands batches to `handle` for ever. After an error it logs, waits and tries again.
     pub async fn follow<F: Future<Output = Result<(), StoppedBefore>>>(
         &self,
         handle: impl Fn(Vec<Record>) -> F,
     ) {
-        let mut wait = RETRY.0;
+        let mut wait = RETRY_WAIT.0;
         loop {
-            let Err(error) = self.follow_on(&handle, &mut wait).await;
-            tracing::warn!(%error, mapping = self.mapping, "a batch comes again");
+            let Err(error) = self.follow_shards(&handle, &mut wait).await;
+            tracing::warn!(%error, mapping = self.mapping, "a batch is repeated");
             tokio::time::sleep(wait).await;
             wait = wait.saturating_mul(2).min(self.longest_wait);
         }
     }
 
-    /// Makes the table of the checkpoints unless it is there.
+    /// Creates the table of the checkpoints unless it exists.
     pub async fn prepare(&self) -> Result<(), StreamError> {
         let failed = failed("the table of the checkpoints");
         let name = AttributeDefinition::builder()
@@ -138,36 +139,39 @@ impl Follower {
         }
     }
 
-    /// Follows the shards from their checkpoints on, until something fails.
-    async fn follow_on<F: Future<Output = Result<(), StoppedBefore>>>(
+    /// Follows the shards from their checkpoints until something fails.
+    async fn follow_shards<F: Future<Output = Result<(), StoppedBefore>>>(
         &self,
         handle: &impl Fn(Vec<Record>) -> F,
         wait: &mut Duration,
     ) -> Result<Infallible, StreamError> {
         loop {
-            let mut places = self.places().await?;
+            let mut iterators = self.shard_iterators().await?;
             let described = Instant::now();
-            while described.elapsed() < DESCRIBE && places.iter().any(|(_, place)| place.is_some())
+            while described.elapsed() < DESCRIBE_AGAIN
+                && iterators.iter().any(|(_, iterator)| iterator.is_some())
             {
                 let mut any = false;
-                for (shard, place) in &mut places {
-                    let Some(from) = place.take() else { continue };
+                for (shard, iterator) in &mut iterators {
+                    let Some(from) = iterator.take() else {
+                        continue;
+                    };
                     let (next, handed) = self.follow_shard(shard, from, handle).await?;
-                    *place = next;
+                    *iterator = next;
                     any |= handed;
                 }
-                *wait = RETRY.0;
+                *wait = RETRY_WAIT.0;
                 if !any {
                     tokio::time::sleep(IDLE).await;
                 }
             }
-            // All shards ended: the table has others by now, or will have.
+            // All shards have ended. The table has new ones by now, or will have.
             tokio::time::sleep(IDLE).await;
         }
     }
 
-    /// Every shard, parents before children, with the place to read on from.
-    async fn places(&self) -> Result<Vec<(String, Option<String>)>, StreamError> {
+    /// Every shard, parents before children, with an iterator that begins after its checkpoint.
+    async fn shard_iterators(&self) -> Result<Vec<(String, Option<String>)>, StreamError> {
         let failed = failed("the table's stream");
         let described = self
             .database
@@ -179,17 +183,17 @@ impl Follower {
         let stream = table
             .and_then(|table| table.latest_stream_arn)
             .ok_or(failed("the table has none"))?;
-        let mut places = Vec::new();
+        let mut iterators = Vec::new();
         for shard in self.shards(&stream).await? {
-            let place = self
+            let iterator = self
                 .iterator(&stream, &shard, self.checkpoint(&shard).await?)
                 .await?;
-            places.push((shard, place));
+            iterators.push((shard, iterator));
         }
-        Ok(places)
+        Ok(iterators)
     }
 
-    /// Shards, parents before children.
+    /// The ids of the shards, parents before children.
     async fn shards(&self, stream: &str) -> Result<Vec<String>, StreamError> {
         let mut shards: BTreeMap<String, Option<String>> = BTreeMap::new();
         let mut start: Option<String> = None;
@@ -223,7 +227,7 @@ impl Follower {
         Ok(ordered)
     }
 
-    /// One batch of a shard: the place behind it, and whether there were records.
+    /// Handles one batch of a shard. Returns the next iterator, and whether there were records.
     async fn follow_shard<F: Future<Output = Result<(), StoppedBefore>>>(
         &self,
         shard: &str,
@@ -234,7 +238,7 @@ impl Follower {
             .streams
             .get_records()
             .shard_iterator(from)
-            .limit(self.most)
+            .limit(self.batch_size)
             .send()
             .await;
         let got = got.map_err(|_| failed("a shard")("not read"))?;
@@ -255,11 +259,11 @@ impl Follower {
         if !wanted.is_empty() {
             self.hand_over(shard, &records, wanted, handle).await?;
         }
-        self.keep_checkpoint(shard, &last).await?;
+        self.save_checkpoint(shard, &last).await?;
         Ok((got.next_shard_iterator, true))
     }
 
-    /// Hands a batch over; if it stops, keeps the place so that what was done does not come again.
+    /// Hands a batch over. If it fails, saves a checkpoint, so that the records already handled are not repeated.
     async fn hand_over<F: Future<Output = Result<(), StoppedBefore>>>(
         &self,
         shard: &str,
@@ -275,7 +279,7 @@ impl Follower {
             .take_while(|record| record.sequence != sequence)
             .last();
         if let Some(done) = done {
-            self.keep_checkpoint(shard, &done.sequence).await?;
+            self.save_checkpoint(shard, &done.sequence).await?;
         }
         Err(failed("a batch")("stopped"))
     }
@@ -299,7 +303,7 @@ impl Follower {
             .shard_iterator_type(kind);
         match request.set_sequence_number(after).send().await {
             Ok(got) => Ok(got.shard_iterator),
-            // What lies behind the checkpoint was trimmed: go on with the oldest that is left.
+            // The records after the checkpoint were trimmed: continue with the oldest that is left.
             Err(error)
                 if error
                     .as_service_error()
@@ -315,14 +319,14 @@ impl Follower {
                     .send()
                     .await;
                 Ok(oldest
-                    .map_err(|_| failed("a shard")("no place in it"))?
+                    .map_err(|_| failed("a shard")("no iterator"))?
                     .shard_iterator)
             }
-            Err(_) => Err(failed("a shard")("no place in it")),
+            Err(_) => Err(failed("a shard")("no iterator")),
         }
     }
 
-    fn place(&self, shard: &str) -> AttributeValue {
+    fn checkpoint_key(&self, shard: &str) -> AttributeValue {
         AttributeValue::S(format!("{}#{shard}", self.mapping))
     }
 
@@ -333,7 +337,7 @@ impl Follower {
             .table_name(&self.checkpoints)
             .consistent_read(true);
         let got = got
-            .key("shard", self.place(shard))
+            .key("shard", self.checkpoint_key(shard))
             .send()
             .await
             .map_err(|_| failed("a checkpoint")("not read"))?;
@@ -342,12 +346,12 @@ impl Follower {
             .and_then(|item| item.get("sequence")?.as_s().ok().cloned()))
     }
 
-    async fn keep_checkpoint(&self, shard: &str, sequence: &str) -> Result<(), StreamError> {
+    async fn save_checkpoint(&self, shard: &str, sequence: &str) -> Result<(), StreamError> {
         let put = self
             .database
             .put_item()
             .table_name(&self.checkpoints)
-            .item("shard", self.place(shard));
+            .item("shard", self.checkpoint_key(shard));
         let put = put
             .item("sequence", AttributeValue::S(sequence.to_owned()))
             .send()
@@ -357,7 +361,7 @@ impl Follower {
     }
 }
 
-/// How many ancestors of a shard are still there.
+/// How many ancestors of a shard still exist.
 fn depth<'a>(shards: &'a BTreeMap<String, Option<String>>, mut id: &'a String) -> usize {
     let mut depth = 0;
     while let Some(Some(parent)) = shards.get(id) {
@@ -389,7 +393,7 @@ fn item(item: std::collections::HashMap<String, streams::types::AttributeValue>)
         .collect()
 }
 
-/// The same value in the type of the other SDK crate.
+/// Converts a value of the streams crate into the same value of the DynamoDB crate.
 fn attribute(value: streams::types::AttributeValue) -> Option<AttributeValue> {
     use streams::types::AttributeValue as From;
     Some(match value {

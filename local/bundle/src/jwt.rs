@@ -1,4 +1,4 @@
-//! What the gateway's JWT authorizer does on AWS, done here with a shared secret (HS256).
+//! Checks tokens as the gateway's JWT authorizer does on AWS, but with a shared secret (HS256).
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use runtime::clock;
 use runtime::http::Caller;
 use serde_json::{Map, Value, json};
 
-/// How long a token made by `local token` or the demo is good for.
+/// How long a token made by `local token` or the demo is valid.
 const LIFE: Duration = Duration::from_secs(12 * 3600);
 
-/// How far the clocks of issuer and gateway may differ, s.
+/// How many seconds the clocks of issuer and gateway may differ.
 const LEEWAY: f64 = 60.0;
 
-/// Which requests need a caller.
+/// Which requests need a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guarded {
     /// All of them.
     All,
-    /// Only POST: a browser that comes back with GET has no token.
+    /// Only POST: a browser that 360dialog redirects here with GET has no token.
     PostOnly,
 }
 
@@ -36,15 +36,15 @@ pub struct Jwt {
 }
 
 impl Jwt {
-    /// Tokens signed with `secret`.
+    /// Checks and makes tokens that are signed with `secret`.
     pub fn new(secret: Secret) -> Self {
         Self { secret }
     }
 
-    /// A token for `tenant`, good for 12 hours.
-    pub fn token(&self, claim: &str, tenant: &str) -> Option<String> {
+    /// A token that names `tenant` in `jwt_claim`, valid for 12 hours.
+    pub fn token(&self, jwt_claim: &str, tenant: &str) -> Option<String> {
         let expires_at = clock::now().checked_add(LIFE).ok()?.as_second();
-        let claims = json!({claim: tenant, "exp": expires_at});
+        let claims = json!({jwt_claim: tenant, "exp": expires_at});
         encode(
             &Header::new(Algorithm::HS256),
             &claims,
@@ -53,12 +53,12 @@ impl Jwt {
         .ok()
     }
 
-    /// Lets a request pass with its caller, or refuses it as the gateway does.
+    /// Passes a request on with its caller, or refuses it as the gateway does.
     pub async fn guard(self, guarded: Guarded, mut request: Request, next: Next) -> Response {
         if guarded == Guarded::PostOnly && request.method() != Method::POST {
             return next.run(request).await;
         }
-        let Some(claims) = self.claims(request.headers()) else {
+        let Some(claims) = self.jwt_claims(request.headers()) else {
             let body = axum::Json(json!({"message": "Unauthorized"}));
             return (
                 StatusCode::UNAUTHORIZED,
@@ -71,18 +71,18 @@ impl Jwt {
         next.run(request).await
     }
 
-    fn claims(&self, headers: &HeaderMap) -> Option<Map<String, Value>> {
+    fn jwt_claims(&self, headers: &HeaderMap) -> Option<Map<String, Value>> {
         let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
         let (scheme, token) = header.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return None;
         }
-        let claims = self.signed_claims(token.trim())?;
+        let claims = self.verified_claims(token.trim())?;
         is_in_time(&claims).then_some(claims)
     }
 
-    /// The claims of a token with our signature, of whatever type they are: only the tenant's decides, and later.
-    fn signed_claims(&self, token: &str) -> Option<Map<String, Value>> {
+    /// The JWT claims of a token that we signed, of any type: the function later checks the one that names the tenant.
+    fn verified_claims(&self, token: &str) -> Option<Map<String, Value>> {
         if decode_header(token).ok()?.alg != Algorithm::HS256 {
             return None;
         }
@@ -101,7 +101,7 @@ impl Jwt {
     }
 }
 
-/// Whether a token has an end that is not over, and no beginning that is still to come.
+/// Whether `exp` is in the future, and `nbf`, if there is one, in the past.
 fn is_in_time(claims: &Map<String, Value>) -> bool {
     let now = clock::now().as_second() as f64;
     let has_not_ended = claims
@@ -120,9 +120,9 @@ mod tests {
         Jwt::new(Secret::new("a secret of the tests"))
     }
 
-    fn claims(jwt: &Jwt, token: &str) -> Option<Map<String, Value>> {
+    fn jwt_claims(jwt: &Jwt, token: &str) -> Option<Map<String, Value>> {
         let value = format!("Bearer {token}").parse().unwrap();
-        jwt.claims(&HeaderMap::from_iter([(AUTHORIZATION, value)]))
+        jwt.jwt_claims(&HeaderMap::from_iter([(AUTHORIZATION, value)]))
     }
 
     fn signed(claims: &Value, algorithm: Algorithm) -> String {
@@ -137,9 +137,9 @@ mod tests {
     #[test]
     fn a_token_of_ours_names_its_tenant() {
         let token = jwt().token("sub", "acme").unwrap();
-        assert_eq!(claims(&jwt(), &token).unwrap()["sub"], "acme");
+        assert_eq!(jwt_claims(&jwt(), &token).unwrap()["sub"], "acme");
         assert_eq!(
-            claims(&Jwt::new(Secret::new("another secret")), &token),
+            jwt_claims(&Jwt::new(Secret::new("another secret")), &token),
             None
         );
     }
@@ -148,25 +148,25 @@ mod tests {
     fn a_token_must_end_and_may_be_a_minute_late() {
         let now = clock::now().as_second();
         assert_eq!(
-            claims(&jwt(), &signed(&json!({"sub": "acme"}), Algorithm::HS256)),
+            jwt_claims(&jwt(), &signed(&json!({"sub": "acme"}), Algorithm::HS256)),
             None
         );
         assert_eq!(
-            claims(
+            jwt_claims(
                 &jwt(),
                 &signed(&json!({"sub": "a", "exp": now - 120}), Algorithm::HS256)
             ),
             None
         );
         assert!(
-            claims(
+            jwt_claims(
                 &jwt(),
                 &signed(&json!({"sub": "a", "exp": now - 30}), Algorithm::HS256)
             )
             .is_some()
         );
         let other_algorithm = signed(&json!({"sub": "a", "exp": now + 60}), Algorithm::HS512);
-        assert_eq!(claims(&jwt(), &other_algorithm), None);
+        assert_eq!(jwt_claims(&jwt(), &other_algorithm), None);
         for exp in [
             json!(null),
             json!("soon"),
@@ -174,7 +174,7 @@ mod tests {
             json!([now + 60]),
         ] {
             assert_eq!(
-                claims(&jwt(), &signed(&json!({"exp": exp}), Algorithm::HS256)),
+                jwt_claims(&jwt(), &signed(&json!({"exp": exp}), Algorithm::HS256)),
                 None,
                 "{exp}"
             );
@@ -185,7 +185,7 @@ mod tests {
     fn a_token_may_begin_a_minute_early() {
         let end = clock::now().as_second() + 600;
         let begins = |nbf: Value| {
-            claims(
+            jwt_claims(
                 &jwt(),
                 &signed(&json!({"exp": end, "nbf": nbf}), Algorithm::HS256),
             )
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_of_another_type_is_left_to_the_tenant_check() {
+    fn a_jwt_claim_of_another_type_is_left_to_the_tenant_check() {
         let end = clock::now().as_second() + 600;
         for strange in [
             json!(7),
@@ -206,12 +206,12 @@ mod tests {
         ] {
             let token = json!({"exp": end, "sub": strange, "aud": 7, "iss": ["x"], "iat": "now", "org": "acme"});
             assert_eq!(
-                claims(&jwt(), &signed(&token, Algorithm::HS256)).as_ref(),
+                jwt_claims(&jwt(), &signed(&token, Algorithm::HS256)).as_ref(),
                 token.as_object()
             );
         }
         assert_eq!(
-            claims(&jwt(), &signed(&json!(["exp"]), Algorithm::HS256)),
+            jwt_claims(&jwt(), &signed(&json!(["exp"]), Algorithm::HS256)),
             None
         );
     }
@@ -232,8 +232,8 @@ mod tests {
         ] {
             let message = format!("{header}.{payload}");
             let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
-            assert_eq!(claims(&jwt(), &format!("{message}.{signature}")), None);
-            assert_eq!(claims(&jwt(), &format!("{message}.")), None);
+            assert_eq!(jwt_claims(&jwt(), &format!("{message}.{signature}")), None);
+            assert_eq!(jwt_claims(&jwt(), &format!("{message}.")), None);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The whole bundle on one machine: the function libraries behind one listener, an embedded DynamoDB whose stream
-//! drives `fold` and `provision`, secrets and keys in files, and the simulator beside it. For development only.
+//! The whole bundle on one machine: the HTTP functions behind one listener, an embedded DynamoDB whose stream drives
+//! `fold` and `provision`, secrets and keys in files, and the simulator. For development only.
 
 pub mod settings;
 pub mod event_file;

@@ -1,4 +1,4 @@
-//! Settings of the bundle on one machine, beside those of the functions. The demo requires none.
+//! The bundle's own settings on one machine, beside those of the functions. The demo requires none.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use embedded::settings::{DATA, HUB_LISTEN, Hub, LISTEN};
 use runtime::settings::{Environment, SettingError, Switch};
 
-/// A second from stage to stage lets a person watch.
+/// One second per stage, so that a person can watch.
 const STAGE_DELAY_MS: u64 = 1000;
 
 /// The settings of this machine.
@@ -21,18 +21,18 @@ pub struct Settings {
     pub hub_listen: SocketAddr,
     /// `DATA`
     pub data: PathBuf,
-    /// `SECRETS_FILE`; in the demo one is made in `DATA`.
+    /// `SECRETS_FILE`; the demo makes one in `DATA`.
     pub secrets_file: Option<PathBuf>,
-    /// `HUB_STAGE_DELAY_MS`: how long the simulator takes from one stage of a number to the next.
+    /// `HUB_STAGE_DELAY_MS`: how long a new channel stays in each stage in the simulator.
     pub stage_delay: Duration,
-    /// `HUB_CHECK_SIGNATURE`: whether the simulator insists on a signed link.
+    /// `HUB_CHECK_SIGNATURE`: whether the simulator requires signed links.
     pub check_signature: bool,
     /// The settings the functions read.
     pub environment: Environment,
 }
 
 impl Settings {
-    /// Reads them; the error names the one that is missing or malformed.
+    /// Reads the settings. The error names the one that is missing or malformed.
     pub fn from_env(environment: Environment) -> Result<Self, SettingError> {
         let settings = Self {
             listen: address(&environment, "LISTEN", LISTEN)?,
@@ -57,7 +57,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Without the simulator nothing can be made up.
+    /// Checks the settings that have no default without the simulator.
     fn check_required(&self) -> Result<(), SettingError> {
         let required = [
             (
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_simulated_hub_five_settings_are_required_and_named() {
+    fn without_the_simulator_five_settings_are_required_and_named() {
         let mut given = vec![("HUB", "none")];
         for name in [
             "SECRETS_FILE",

@@ -1,4 +1,4 @@
-//! The data directory: what is in it, and that nobody else may read it.
+//! The data directory: the names of its files. Only the owner may read them.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-/// Owner only.
+/// The mode of files that only the owner may read and write.
 const PRIVATE: u32 = 0o600;
 
-/// The form of what is kept: of the items in the table, and of the files. No data is ever migrated.
+/// The version of the data: of the items in the table, and of the files. Data is never migrated.
 const LAYOUT: &str = "2";
 
 /// The directory `DATA`.
@@ -18,7 +18,7 @@ const LAYOUT: &str = "2";
 pub struct Data(PathBuf);
 
 impl Data {
-    /// Opens it, and makes it if it is not there.
+    /// Opens the directory `path`, and creates it if it does not exist.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         fs::DirBuilder::new()
@@ -28,31 +28,31 @@ impl Data {
         Ok(Self(path))
     }
 
-    /// The directory as it is, there or not.
+    /// The directory `path`, whether or not it exists.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Takes it for this process alone, until the file is closed: a process that is killed leaves no lock behind.
+    /// Locks the directory until the returned file is closed; a process that is killed leaves no lock behind.
     ///
-    /// Only a running bundle does; who looks on, goes through its address.
+    /// Only a running bundle takes the lock. Other programs reach its table through the `endpoint` file.
     pub fn lock(&self) -> io::Result<File> {
         let file = open_private(&self.0.join("lock"))?;
         file.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => io::Error::other(
-                "another bundle works with it; stop that one, or set DATA to another directory",
+                "another bundle uses it; stop that one, or set DATA to another directory",
             ),
             TryLockError::Error(why) => why,
         })?;
         Ok(file)
     }
 
-    /// Checks that what is kept has the form that this version reads; a directory without a database gets it.
+    /// Checks that this version can read the data. In a directory without a database it writes the version down.
     pub fn check_layout(&self) -> io::Result<()> {
         let file = self.0.join("layout");
         if !self.database().exists() {
@@ -62,7 +62,7 @@ impl Data {
             return Ok(());
         }
         Err(io::Error::other(
-            "another version of the bundle made it, and no data is migrated; remove it, or set DATA to another directory",
+            "another version of the bundle made it, and data is not migrated; remove it, or set DATA to another directory",
         ))
     }
 
@@ -81,8 +81,8 @@ impl Data {
         self.0.join("events.ndjson")
     }
 
-    /// `hub.json`, the simulator's state.
-    pub fn hub(&self) -> PathBuf {
+    /// `hub.json`, the state of the simulator.
+    pub fn simulator_state(&self) -> PathBuf {
         self.0.join("hub.json")
     }
 
@@ -97,7 +97,7 @@ impl Data {
     }
 }
 
-/// Replaces a file as a whole, durably, readable by its owner only.
+/// Replaces a file as a whole and durably. Only its owner may read it.
 pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = path
         .parent()
@@ -112,7 +112,7 @@ pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::File::open(directory)?.sync_all()
 }
 
-/// Makes an empty file that only its owner may read, unless it is there.
+/// Creates an empty file that only its owner may read, unless it exists.
 pub fn touch_private(path: &Path) -> io::Result<()> {
     open_private(path).map(drop)
 }
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_at_a_time_works_with_the_data() {
+    fn only_one_bundle_uses_a_data_directory_at_a_time() {
         let directory = tempfile::tempdir().unwrap();
         let data = Data::open(directory.path()).unwrap();
         let lock = data.lock().unwrap();

@@ -1,4 +1,4 @@
-//! DynamoDB inside the process: one SQLite file behind an address of this machine.
+//! The embedded DynamoDB: a SQLite file, served at a loopback address.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::data::{Data, replace_private, touch_private};
 
-/// How often items whose time is over are removed.
+/// How often expired items are removed.
 const SWEEP: Duration = Duration::from_secs(600);
 
 /// The database cannot be used.
@@ -24,13 +24,13 @@ pub enum EmbeddedError {
     Open {
         /// The file.
         path: String,
-        /// What the database says.
+        /// The database's error.
         why: String,
     },
-    /// No address could be had, or a file not written.
+    /// It could not listen, or a file could not be written.
     #[error("the embedded database: {0}")]
     Io(#[from] io::Error),
-    /// The table could not be made.
+    /// The table could not be created.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -42,7 +42,7 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Opens the file `database` and answers at an address of this machine.
+    /// Opens the file `database` and serves it at a free port of the loopback address.
     pub async fn open(database: &Path) -> Result<Self, EmbeddedError> {
         touch_private(database)?;
         let path = database.to_string_lossy().into_owned();
@@ -78,20 +78,20 @@ async fn sweep(database: Database) {
         tokio::time::sleep(SWEEP).await;
         let database = database.clone();
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || database.sweep_ttl()).await {
-            tracing::warn!(%error, "items whose time is over could not be removed");
+            tracing::warn!(%error, "expired items could not be removed");
         }
     }
 }
 
-/// The table of a data directory: through the running bundle if there is one, else by opening the file.
+/// The table of a data directory, served by the running bundle if there is one, else by this process.
 pub struct Opened {
     /// The table.
     pub table: Table,
-    /// What keeps the file open, if no bundle runs.
+    /// The database that this process serves, if no bundle runs.
     pub embedded: Option<Embedded>,
 }
 
-/// Opens the table `name` of a data directory, beside a running bundle or without one.
+/// Opens the table `name` of a data directory, whether or not a bundle runs.
 pub async fn open_table(data: &Data, name: &str) -> Result<Opened, EmbeddedError> {
     if let Ok(endpoint) = std::fs::read_to_string(data.endpoint()) {
         let address = endpoint.trim().trim_start_matches("http://").to_owned();
@@ -104,7 +104,7 @@ pub async fn open_table(data: &Data, name: &str) -> Result<Opened, EmbeddedError
     }
     let path = data.database();
     if !path.exists() {
-        let why = "it is not there; start the bundle once, or set DATA".to_owned();
+        let why = "it does not exist; start the bundle once, or set DATA".to_owned();
         return Err(EmbeddedError::Open {
             path: path.to_string_lossy().into_owned(),
             why,
@@ -122,7 +122,7 @@ pub async fn open_table(data: &Data, name: &str) -> Result<Opened, EmbeddedError
     })
 }
 
-/// Writes down where the embedded DynamoDB answers.
-pub fn announce(data: &Data, embedded: &Embedded) -> io::Result<()> {
+/// Writes the embedded DynamoDB's address into the file `endpoint`.
+pub fn write_endpoint(data: &Data, embedded: &Embedded) -> io::Result<()> {
     replace_private(&data.endpoint(), embedded.endpoint().as_bytes())
 }

@@ -1,5 +1,5 @@
-//! Partner secrets in a file: JSON, partner id → the partner secret's JSON. Names that start with `_` are no
-//! partners; `_demo` holds the secret the demo signs its tenants' tokens with.
+//! Partner secrets in a JSON file: partner id → partner secret. Names that start with `_` are not partners; `_demo`
+//! holds the secret that signs the demo's tokens.
 
 use std::fs;
 use std::io;
@@ -17,13 +17,13 @@ use uuid::Uuid;
 
 use crate::data::replace_private;
 
-/// Where the demo keeps the secret of its tokens.
+/// The name under which the file holds the secret of the demo's tokens.
 const DEMO: &str = "_demo";
 
 /// The partner of the demo.
 const DEMO_PARTNER: &str = "demoPA";
 
-/// The file cannot be used; never says what is in it.
+/// The file cannot be used. The message never quotes it.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsFileError {
     /// It cannot be read or written.
@@ -31,7 +31,7 @@ pub enum SecretsFileError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         why: io::Error,
     },
     /// It is not a JSON object.
@@ -57,12 +57,12 @@ pub enum SecretsFileError {
         path: PathBuf,
         /// The partner.
         partner: PartnerId,
-        /// What is wrong with it.
+        /// The reason.
         why: SecretError,
     },
 }
 
-/// A file of partner secrets; read anew whenever it is asked.
+/// A file of partner secrets. Each call reads it again.
 #[derive(Clone, Debug)]
 pub struct SecretsFile(PathBuf);
 
@@ -72,7 +72,7 @@ impl SecretsFile {
         Self(path.into())
     }
 
-    /// The demo's own file at `path`: made with random secrets if it is not there.
+    /// The demo's own file at `path`; creates it with random secrets if it does not exist.
     pub fn for_demo(path: &Path) -> Result<Self, SecretsFileError> {
         let file = Self::at(path);
         if !path.exists() {

@@ -1,4 +1,4 @@
-//! Settings of one machine that the bundle and the operator share.
+//! Settings for one machine that the bundle and the operator share.
 
 use std::str::FromStr;
 
@@ -8,18 +8,18 @@ pub const DATA: &str = ".local";
 /// The table's name on one machine, unless `TABLE_NAME` says otherwise.
 pub const TABLE: &str = "onboarding";
 
-/// Where the bundle listens unless `LISTEN` says otherwise.
+/// The address of the bundle, unless `LISTEN` says otherwise.
 pub const LISTEN: &str = "127.0.0.1:8360";
 
-/// Where the simulator listens unless `HUB_LISTEN` says otherwise: the stock button with `env="local"` goes there.
+/// The address of the simulator, unless `HUB_LISTEN` says otherwise. The stock button uses it if `env` is `local`.
 pub const HUB_LISTEN: &str = "127.0.0.1:8082";
 
-/// Which 360dialog the bundle works with: the setting `HUB`.
+/// Whether the bundle starts the simulator: the setting `HUB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hub {
-    /// The simulator beside it, with the demo.
+    /// It starts the simulator and the demo.
     Simulated,
-    /// One that is elsewhere: `PARTNER_API_URL`.
+    /// It starts neither; `PARTNER_API_URL` names the Partner API.
     None,
 }
 

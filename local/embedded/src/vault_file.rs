@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::data::replace_private;
 
-/// One secret: its versions and which of them bears which label.
+/// One secret: its versions, and the version of each label.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Entry {
     current: String,
@@ -29,21 +29,21 @@ type Entries = BTreeMap<String, Entry>;
 /// A file of keys, for development only.
 pub struct FileVault {
     path: PathBuf,
-    turn: Mutex<()>,
+    lock: Mutex<()>,
 }
 
 impl FileVault {
-    /// The vault in the file `path`, which need not be there yet.
+    /// The vault in the file `path`, which may not exist yet.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            turn: Mutex::new(()),
+            lock: Mutex::new(()),
         }
     }
 
     /// The text of a secret's current version, if there is one.
     pub async fn read(&self, name: &str) -> Result<Option<Secret>, VaultError> {
-        let _turn = self.turn.lock().await;
+        let _guard = self.lock.lock().await;
         let entries = self.entries()?;
         let Some(entry) = entries.get(name) else {
             return Ok(None);
@@ -67,7 +67,7 @@ impl FileVault {
 }
 
 impl Entry {
-    /// Versions without a label are gone, as in Secrets Manager.
+    /// Removes versions without a label, as Secrets Manager does.
     fn forget_unlabelled(&mut self) {
         let labelled = [
             Some(&self.current),
@@ -82,7 +82,7 @@ impl Entry {
 #[async_trait]
 impl KeyVault for FileVault {
     async fn current(&self, name: &str, token: &str) -> Result<Version, VaultError> {
-        let _turn = self.turn.lock().await;
+        let _guard = self.lock.lock().await;
         let mut entries = self.entries()?;
         if let Some(entry) = entries.get(name) {
             let text = entry
@@ -116,7 +116,7 @@ impl KeyVault for FileVault {
         token: &str,
         key: &ChannelKey,
     ) -> Result<(), VaultError> {
-        let _turn = self.turn.lock().await;
+        let _guard = self.lock.lock().await;
         let mut entries = self.entries()?;
         let entry = entries.get_mut(name).ok_or(VaultError::Malformed)?;
         let text = key.to_json();
@@ -136,7 +136,7 @@ impl KeyVault for FileVault {
     }
 
     async fn make_current(&self, name: &str, token: &str, from: &str) -> Result<Moved, VaultError> {
-        let _turn = self.turn.lock().await;
+        let _guard = self.lock.lock().await;
         let mut entries = self.entries()?;
         let entry = entries.get_mut(name).ok_or(VaultError::Malformed)?;
         if entry.current == token {
@@ -170,7 +170,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_attempt_counts_only_once_the_label_was_moved_from_the_version_that_was_seen() {
+    async fn an_attempt_becomes_current_only_if_the_label_is_moved_from_the_version_that_was_read()
+    {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("vault.json");
         let vault = FileVault::at(&path);

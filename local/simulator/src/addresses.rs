@@ -1,32 +1,32 @@
-//! Where a partner's webhooks and its clients' browsers go: what it has set itself, else what the settings say.
+//! The webhook URL and the redirect URL of a partner: those it has set through the Partner API, else the configured ones.
 
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::{settings::Partner, state::Records};
 
-/// What a partner has set through the Partner API.
+/// The addresses that a partner has set through the Partner API.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Addresses {
-    webhook_url: Setting,
-    redirect_url: Setting,
+    webhook_url: AddressSetting,
+    redirect_url: AddressSetting,
 }
 
 /// An address that may have been set.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Setting {
-    /// Never: the hub's own settings count.
+pub(crate) enum AddressSetting {
+    /// It was never set: the simulator's settings count.
     #[default]
     Unset,
-    /// To none.
+    /// It was set to none.
     None,
-    /// To this.
+    /// It was set to this address.
     Some(String),
 }
 
-impl Setting {
-    /// The address `text`, none if it is empty; `None` unless it is an absolute http or https address.
+impl AddressSetting {
+    /// Parses an absolute http or https address. An empty text sets no address; any other text is refused with `None`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.is_empty() {
             return Some(Self::None);
@@ -45,8 +45,12 @@ impl Setting {
 }
 
 impl Addresses {
-    /// Sets those that are given and leaves the others as they are.
-    pub(crate) fn set(&mut self, webhook_url: Option<Setting>, redirect_url: Option<Setting>) {
+    /// Sets the addresses that are given and leaves the others unchanged.
+    pub(crate) fn set(
+        &mut self,
+        webhook_url: Option<AddressSetting>,
+        redirect_url: Option<AddressSetting>,
+    ) {
         if let Some(webhook_url) = webhook_url {
             self.webhook_url = webhook_url;
         }
@@ -57,7 +61,7 @@ impl Addresses {
 }
 
 impl Records {
-    /// Where the partner's webhooks go.
+    /// The address that the partner's webhooks are sent to.
     pub(crate) fn webhook_url<'a>(&'a self, partner: &'a Partner) -> Option<&'a str> {
         let configured = partner.webhook_url.as_deref();
         self.account(&partner.id).map_or(configured, |account| {
@@ -65,7 +69,7 @@ impl Records {
         })
     }
 
-    /// Where a browser goes whose link names no address.
+    /// The address that a browser is redirected to if its link has no `redirect_url`.
     pub(crate) fn redirect_url<'a>(&'a self, partner: &'a Partner) -> Option<&'a str> {
         let configured = partner.redirect_url.as_deref();
         self.account(&partner.id).map_or(configured, |account| {

@@ -1,4 +1,4 @@
-//! What a test does instead of a person: follow a link, send an event.
+//! Routes for tests: they follow an onboarding link as a person would, and send a single event.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::{
-    onboarding::{Choice, Link, NewNumber, Refusal, Visit},
+    onboarding::{Choice, Link, NewNumber, Refusal, Session},
     pages,
     simulator::Simulator,
     state::Delivery,
@@ -28,7 +28,7 @@ pub(crate) fn routes() -> Router<Arc<Simulator>> {
         .route("/_hub/event", post(event))
 }
 
-/// A control that was not carried out.
+/// The refusal of a control.
 struct Failure(StatusCode, String);
 
 impl IntoResponse for Failure {
@@ -51,7 +51,7 @@ impl From<JsonRejection> for Failure {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Completion {
+struct CompleteRequest {
     link: String,
     client: Option<String>,
     channels: Option<Vec<String>>,
@@ -61,55 +61,55 @@ struct Completion {
 }
 
 async fn complete(
-    State(hub): State<Arc<Simulator>>,
-    asked: Result<Json<Completion>, JsonRejection>,
+    State(simulator): State<Arc<Simulator>>,
+    request: Result<Json<CompleteRequest>, JsonRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let Json(asked) = asked?;
+    let Json(request) = request?;
     let no_link = || {
         Failure(
             StatusCode::BAD_REQUEST,
             "link is not an absolute onboarding address".to_owned(),
         )
     };
-    let url = Url::parse(&asked.link).map_err(|_| no_link())?;
-    let partner = pages::partner_of(url.path()).ok_or_else(no_link)?;
+    let url = Url::parse(&request.link).map_err(|_| no_link())?;
+    let partner = pages::partner_in_path(url.path()).ok_or_else(no_link)?;
     let link = Link::parse(url.query().unwrap_or_default());
-    let visit = Visit::begin(&hub, partner, &link)?;
-    let redirect_url = if asked.cancel {
-        visit.cancel()
+    let session = Session::begin(&simulator, partner, &link)?;
+    let redirect_url = if request.cancel {
+        session.cancel()
     } else {
-        let new_number = asked.channels.is_none().then(NewNumber::default);
+        let new_number = request.channels.is_none().then(NewNumber::default);
         let choice = Choice {
-            client: asked.client,
+            client: request.client,
             client_name: link.value("name").map(str::to_owned),
-            grant: asked.channels.unwrap_or_default(),
+            grant: request.channels.unwrap_or_default(),
             new_number,
-            revoke: asked.revoked.unwrap_or_default(),
+            revoke: request.revoked.unwrap_or_default(),
         };
-        visit.complete(&hub, choice).await?
+        session.complete(&simulator, choice).await?
     };
     Ok(Json(json!({"redirect_url": redirect_url})))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Event {
+struct EventRequest {
     partner: String,
     event: String,
     data: Value,
 }
 
-/// Sent once, as asked, whether or not such an event exists.
+/// Sends one event, once. Any event name is allowed.
 async fn event(
-    State(hub): State<Arc<Simulator>>,
-    asked: Result<Json<Event>, JsonRejection>,
+    State(simulator): State<Arc<Simulator>>,
+    request: Result<Json<EventRequest>, JsonRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let Json(asked) = asked?;
-    if !hub.partners.contains_key(&asked.partner) {
+    let Json(request) = request?;
+    if !simulator.partners.contains_key(&request.partner) {
         return Err(Refusal::UnknownPartner.into());
     }
-    let delivery = Delivery::new(&asked.partner, &asked.event, &asked.data);
-    let status = hub.send(&delivery).await.map_err(|error| {
+    let delivery = Delivery::new(&request.partner, &request.event, &request.data);
+    let status = simulator.send(&delivery).await.map_err(|error| {
         let status = match error {
             SendError::NoAddress => StatusCode::CONFLICT,
             SendError::NoAnswer(_) => StatusCode::BAD_GATEWAY,

@@ -1,4 +1,4 @@
-//! The environment settings of the program `hub`.
+//! The environment variables of the program `simulator`.
 
 use std::{ffi::OsString, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -8,7 +8,7 @@ use url::Url;
 pub(crate) const HELP: &str = "\
 360dialog, simulated: onboarding pages, signed webhooks and the Partner API on one machine.
 
-Usage: hub [--help | --version]        (stops on Ctrl-C or SIGTERM)
+Usage: simulator [--help | --version]  (stops on Ctrl-C or SIGTERM)
 
 Environment:
   HUB_SECRETS_FILE     required: JSON, {\"<partner id>\": {\"platform_secret\": \"…\",
@@ -16,7 +16,7 @@ Environment:
                        \"billing\": \"direct_paid\" (default) or \"partner_paid\"}};
                        keys that start with _ are skipped
   HUB_LISTEN           address and port to listen on (127.0.0.1:8082)
-  HUB_PUBLIC_URL       how others reach this hub (http://HUB_LISTEN)
+  HUB_PUBLIC_URL       how others reach the simulator (http://HUB_LISTEN)
   HUB_STATE_FILE       where clients, channels and undelivered webhooks survive a restart
                        (in memory only)
   HUB_WEBHOOK_URL      where webhooks go; may hold {partner_id}, as in
@@ -26,7 +26,7 @@ Environment:
                        may hold {partner_id} (such links are refused)
   HUB_STAGE_DELAY_MS   how long a new channel stays in each stage (1000)
   HUB_CHECK_SIGNATURE  on or off: whether links must be signed (on)
-  RUST_LOG             what is logged to standard error (hub=info)
+  RUST_LOG             what is logged to standard error (simulator=info)
 
 Addresses:
   /dashboard/app/{partner}/permissions, /dashboard/app/{partner}, /onboarding/{partner}
@@ -40,7 +40,7 @@ Addresses:
 const DEFAULT_LISTEN: &str = "127.0.0.1:8082";
 const DEFAULT_STAGE_DELAY_MS: &str = "1000";
 
-/// A setting that stops the start, by name. Never quotes a value.
+/// A missing or malformed setting. The message names it and never quotes its value.
 #[derive(Debug, thiserror::Error)]
 #[error("{name}: {reason}")]
 pub(crate) struct SettingError {
@@ -110,7 +110,7 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
             .map_err(|_| malformed(name, what))
     }
 
-    /// A template, filled in for one partner.
+    /// The address in the setting `name`, with `{partner_id}` filled in.
     fn address(&self, name: &'static str, partner: &str) -> Result<Option<String>, SettingError> {
         let Some(template) = self.text(name)? else {
             return Ok(None);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_are_filled_in_for_each_partner() {
+    fn address_templates_are_filled_in_for_each_partner() {
         let webhook = (
             "HUB_WEBHOOK_URL",
             "http://127.0.0.1:8360/{partner_id}/webhook",
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_stops_the_start_is_named() {
+    fn a_missing_or_malformed_setting_is_named() {
         assert!(
             settings(|_| None)
                 .unwrap_err()

@@ -1,13 +1,13 @@
-//! Ids in 360dialog's form, keys, and the numbers nobody owns.
+//! Random ids in 360dialog's form, API keys, and fictitious phone numbers.
 //!
-//! Random, but not for keeping secrets: a simulated key opens nothing of value.
+//! The generator is not cryptographic: a simulated key protects nothing of value.
 
 use std::iter::repeat_with;
 
 const LONGEST_ID: usize = 64;
 const KEY_LENGTH: usize = 32;
 
-/// Whether a text may stand as an id in addresses and lists.
+/// Whether a text can be used as an id in addresses and lists.
 pub(crate) fn is_id(text: &str) -> bool {
     (1..=LONGEST_ID).contains(&text.len())
         && text
@@ -39,7 +39,7 @@ pub(crate) fn api_key() -> String {
     format!("{}_AK", alphanumeric(KEY_LENGTH))
 }
 
-/// Key, application and Facebook ids are decimal.
+/// A decimal id, as keys, applications and Facebook accounts have.
 pub(crate) fn number() -> String {
     fastrand::u64(100_000_000..1_000_000_000).to_string()
 }
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_break_out_of_an_address_is_no_id() {
+    fn an_id_holds_no_character_that_could_break_an_address() {
         for text in ["", "a/b", "a b", "a]", "ü", &"a".repeat(65)] {
             assert!(!is_id(text), "{text}");
         }

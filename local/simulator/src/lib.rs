@@ -1,11 +1,11 @@
 //! 360dialog, simulated.
 //!
-//! A stand-in for the hub on one machine: the onboarding pages a client clicks through, the signed
+//! It simulates 360dialog on one machine: the onboarding pages that a client clicks through, the signed
 //! webhooks that follow, and the part of the Partner API that makes a channel's API key and sets a
-//! partner's addresses. It shares no code with the software it stands opposite to: a signature made
-//! wrong there must not verify here.
+//! partner's addresses. It shares no code with the software that is tested against it, so that a wrong
+//! signature made there does not verify here.
 //!
-//! Deliberately absent: messages, billing, templates, and every switch for making it misbehave.
+//! Deliberately absent: messages, billing, templates, and any switch that makes it misbehave.
 
 mod settings;
 

@@ -1,4 +1,4 @@
-//! The simulated 360dialog hub as a program: settings from the environment, until Ctrl-C or SIGTERM.
+//! The program `simulator`: reads its settings from the environment and runs until Ctrl-C or SIGTERM.
 
 mod environment;
 
@@ -23,10 +23,13 @@ async fn main() -> ExitCode {
     {
         None => {}
         Some("--help" | "-h" | "help") => return print(HELP),
-        Some("--version" | "-V") => return print(concat!("hub ", env!("CARGO_PKG_VERSION"), "\n")),
-        Some(_) => return fail("hub takes no arguments; see hub --help"),
+        Some("--version" | "-V") => {
+            return print(concat!("simulator ", env!("CARGO_PKG_VERSION"), "\n"));
+        }
+        Some(_) => return fail("simulator takes no arguments; see simulator --help"),
     }
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("hub=info"));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("simulator=info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -40,12 +43,12 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), String> {
     let settings =
         environment::settings(|name| env::var_os(name)).map_err(|error| error.to_string())?;
-    // Before starting, so that no signal falls between.
+    // Registered before the start, so that no signal is missed.
     let mut terminate = signal(SignalKind::terminate())
         .map_err(|error| format!("cannot wait for SIGTERM: {error}"))?;
     let mut interrupt = signal(SignalKind::interrupt())
         .map_err(|error| format!("cannot wait for Ctrl-C: {error}"))?;
-    let hub = RunningSimulator::start(settings).await.map_err(|error| {
+    let simulator = RunningSimulator::start(settings).await.map_err(|error| {
         let setting = match &error {
             StartError::Listen { .. } => "HUB_LISTEN: ",
             StartError::State { .. } => "HUB_STATE_FILE: ",
@@ -58,17 +61,17 @@ async fn run() -> Result<(), String> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    hub.stop().await;
+    simulator.stop().await;
     Ok(())
 }
 
 fn print(text: &str) -> ExitCode {
-    // Whoever asked may have gone away, as `hub --help | head` does.
+    // The reader may have closed the pipe, as in `simulator --help | head`.
     let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }
 
 fn fail(message: &str) -> ExitCode {
-    let _ = writeln!(io::stderr(), "hub: {message}");
+    let _ = writeln!(io::stderr(), "simulator: {message}");
     ExitCode::FAILURE
 }

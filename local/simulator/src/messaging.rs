@@ -1,4 +1,4 @@
-//! Where a channel's key is used: enough of it to see that a key works.
+//! The messaging API, as far as it takes to check whether a channel's key is live.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     id,
-    partner_api::{ApiError, digest, text},
+    partner_api::{ApiError, digest, header_text},
     simulator::Simulator,
 };
 
@@ -15,15 +15,15 @@ pub(crate) fn routes() -> Router<Arc<Simulator>> {
     Router::new().route("/waba/messages", post(send_message))
 }
 
-/// Takes any message from whoever holds a live key, and sends it nowhere.
+/// Accepts any message from a caller with a live key, and does not send it.
 async fn send_message(
-    State(hub): State<Arc<Simulator>>,
+    State(simulator): State<Arc<Simulator>>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    let key = text(&headers, "d360-api-key")
+    let key = header_text(&headers, "d360-api-key")
         .map(digest)
         .ok_or(ApiError::UNAUTHORIZED)?;
-    let is_live = hub.store.read(|records| {
+    let is_live = simulator.store.read(|records| {
         let mut channels = records
             .accounts
             .values()

@@ -1,6 +1,6 @@
-//! An onboarding link and what a client does with it: the checks, the grants, the way back.
+//! The onboarding itself: checks the link, applies the client's choice, and builds the return URL.
 //!
-//! Pages and controls share this, so that a test which follows a link meets every check a person does.
+//! Pages and controls share this, so a test that follows a link passes the same checks as a person.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,11 +17,11 @@ use crate::{
     store::SaveError,
 };
 
-/// How long the way back waits for the first webhooks to be tried: they usually come before the
-/// browser does, but must not hold it up.
+/// How long a completed onboarding waits until its first webhooks have been tried. They then usually
+/// arrive before the browser does, and a slow receiver does not hold up the browser.
 const HEAD_START: Duration = Duration::from_secs(1);
 
-/// Why an onboarding cannot go on.
+/// Why an onboarding is refused; the client reads the message.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("There is no such partner.")]
@@ -42,11 +42,11 @@ pub(crate) enum Refusal {
     GrantedAndRevoked,
     #[error("The channel belongs to another client.")]
     ForeignChannel,
-    #[error("The simulated hub could not save it.")]
+    #[error("The simulator could not save the change.")]
     NotSaved(#[from] SaveError),
 }
 
-/// The query of an onboarding link, the first of each name.
+/// The query of an onboarding link. Of several parameters with one name the first counts.
 pub(crate) struct Link(Vec<(String, String)>);
 
 impl Link {
@@ -65,7 +65,7 @@ impl Link {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The same link without one parameter, as a query.
+    /// The query without the parameter `name`.
     pub(crate) fn query_without(&self, name: &str) -> String {
         form_urlencoded::Serializer::new(String::new())
             .extend_pairs(self.0.iter().filter(|(key, _)| key != name))
@@ -73,19 +73,19 @@ impl Link {
     }
 }
 
-/// A link that has passed every check.
-pub(crate) struct Visit<'a> {
+/// A client's onboarding session: its link has passed every check.
+pub(crate) struct Session<'a> {
     pub(crate) partner: &'a Partner,
     redirect_url: Url,
     state: Option<&'a str>,
-    /// Names the signature to spend; `None` where none is asked for.
+    /// The second of the signature that completing uses up; `None` if no signature is required.
     second: Option<i64>,
 }
 
-/// What the client does in this visit. Whatever it names and does not exist is made.
+/// The client's choice in this session. Clients and channels that do not exist are created.
 #[derive(Default)]
 pub(crate) struct Choice {
-    /// `None` for a new one.
+    /// `None` creates a new client.
     pub(crate) client: Option<String>,
     /// The name of a new client.
     pub(crate) client_name: Option<String>,
@@ -94,27 +94,31 @@ pub(crate) struct Choice {
     pub(crate) revoke: Vec<String>,
 }
 
-/// A number to add and grant; what is left open is made up.
+/// A number to add and grant. Values that are missing are made up.
 #[derive(Default)]
 pub(crate) struct NewNumber {
     pub(crate) phone: Option<String>,
     pub(crate) name: Option<String>,
 }
 
-impl<'a> Visit<'a> {
+impl<'a> Session<'a> {
     pub(crate) fn begin(
-        hub: &'a Simulator,
+        simulator: &'a Simulator,
         partner: &str,
         link: &'a Link,
     ) -> Result<Self, Refusal> {
-        let partner = hub.partners.get(partner).ok_or(Refusal::UnknownPartner)?;
+        let partner = simulator
+            .partners
+            .get(partner)
+            .ok_or(Refusal::UnknownPartner)?;
         let second = if partner.check_signature {
-            Some(check_signature(hub, partner, link)?)
+            Some(check_signature(simulator, partner, link)?)
         } else {
             None
         };
         let configured = || {
-            hub.store
+            simulator
+                .store
                 .read(|records| records.redirect_url(partner).map(str::to_owned))
         };
         let named = link
@@ -134,58 +138,62 @@ impl<'a> Visit<'a> {
         })
     }
 
-    /// Where the browser goes when the client cancels. Whether the real hub goes back at all is unknown.
+    /// The return URL after the client cancelled. Whether 360dialog redirects at all then is unknown.
     pub(crate) fn cancel(self) -> String {
-        self.way_back(String::new())
+        self.return_url(String::new())
     }
 
-    /// Does what was chosen, all or nothing, and answers where the browser goes.
+    /// Applies the choice, all or nothing, and returns the return URL.
     pub(crate) async fn complete(
         self,
-        hub: &Arc<Simulator>,
+        simulator: &Arc<Simulator>,
         choice: Choice,
     ) -> Result<String, Refusal> {
-        let done = hub.store.change(|records| {
+        let completed = simulator.store.change(|records| {
             let now = Timestamp::now();
             if let Some(second) = self.second
                 && !records.account_mut(&self.partner.id).spend(second, now)
             {
                 return Err(Refusal::Signature(signature::Refusal::Used));
             }
-            Desk {
+            Completion {
                 partner: self.partner,
                 records,
                 now,
                 deliveries: Vec::new(),
                 started: Vec::new(),
             }
-            .serve(choice)
+            .apply(choice)
         });
-        let done = done.inspect_err(|refusal| {
+        let completed = completed.inspect_err(|refusal| {
             if let Refusal::NotSaved(error) = refusal {
                 tracing::error!(partner = %self.partner.id, %error, "onboarding not saved");
             }
         })?;
         tracing::info!(
-            partner = %self.partner.id, client = %done.client, granted = ?done.granted, revoked = ?done.revoked,
+            partner = %self.partner.id, client = %completed.client, granted = ?completed.granted, revoked = ?completed.revoked,
             "onboarding completed"
         );
-        let tried = hub.dispatch(done.deliveries);
-        for channel in &done.started {
-            hub.take_through_stages(&self.partner.id, channel);
+        let tried = simulator.dispatch(completed.deliveries);
+        for channel in &completed.started {
+            simulator.advance_through_stages(&self.partner.id, channel);
         }
-        // Too slow or stopped: they are tried again all the same.
+        // A webhook that is too slow, or cut off by a stop, is tried again later.
         let _ = timeout(HEAD_START, async {
             for first_try in tried {
                 let _ = first_try.await;
             }
         })
         .await;
-        Ok(self.way_back(answer(&done.client, &done.granted, &done.revoked)))
+        Ok(self.return_url(result_query(
+            &completed.client,
+            &completed.granted,
+            &completed.revoked,
+        )))
     }
 
-    /// 360dialog's form: brackets as they are, lists left out when they are empty.
-    fn way_back(&self, mut answer: String) -> String {
+    /// The redirect URL with the result, in 360dialog's form: brackets are not encoded, empty lists are left out.
+    fn return_url(&self, mut answer: String) -> String {
         if let Some(state) = self.state {
             let state: String = form_urlencoded::byte_serialize(state.as_bytes()).collect();
             let separator = if answer.is_empty() { "" } else { "&" };
@@ -202,7 +210,7 @@ impl<'a> Visit<'a> {
     }
 }
 
-fn answer(client: &str, granted: &[String], revoked: &[String]) -> String {
+fn result_query(client: &str, granted: &[String], revoked: &[String]) -> String {
     let mut answer = format!("client={client}");
     for (name, ids) in [("channels", granted), ("revoked", revoked)] {
         if !ids.is_empty() {
@@ -213,7 +221,7 @@ fn answer(client: &str, granted: &[String], revoked: &[String]) -> String {
 }
 
 fn check_signature(
-    hub: &Simulator,
+    simulator: &Simulator,
     partner: &Partner,
     link: &Link,
 ) -> Result<i64, signature::Refusal> {
@@ -224,7 +232,7 @@ fn check_signature(
         link.value("io_timestamp"),
         Timestamp::now(),
     )?;
-    let is_used = hub.store.read(|records| {
+    let is_used = simulator.store.read(|records| {
         records
             .account(&partner.id)
             .is_some_and(|account| account.used_seconds.contains(&second))
@@ -236,8 +244,8 @@ fn check_signature(
     }
 }
 
-/// Where one visit's choices become records and webhooks.
-struct Desk<'a> {
+/// A choice on its way into the records, with the webhooks that it causes.
+struct Completion<'a> {
     partner: &'a Partner,
     records: &'a mut Records,
     now: Timestamp,
@@ -245,17 +253,17 @@ struct Desk<'a> {
     started: Vec<String>,
 }
 
-struct Done {
+struct Completed {
     client: String,
     granted: Vec<String>,
     revoked: Vec<String>,
     deliveries: Vec<Delivery>,
-    /// New channels, whose stages are to begin.
+    /// New channels, whose stages begin now.
     started: Vec<String>,
 }
 
-impl Desk<'_> {
-    fn serve(mut self, choice: Choice) -> Result<Done, Refusal> {
+impl Completion<'_> {
+    fn apply(mut self, choice: Choice) -> Result<Completed, Refusal> {
         let client = self.client(choice.client, choice.client_name)?;
         let mut granted = without_duplicates(choice.grant);
         let revoked = without_duplicates(choice.revoke);
@@ -276,7 +284,7 @@ impl Desk<'_> {
         for channel in &revoked {
             self.permit(channel, Permission::Revoked);
         }
-        Ok(Done {
+        Ok(Completed {
             client,
             granted,
             revoked,
@@ -285,7 +293,7 @@ impl Desk<'_> {
         })
     }
 
-    /// The client, made if need be.
+    /// Returns the id of the client, and creates the client if it does not exist.
     fn client(&mut self, named: Option<String>, name: Option<String>) -> Result<String, Refusal> {
         let id = named.unwrap_or_else(id::client);
         if !id::is_id(&id) {
@@ -303,12 +311,14 @@ impl Desk<'_> {
         };
         let view = client.view();
         account.clients.insert(id.clone(), client);
-        self.deliveries
-            .extend(self.records.announce(self.partner, "client_created", &view));
+        self.deliveries.extend(
+            self.records
+                .queue_webhook(self.partner, "client_created", &view),
+        );
         Ok(id)
     }
 
-    /// Sees to it that a channel exists and is this client's.
+    /// Creates a channel unless it exists; refuses a channel of another client.
     fn channel(&mut self, client: &str, id: &str, number: NewNumber) -> Result<(), Refusal> {
         if !id::is_id(id) {
             return Err(Refusal::MalformedId);
@@ -343,7 +353,7 @@ impl Desk<'_> {
         self.started.push(id.to_owned());
         self.deliveries.extend(
             self.records
-                .announce(self.partner, "channel_created", &view),
+                .queue_webhook(self.partner, "channel_created", &view),
         );
         Ok(())
     }
@@ -360,14 +370,14 @@ impl Desk<'_> {
         let channel = channel.clone();
         let view = account.channel_view(&channel);
         let event = match permission {
-            // Where the partner pays there is nothing to permit.
+            // If the partner pays, no permission is needed, so no event is sent.
             Permission::Granted if self.partner.may_always_make_keys() => return,
             Permission::Granted => "channel_permission_granted",
             Permission::Revoked => "channel_permission_revoked",
             Permission::Unasked => return,
         };
         self.deliveries
-            .extend(self.records.announce(self.partner, event, &view));
+            .extend(self.records.queue_webhook(self.partner, event, &view));
     }
 }
 
@@ -381,7 +391,7 @@ fn without_duplicates(ids: Vec<String>) -> Vec<String> {
     once
 }
 
-/// A phone number as the hub stores it, without what people put between the digits.
+/// The digits of a phone number, without the separators that people type.
 fn digits(text: &str) -> Result<String, Refusal> {
     let is_filler = |c: char| matches!(c, '+' | ' ' | '-' | '(' | ')' | '.');
     let digits: String = text.chars().filter(|c| !is_filler(*c)).collect();
@@ -399,7 +409,7 @@ mod tests {
     use super::*;
     use crate::settings::{Access, Billing};
 
-    fn way_back(redirect_url: &str, state: Option<&str>, answer: String) -> String {
+    fn return_url(redirect_url: &str, state: Option<&str>, answer: String) -> String {
         let partner = Partner {
             id: "aAbBcCPA".into(),
             platform_secret: "test_platform_secret".into(),
@@ -410,13 +420,13 @@ mod tests {
             check_signature: false,
         };
         let redirect_url = Url::parse(redirect_url).unwrap();
-        Visit {
+        Session {
             partner: &partner,
             redirect_url,
             state,
             second: None,
         }
-        .way_back(answer)
+        .return_url(answer)
     }
 
     fn ids(ids: &[&str]) -> Vec<String> {
@@ -424,34 +434,34 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_has_360dialogs_form() {
-        let both = answer("oCL", &ids(&["aCH", "bCH"]), &ids(&["cCH"]));
+    fn the_return_url_has_360dialogs_form() {
+        let both = result_query("oCL", &ids(&["aCH", "bCH"]), &ids(&["cCH"]));
         assert_eq!(
-            way_back("https://app.example/back", Some("a.b c+d&e"), both),
+            return_url("https://app.example/back", Some("a.b c+d&e"), both),
             "https://app.example/back?client=oCL&channels=[aCH,bCH]&revoked=[cCH]&state=a.b%20c%2Bd%26e"
         );
         assert_eq!(
-            way_back(
+            return_url(
                 "https://app.example/back?x=1#top",
                 None,
-                answer("oCL", &[], &ids(&["cCH"]))
+                result_query("oCL", &[], &ids(&["cCH"]))
             ),
             "https://app.example/back?x=1&client=oCL&revoked=[cCH]#top"
         );
         assert_eq!(
-            way_back("https://app.example/?", None, answer("oCL", &[], &[])),
+            return_url("https://app.example/?", None, result_query("oCL", &[], &[])),
             "https://app.example/?client=oCL"
         );
     }
 
     #[test]
-    fn a_cancelled_visit_carries_nothing_but_the_state() {
+    fn a_cancelled_session_carries_only_the_state() {
         assert_eq!(
-            way_back("https://app.example/b", Some("s"), String::new()),
+            return_url("https://app.example/b", Some("s"), String::new()),
             "https://app.example/b?state=s"
         );
         assert_eq!(
-            way_back("https://app.example/b", None, String::new()),
+            return_url("https://app.example/b", None, String::new()),
             "https://app.example/b"
         );
     }

@@ -1,4 +1,4 @@
-//! The pages a client clicks through. Rendered here, nothing fetched, no script.
+//! The pages that a client clicks through: rendered on the server, without scripts or external files.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use url::form_urlencoded;
 
 use crate::{
-    onboarding::{Choice, Link, NewNumber, Refusal, Visit},
+    onboarding::{Choice, Link, NewNumber, Refusal, Session},
     simulator::Simulator,
     state::{Account, Channel, Client, Permission, Stage},
 };
 
-/// The pages' own parameter beside the link's: which client is looking.
+/// A query parameter of the pages themselves: the client who is signed in.
 const CLIENT: &str = "client";
-/// What is prefilled when neither link nor records give a name.
+/// The prefilled name if neither the link nor the records have one.
 const EXAMPLE_NAME: &str = "Example Ltd";
 /// The addresses of 360dialog's two front ends.
 const PATHS: [&str; 3] = [
@@ -38,8 +38,8 @@ pub(crate) fn routes() -> Router<Arc<Simulator>> {
     })
 }
 
-/// The partner an onboarding address belongs to.
-pub(crate) fn partner_of(path: &str) -> Option<&str> {
+/// The partner id in the path of an onboarding address.
+pub(crate) fn partner_in_path(path: &str) -> Option<&str> {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     match segments[..] {
         ["dashboard", "app", partner]
@@ -62,19 +62,19 @@ impl Refusal {
 }
 
 async fn show(
-    State(hub): State<Arc<Simulator>>,
+    State(simulator): State<Arc<Simulator>>,
     Path(partner): Path<String>,
     uri: Uri,
     RawQuery(query): RawQuery,
 ) -> Response {
     let link = Link::parse(&query.unwrap_or_default());
-    if let Err(refusal) = Visit::begin(&hub, &partner, &link) {
+    if let Err(refusal) = Session::begin(&simulator, &partner, &link) {
         return refused(&partner, &refusal);
     }
-    let page = hub.store.read(|records| {
+    let page = simulator.store.read(|records| {
         let nothing_yet = Account::default();
         let account = records.account(&partner).unwrap_or(&nothing_yet);
-        let desk = Desk {
+        let page = PermissionsPage {
             partner: &partner,
             path: uri.path().trim_end_matches('/'),
             link: &link,
@@ -84,27 +84,27 @@ async fn show(
                 .value("number")
                 .map_or_else(|| records.unused_phone_number(), str::to_owned),
         };
-        desk.render()
+        page.render()
     });
     respond(StatusCode::OK, page)
 }
 
 async fn submit(
-    State(hub): State<Arc<Simulator>>,
+    State(simulator): State<Arc<Simulator>>,
     Path(partner): Path<String>,
     RawQuery(query): RawQuery,
     body: String,
 ) -> Response {
     let link = Link::parse(&query.unwrap_or_default());
-    let visit = match Visit::begin(&hub, &partner, &link) {
-        Ok(visit) => visit,
+    let session = match Session::begin(&simulator, &partner, &link) {
+        Ok(session) => session,
         Err(refusal) => return refused(&partner, &refusal),
     };
     let form = Form::parse(&body);
     if form.text("action") == Some("cancel") {
-        return see_other(&visit.cancel());
+        return see_other(&session.cancel());
     }
-    match visit.complete(&hub, form.choice()).await {
+    match session.complete(&simulator, form.choice()).await {
         Ok(address) => see_other(&address),
         Err(refusal) => refused(&partner, &refusal),
     }
@@ -130,7 +130,7 @@ impl Form {
             .collect()
     }
 
-    /// A field that was filled in.
+    /// The value of a field, unless it was left empty.
     fn text(&self, name: &str) -> Option<&str> {
         let value = self
             .0
@@ -155,8 +155,8 @@ impl Form {
     }
 }
 
-/// What one page shows.
-struct Desk<'a> {
+/// The content of the permissions page.
+struct PermissionsPage<'a> {
     partner: &'a str,
     path: &'a str,
     link: &'a Link,
@@ -165,7 +165,7 @@ struct Desk<'a> {
     phone: String,
 }
 
-impl Desk<'_> {
+impl PermissionsPage<'_> {
     fn render(&self) -> Markup {
         let channels: Vec<&Channel> = self
             .account
@@ -201,7 +201,7 @@ impl Desk<'_> {
         )
     }
 
-    /// Who is looking: links, so that choosing needs no script.
+    /// The choice of the client, as links, so that it needs no script.
     fn clients(&self, query: &str) -> Markup {
         let current = self.client.map(|client| client.id.as_str());
         html! {
@@ -306,7 +306,7 @@ fn respond(status: StatusCode, page: Markup) -> Response {
 }
 
 fn see_other(address: &str) -> Response {
-    // A parsed URL is ASCII.
+    // Cannot fail: a parsed URL is ASCII.
     let Ok(location) = HeaderValue::from_str(address) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
@@ -318,8 +318,8 @@ fn see_other(address: &str) -> Response {
         .into_response()
 }
 
-/// A link holds a signature and a state: neither is kept nor passed on. No `form-action`: it would
-/// also stop the redirect that follows the form.
+/// A link holds a signature and a state, so the pages are not cached and send no referrer. There is no
+/// `form-action`, since it would also stop the redirect that follows the form.
 fn private() -> [(HeaderName, &'static str); 4] {
     [
         (header::CACHE_CONTROL, "no-store"),
@@ -337,14 +337,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_onboarding_address_tells_its_partner() {
+    fn an_onboarding_path_names_its_partner() {
         for path in [
             "/dashboard/app/aPA",
             "/dashboard/app/aPA/permissions",
             "/onboarding/aPA",
             "/onboarding/aPA/",
         ] {
-            assert_eq!(partner_of(path), Some("aPA"), "{path}");
+            assert_eq!(partner_in_path(path), Some("aPA"), "{path}");
         }
         for path in [
             "/",
@@ -352,7 +352,7 @@ mod tests {
             "/dashboard/app/aPA/other",
             "/x/onboarding/aPA",
         ] {
-            assert_eq!(partner_of(path), None, "{path}");
+            assert_eq!(partner_in_path(path), None, "{path}");
         }
     }
 }

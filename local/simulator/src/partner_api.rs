@@ -1,4 +1,4 @@
-//! The part of the Partner API that tells of channels and makes their keys.
+//! The part of the Partner API that lists channels and makes their keys.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -32,14 +32,14 @@ pub(crate) fn routes() -> Router<Arc<Simulator>> {
             "/api/v2/partners/{partner}/channels/{channel}/api_keys",
             get(keys).post(make_key),
         )
-        // As the documentation's sample has it, without the partner.
+        // The path in the documentation's sample, without the partner.
         .route(
             "/api/v2/partners/channels/{channel}/api-keys",
             get(sample_keys).post(sample_make_key),
         )
 }
 
-/// An error as the Partner API words it.
+/// An error in the Partner API's form.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
@@ -77,7 +77,7 @@ impl ApiError {
     };
     const NOT_SAVED: Self = Self {
         status: StatusCode::INTERNAL_SERVER_ERROR,
-        message: "The simulated hub could not save it",
+        message: "The simulator could not save the change",
     };
 }
 
@@ -106,65 +106,70 @@ impl Partner {
         self.billing == Billing::PartnerPaid
     }
 
-    fn is_opened_by(&self, headers: &HeaderMap) -> bool {
+    fn accepts(&self, headers: &HeaderMap) -> bool {
         self.access.iter().any(|access| match access {
-            Access::Token(token) => bearer(headers).is_some_and(|given| same(given, token)),
-            Access::ApiKey(key) => text(headers, "x-api-key").is_some_and(|given| same(given, key)),
+            Access::Token(token) => {
+                bearer(headers).is_some_and(|given| is_same_secret(given, token))
+            }
+            Access::ApiKey(key) => {
+                header_text(headers, "x-api-key").is_some_and(|given| is_same_secret(given, key))
+            }
         })
     }
 }
 
-/// The digest a key is kept and recognised by.
+/// The digest under which a key is stored and found again.
 pub(crate) fn digest(secret: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(secret))
 }
 
-pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = text(headers, header::AUTHORIZATION.as_str())?.split_once(' ')?;
+    let (scheme, token) = header_text(headers, header::AUTHORIZATION.as_str())?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Compared by digest, so that the time taken tells nothing of the secret.
-fn same(given: &str, secret: &str) -> bool {
+/// Compares digests, so that the time taken reveals nothing about the secret.
+fn is_same_secret(given: &str, secret: &str) -> bool {
     Sha256::digest(given) == Sha256::digest(secret)
 }
 
-/// The partner these headers open; an unknown one is not told from a closed one.
-pub(crate) fn admit<'a>(
-    hub: &'a Simulator,
+/// The partner, if the headers hold its credentials. An unknown partner gets the same answer as wrong credentials.
+pub(crate) fn authorize<'a>(
+    simulator: &'a Simulator,
     partner: &str,
     headers: &HeaderMap,
 ) -> Result<&'a Partner, ApiError> {
-    hub.partners
+    simulator
+        .partners
         .get(partner)
-        .filter(|partner| partner.is_opened_by(headers))
+        .filter(|partner| partner.accepts(headers))
         .ok_or(ApiError::UNAUTHORIZED)
 }
 
-/// For addresses without a partner: the one among those these headers open that has the channel.
-fn admit_by_channel<'a>(
-    hub: &'a Simulator,
+/// For addresses without a partner: the partner that has the channel, among those whose credentials are given.
+fn authorize_by_channel<'a>(
+    simulator: &'a Simulator,
     channel: &str,
     headers: &HeaderMap,
 ) -> Result<&'a Partner, ApiError> {
-    let mut opened = hub
+    let mut authorized = simulator
         .partners
         .values()
-        .filter(|partner| partner.is_opened_by(headers))
+        .filter(|partner| partner.accepts(headers))
         .peekable();
-    opened.peek().ok_or(ApiError::UNAUTHORIZED)?;
+    authorized.peek().ok_or(ApiError::UNAUTHORIZED)?;
     let has_channel = |partner: &&Partner| {
-        hub.store.read(|records| {
+        simulator.store.read(|records| {
             records
                 .account(&partner.id)
                 .is_some_and(|it| it.channels.contains_key(channel))
         })
     };
-    opened
+    authorized
         .find(|partner| has_channel(partner))
         .ok_or(ApiError::NO_SUCH_CHANNEL)
 }
@@ -178,12 +183,12 @@ struct Page {
 }
 
 async fn channels(
-    State(hub): State<Arc<Simulator>>,
+    State(simulator): State<Arc<Simulator>>,
     Path(partner): Path<String>,
     Query(page): Query<Page>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let partner = admit(&hub, &partner, &headers)?;
+    let partner = authorize(&simulator, &partner, &headers)?;
     let limit = whole_number(page.limit.as_deref(), DEFAULT_LIMIT)?.min(GREATEST_LIMIT);
     let offset = whole_number(page.offset.as_deref(), 0)?;
     if limit == 0 {
@@ -194,20 +199,21 @@ async fn channels(
         Some(text) => serde_json::from_str(text).map_err(|_| ApiError::BAD_FILTERS)?,
         None => Map::new(),
     };
-    let mut found: Vec<Value> = hub
-        .store
-        .read(|records| match records.account(&partner.id) {
-            Some(account) => account
-                .channels
-                .values()
-                .map(|channel| account.channel_view(channel))
-                .collect(),
-            None => Vec::new(),
-        });
+    let mut found: Vec<Value> =
+        simulator
+            .store
+            .read(|records| match records.account(&partner.id) {
+                Some(account) => account
+                    .channels
+                    .values()
+                    .map(|channel| account.channel_view(channel))
+                    .collect(),
+                None => Vec::new(),
+            });
     found.retain(|channel| {
         filters
             .iter()
-            .all(|(path, wanted)| matches(at(channel, path), wanted))
+            .all(|(path, wanted)| matches(at_path(channel, path), wanted))
     });
     sort(&mut found, page.sort.as_deref().unwrap_or("created_at"));
     let total = found.len();
@@ -225,7 +231,7 @@ fn whole_number(text: Option<&str>, default: usize) -> Result<usize, ApiError> {
 }
 
 /// The value at a dotted path.
-fn at<'a>(channel: &'a Value, path: &str) -> Option<&'a Value> {
+fn at_path<'a>(channel: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.')
         .try_fold(channel, |value, name| value.get(name))
 }
@@ -238,12 +244,12 @@ fn matches(value: Option<&Value>, wanted: &Value) -> bool {
     }
 }
 
-/// By a dotted path, `-` before it for descending, then by id.
+/// Sorts by a dotted path, descending if it begins with `-`, then by id.
 fn sort(channels: &mut [Value], by: &str) {
     let (path, is_descending) = by
         .strip_prefix('-')
         .map_or((by, false), |path| (path, true));
-    let text = |channel: &Value, path: &str| at(channel, path).map(Value::to_string);
+    let text = |channel: &Value, path: &str| at_path(channel, path).map(Value::to_string);
     channels.sort_by(|a, b| {
         let order = text(a, path).cmp(&text(b, path));
         let order = if is_descending {
@@ -259,23 +265,35 @@ fn sort(channels: &mut [Value], by: &str) {
 }
 
 async fn keys(
-    State(hub): State<Arc<Simulator>>,
+    State(simulator): State<Arc<Simulator>>,
     Path((partner, channel)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    list_keys(&hub, admit(&hub, &partner, &headers)?, &channel)
+    list_keys(
+        &simulator,
+        authorize(&simulator, &partner, &headers)?,
+        &channel,
+    )
 }
 
 async fn sample_keys(
-    State(hub): State<Arc<Simulator>>,
+    State(simulator): State<Arc<Simulator>>,
     Path(channel): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    list_keys(&hub, admit_by_channel(&hub, &channel, &headers)?, &channel)
+    list_keys(
+        &simulator,
+        authorize_by_channel(&simulator, &channel, &headers)?,
+        &channel,
+    )
 }
 
-fn list_keys(hub: &Simulator, partner: &Partner, channel: &str) -> Result<Json<Value>, ApiError> {
-    let key = hub.store.read(|records| {
+fn list_keys(
+    simulator: &Simulator,
+    partner: &Partner,
+    channel: &str,
+) -> Result<Json<Value>, ApiError> {
+    let key = simulator.store.read(|records| {
         let channel = records
             .account(&partner.id)
             .and_then(|account| account.channels.get(channel));
@@ -291,25 +309,33 @@ fn list_keys(hub: &Simulator, partner: &Partner, channel: &str) -> Result<Json<V
 }
 
 async fn make_key(
-    State(hub): State<Arc<Simulator>>,
+    State(simulator): State<Arc<Simulator>>,
     Path((partner, channel)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let key = new_key(&hub, admit(&hub, &partner, &headers)?, &channel)?;
+    let key = new_key(
+        &simulator,
+        authorize(&simulator, &partner, &headers)?,
+        &channel,
+    )?;
     Ok((StatusCode::CREATED, Json(key)))
 }
 
 async fn sample_make_key(
-    State(hub): State<Arc<Simulator>>,
+    State(simulator): State<Arc<Simulator>>,
     Path(channel): Path<String>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let key = new_key(&hub, admit_by_channel(&hub, &channel, &headers)?, &channel)?;
+    let key = new_key(
+        &simulator,
+        authorize_by_channel(&simulator, &channel, &headers)?,
+        &channel,
+    )?;
     Ok((StatusCode::CREATED, Json(json!({"api_keys": [key]}))))
 }
 
-/// Makes a key, which revokes the one before. Its secret is in this answer and nowhere else.
-fn new_key(hub: &Simulator, partner: &Partner, channel_id: &str) -> Result<Value, ApiError> {
+/// Makes a key, which revokes the key before. Only this answer holds the key itself.
+fn new_key(simulator: &Simulator, partner: &Partner, channel_id: &str) -> Result<Value, ApiError> {
     let secret = id::api_key();
     let key = Key {
         id: id::number(),
@@ -317,9 +343,9 @@ fn new_key(hub: &Simulator, partner: &Partner, channel_id: &str) -> Result<Value
         sha256: digest(&secret),
     };
     let answer = json!({
-        "address": format!("{}/waba", hub.public_url), "api_key": secret, "app_id": key.app_id, "id": key.id,
+        "address": format!("{}/waba", simulator.public_url), "api_key": secret, "app_id": key.app_id, "id": key.id,
     });
-    let revoked = hub.store.change(|records| {
+    let revoked = simulator.store.change(|records| {
         let account = records.account_mut(&partner.id);
         let channel = account
             .channels
@@ -346,13 +372,13 @@ mod tests {
     fn a_filter_names_a_dotted_path() {
         let channel = json!({"id": "aCH", "setup_info": {"phone_number": "12125550123"}, "current_limit": null});
         assert!(matches(
-            at(&channel, "setup_info.phone_number"),
+            at_path(&channel, "setup_info.phone_number"),
             &json!("12125550123")
         ));
-        assert!(matches(at(&channel, "id"), &json!(["bCH", "aCH"])));
-        assert!(matches(at(&channel, "current_limit"), &Value::Null));
-        assert!(!matches(at(&channel, "id"), &json!("bCH")));
-        assert!(!matches(at(&channel, "no.such.path"), &json!("aCH")));
+        assert!(matches(at_path(&channel, "id"), &json!(["bCH", "aCH"])));
+        assert!(matches(at_path(&channel, "current_limit"), &Value::Null));
+        assert!(!matches(at_path(&channel, "id"), &json!("bCH")));
+        assert!(!matches(at_path(&channel, "no.such.path"), &json!("aCH")));
     }
 
     #[test]

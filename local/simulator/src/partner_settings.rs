@@ -11,8 +11,8 @@ use axum::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    addresses::Setting,
-    partner_api::{ApiError, admit},
+    addresses::AddressSetting,
+    partner_api::{ApiError, authorize},
     settings::Partner,
     simulator::Simulator,
 };
@@ -32,58 +32,61 @@ pub(crate) fn routes() -> Router<Arc<Simulator>> {
 }
 
 async fn partner(
-    State(hub): State<Arc<Simulator>>,
+    State(simulator): State<Arc<Simulator>>,
     Path(partner): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    Ok(Json(view(&hub, admit(&hub, &partner, &headers)?)))
+    Ok(Json(view(
+        &simulator,
+        authorize(&simulator, &partner, &headers)?,
+    )))
 }
 
 async fn change_partner(
-    State(hub): State<Arc<Simulator>>,
+    State(simulator): State<Arc<Simulator>>,
     Path(partner): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let partner = admit(&hub, &partner, &headers)?;
+    let partner = authorize(&simulator, &partner, &headers)?;
     let Json(body) = body.map_err(|_| ApiError::BAD_ADDRESS)?;
     set(
-        &hub,
+        &simulator,
         partner,
         address(&body, "webhook_url")?,
         address(&body, "partner_redirect_url")?,
     )?;
-    Ok(Json(view(&hub, partner)))
+    Ok(Json(view(&simulator, partner)))
 }
 
 async fn webhook_url(
-    State(hub): State<Arc<Simulator>>,
+    State(simulator): State<Arc<Simulator>>,
     Path(partner): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    let partner = admit(&hub, &partner, &headers)?;
+    let partner = authorize(&simulator, &partner, &headers)?;
     Ok(Json(
-        json!({"webhook_url": view(&hub, partner)["webhook_url"]}),
+        json!({"webhook_url": view(&simulator, partner)["webhook_url"]}),
     ))
 }
 
 async fn set_webhook_url(
-    State(hub): State<Arc<Simulator>>,
+    State(simulator): State<Arc<Simulator>>,
     Path(partner): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let partner = admit(&hub, &partner, &headers)?;
+    let partner = authorize(&simulator, &partner, &headers)?;
     let Json(body) = body.map_err(|_| ApiError::BAD_ADDRESS)?;
     let webhook_url = address(&body, "webhook_url")?.ok_or(ApiError::BAD_ADDRESS)?;
-    set(&hub, partner, Some(webhook_url), None)?;
+    set(&simulator, partner, Some(webhook_url), None)?;
     Ok(Json(
-        json!({"webhook_url": view(&hub, partner)["webhook_url"]}),
+        json!({"webhook_url": view(&simulator, partner)["webhook_url"]}),
     ))
 }
 
-fn view(hub: &Simulator, partner: &Partner) -> Value {
-    hub.store.read(|records| {
+fn view(simulator: &Simulator, partner: &Partner) -> Value {
+    simulator.store.read(|records| {
         json!({
             "id": partner.id,
             "webhook_url": records.webhook_url(partner),
@@ -92,23 +95,25 @@ fn view(hub: &Simulator, partner: &Partner) -> Value {
     })
 }
 
-/// The address under `name`, if the body names one; null is none, like an empty text.
-fn address(body: &Map<String, Value>, name: &str) -> Result<Option<Setting>, ApiError> {
+/// The address under `name`, if the body has that field; null and an empty text set no address.
+fn address(body: &Map<String, Value>, name: &str) -> Result<Option<AddressSetting>, ApiError> {
     let text = match body.get(name) {
         None => return Ok(None),
         Some(Value::Null) => "",
         Some(value) => value.as_str().ok_or(ApiError::BAD_ADDRESS)?,
     };
-    Setting::parse(text).map(Some).ok_or(ApiError::BAD_ADDRESS)
+    AddressSetting::parse(text)
+        .map(Some)
+        .ok_or(ApiError::BAD_ADDRESS)
 }
 
 fn set(
-    hub: &Simulator,
+    simulator: &Simulator,
     partner: &Partner,
-    webhook_url: Option<Setting>,
-    redirect_url: Option<Setting>,
+    webhook_url: Option<AddressSetting>,
+    redirect_url: Option<AddressSetting>,
 ) -> Result<(), ApiError> {
-    hub.store.change(|records| {
+    simulator.store.change(|records| {
         records
             .account_mut(&partner.id)
             .addresses

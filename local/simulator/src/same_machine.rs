@@ -1,5 +1,5 @@
-//! Pages and controls answer only to the names of this machine, and to the hub's own public one:
-//! a page elsewhere that points its own name at this address (DNS rebinding) gets nothing.
+//! Pages and controls answer only if the `Host` header names this machine or the public URL's host.
+//! A foreign page that points its own name at this address (DNS rebinding) is refused.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::simulator::Simulator;
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 pub(crate) async fn only(
-    State(hub): State<Arc<Simulator>>,
+    State(simulator): State<Arc<Simulator>>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -24,17 +24,17 @@ pub(crate) async fn only(
         .headers()
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
-    if host.is_some_and(|host| is_ours(host, hub.public_host.as_deref())) {
+    if host.is_some_and(|host| is_allowed(host, simulator.public_host.as_deref())) {
         return next.run(request).await;
     }
     (
         StatusCode::MISDIRECTED_REQUEST,
-        "This simulated hub answers to localhost and to its public URL only.\n",
+        "The simulator answers to localhost and to its public URL only.\n",
     )
         .into_response()
 }
 
-fn is_ours(host: &str, public_host: Option<&str>) -> bool {
+fn is_allowed(host: &str, public_host: Option<&str>) -> bool {
     let Ok(url) = Url::parse(&format!("http://{host}/")) else {
         return false;
     };
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_of_this_machine_are_ours_on_any_port() {
+    fn the_names_of_this_machine_are_allowed_on_any_port() {
         for host in [
             "localhost",
             "LOCALHOST:8082",
@@ -59,12 +59,12 @@ mod tests {
             "[::1]:80",
             "hub.example:8082",
         ] {
-            assert!(is_ours(host, Some("hub.example")), "{host}");
+            assert!(is_allowed(host, Some("hub.example")), "{host}");
         }
     }
 
     #[test]
-    fn any_other_name_is_not() {
+    fn any_other_name_is_refused() {
         for host in [
             "",
             "evil.example",
@@ -73,8 +73,8 @@ mod tests {
             "a@localhost",
             "127.0.0.2",
         ] {
-            assert!(!is_ours(host, Some("hub.example")), "{host}");
+            assert!(!is_allowed(host, Some("hub.example")), "{host}");
         }
-        assert!(!is_ours("hub.example", None));
+        assert!(!is_allowed("hub.example", None));
     }
 }

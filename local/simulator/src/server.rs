@@ -1,4 +1,4 @@
-//! Starting and stopping a hub.
+//! Starts and stops the simulator.
 
 use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -11,46 +11,46 @@ use crate::{
     simulator::Simulator, store::Store,
 };
 
-/// How long open requests may take to end when the hub stops.
+/// How long open requests may take to end when the simulator stops.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Why a hub did not start.
+/// Why the simulator did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address is taken, or not this machine's.
+    /// The address is in use, or not of this machine.
     #[error("cannot listen on {addr}: {source}")]
     Listen {
-        /// The address asked for.
+        /// The address.
         addr: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The state file is there and cannot be read.
+    /// The state file exists and cannot be read.
     #[error("cannot read the state file {}: {source}", path.display())]
     State {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         source: io::Error,
     },
     /// `public_url` is not an absolute http or https address.
     #[error("the public URL is not an absolute http or https address")]
     PublicUrl,
-    /// Webhooks cannot be sent.
+    /// No HTTP client can be made, so webhooks could not be sent.
     #[error("cannot make an HTTP client: {0}")]
     Client(#[source] reqwest::Error),
 }
 
-/// A hub that is running. Dropping it stops it at once, as a crash would.
+/// A running simulator. Dropping it stops it at once, as a crash would.
 pub struct RunningSimulator {
     addr: SocketAddr,
-    hub: Arc<Simulator>,
+    simulator: Arc<Simulator>,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<()>,
 }
 
 impl RunningSimulator {
-    /// Listens, takes up what its state file holds, and answers once requests are served.
+    /// Listens, resumes from the state file, and returns once requests are served.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let public_host = settings
             .public_url
@@ -58,12 +58,12 @@ impl RunningSimulator {
             .map(public_host)
             .transpose()?;
         let http = reqwest::Client::builder()
-            // The other side is on this machine; a proxy is not.
+            // Webhooks go to this machine, where no proxy is needed.
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(StartError::Client)?;
-        // Before the state is touched: a second hub on the same address must not send its webhooks.
+        // Binds before it reads the state: a second simulator on the same address must not send the first one's webhooks.
         let listen_error = |source| StartError::Listen {
             addr: settings.listen,
             source,
@@ -81,7 +81,7 @@ impl RunningSimulator {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{addr}"),
         };
-        let hub = Simulator::new(
+        let simulator = Simulator::new(
             settings.partners,
             public_url,
             public_host,
@@ -89,44 +89,44 @@ impl RunningSimulator {
             store,
             http,
         );
-        hub.resume();
+        simulator.resume();
 
         let (stop, stopped) = oneshot::channel::<()>();
-        let serve = axum::serve(listener, routes(&hub)).with_graceful_shutdown(async {
+        let serve = axum::serve(listener, routes(&simulator)).with_graceful_shutdown(async {
             let _ = stopped.await;
         });
         let server = tokio::spawn(async {
             if let Err(error) = serve.await {
-                tracing::error!(%error, "hub stopped serving");
+                tracing::error!(%error, "the simulator stopped serving");
             }
         });
-        tracing::info!(%addr, url = %hub.public_url, "simulated hub running");
+        tracing::info!(%addr, url = %simulator.public_url, "simulator running");
         Ok(Self {
             addr,
-            hub,
+            simulator,
             stop: Some(stop),
             server,
         })
     }
 
-    /// The address listened on.
+    /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// How others reach it, without a slash at the end.
+    /// Its public URL, without a slash at the end.
     pub fn url(&self) -> &str {
-        &self.hub.public_url
+        &self.simulator.public_url
     }
 
-    /// Lets open requests end, for a few seconds at most. Webhooks on their way stay in the state file.
+    /// Stops after open requests have ended, or after five seconds. Undelivered webhooks stay in the state file.
     pub async fn stop(mut self) {
         if let Some(stop) = self.stop.take() {
-            // It may have stopped by itself.
+            // Fails only if the server has stopped by itself.
             let _ = stop.send(());
         }
         if timeout(STOP_WITHIN, &mut self.server).await.is_err() {
-            tracing::warn!("open requests cut");
+            tracing::warn!("open requests were cut off");
         }
     }
 }
@@ -143,22 +143,22 @@ impl fmt::Debug for RunningSimulator {
 impl Drop for RunningSimulator {
     fn drop(&mut self) {
         self.server.abort();
-        self.hub.cut_tasks();
+        self.simulator.abort_tasks();
     }
 }
 
-fn routes(hub: &Arc<Simulator>) -> Router {
+fn routes(simulator: &Arc<Simulator>) -> Router {
     Router::new()
         .merge(pages::routes())
         .merge(controls::routes())
         .route_layer(middleware::from_fn_with_state(
-            Arc::clone(hub),
+            Arc::clone(simulator),
             same_machine::only,
         ))
         .merge(partner_api::routes())
         .merge(partner_settings::routes())
         .merge(messaging::routes())
-        .with_state(Arc::clone(hub))
+        .with_state(Arc::clone(simulator))
 }
 
 fn public_host(text: &str) -> Result<String, StartError> {

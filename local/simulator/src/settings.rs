@@ -1,4 +1,4 @@
-//! What a hub is started with: where it listens and which partners it knows.
+//! The settings of the simulator: its address, and the partners it knows.
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -7,18 +7,18 @@ use serde_json::Value;
 
 use crate::id;
 
-/// Everything a hub needs to run.
+/// The settings of the simulator.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free port.
     pub listen: SocketAddr,
-    /// Where clients, channels and undelivered webhooks are kept; `None` keeps them in memory only.
+    /// The file that holds clients, channels and undelivered webhooks; `None` keeps them in memory only.
     pub state_file: Option<PathBuf>,
-    /// The partners this hub knows.
+    /// The partners the simulator knows.
     pub partners: Vec<Partner>,
     /// How long a new channel stays in each stage.
     pub stage_delay: Duration,
-    /// How others reach this hub, without a path; `None` means `http://` and the address listened on.
+    /// The URL at which others reach the simulator, without a path; `None` means `http://` and the listen address.
     pub public_url: Option<String>,
 }
 
@@ -34,20 +34,20 @@ impl Default for Settings {
     }
 }
 
-/// One partner, as its hub knows it.
+/// One partner, as 360dialog knows it.
 #[derive(Clone)]
 pub struct Partner {
     /// The partner's id, such as `aAbBcCPA`.
     pub id: String,
-    /// Signs onboarding links and webhooks.
+    /// The key that signs onboarding links and webhooks.
     pub platform_secret: String,
-    /// What opens the Partner API; any of them does.
+    /// The credentials of the Partner API; any one of them is accepted.
     pub access: Vec<Access>,
-    /// Who pays 360dialog, and so who decides about keys.
+    /// Who pays 360dialog. If the client pays, it must permit keys.
     pub billing: Billing,
-    /// Where webhooks go until the partner sets another address; `None` sends none.
+    /// The webhook URL until the partner sets another; `None` sends no webhooks.
     pub webhook_url: Option<String>,
-    /// Where the browser goes after onboarding when the link names no `redirect_url`, until the partner sets another.
+    /// The redirect URL for links without `redirect_url`, until the partner sets another.
     pub redirect_url: Option<String>,
     /// Whether onboarding links must carry a valid signature.
     pub check_signature: bool,
@@ -66,7 +66,7 @@ impl fmt::Debug for Partner {
     }
 }
 
-/// One way into the Partner API.
+/// One credential of the Partner API.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Access {
     /// Sent as `Authorization: Bearer …`.
@@ -117,7 +117,7 @@ pub enum SecretsError {
     Partner {
         /// The partner's id.
         partner: String,
-        /// What is wrong.
+        /// The reason.
         reason: &'static str,
     },
     /// No partner at all.
@@ -138,10 +138,10 @@ struct SecretsEntry {
 }
 
 impl Partner {
-    /// Reads `{"<partner id>": {"platform_secret", "partner_token" or "partner_api_key", "billing"}}`.
+    /// Parses `{"<partner id>": {"platform_secret", "partner_token" or "partner_api_key", "billing"}}`.
     ///
-    /// Keys that start with `_` are skipped, unknown fields ignored. The partners come without
-    /// addresses and with `check_signature` on.
+    /// Keys that start with `_` are skipped, unknown fields are ignored. The partners have no addresses,
+    /// and `check_signature` is on.
     pub fn from_secrets_json(text: &str) -> Result<Vec<Self>, SecretsError> {
         let entries: BTreeMap<String, Value> =
             serde_json::from_str(text).map_err(|error| SecretsError::Malformed {

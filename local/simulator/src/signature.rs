@@ -1,4 +1,4 @@
-//! The two signatures of the platform secret: over onboarding links, and over webhooks.
+//! The two signatures made with the platform secret: that of onboarding links, and that of webhooks.
 
 use data_encoding::{
     BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE,
@@ -31,10 +31,10 @@ pub(crate) enum Refusal {
     Used,
 }
 
-/// Checks what a link carries and answers the second it was signed for.
+/// Verifies the signature of a link and returns the second it was signed for.
 ///
-/// Whether it has been used is for the caller to know: the second identifies the signature, which
-/// covers nothing but partner and second.
+/// The caller checks whether it has been used. The second identifies the signature, since that covers
+/// only partner and second.
 pub(crate) fn check_link(
     platform_secret: &str,
     partner: &str,
@@ -65,17 +65,17 @@ pub(crate) fn check_link(
 }
 
 /// The signature of a webhook: lower-case hex over the raw body.
-pub(crate) fn of_webhook(platform_secret: &str, body: &[u8]) -> String {
+pub(crate) fn sign_webhook(platform_secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(platform_secret.as_bytes())
         .expect("HMAC takes keys of any length");
     mac.update(body);
     HEXLOWER.encode(&mac.finalize().into_bytes())
 }
 
-/// Digits only, so that no two texts stand for one second.
+/// Parses canonical decimal digits, so that no two texts mean the same second.
 fn decimal(text: &str) -> Option<i64> {
     let second: i64 = text.parse().ok()?;
-    // Bounded, so that taking it from the clock cannot overflow.
+    // Not negative, so that subtracting it from the clock cannot overflow.
     (second >= 0 && second.to_string() == text).then_some(second)
 }
 
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn it_lives_for_24_hours_and_not_before_its_second() {
+    fn a_signature_is_valid_for_24_hours_and_not_before_its_second() {
         assert_eq!(
             check(SIGNATURE, SECOND, 1_775_653_747),
             Err(Refusal::Future)
@@ -177,7 +177,7 @@ mod tests {
     fn a_webhook_signature_is_the_published_one() {
         // RFC 4231, test case 2.
         assert_eq!(
-            of_webhook("Jefe", b"what do ya want for nothing?"),
+            sign_webhook("Jefe", b"what do ya want for nothing?"),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
     }

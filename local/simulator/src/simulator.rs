@@ -1,4 +1,4 @@
-//! What every handler and every background task shares.
+//! The state that all handlers and background tasks share.
 
 use std::{
     collections::BTreeMap,
@@ -13,17 +13,17 @@ use crate::{settings::Partner, store::Store};
 pub(crate) struct Simulator {
     pub(crate) partners: BTreeMap<String, Partner>,
     pub(crate) public_url: String,
-    /// Host names, beside those of this machine, that pages and controls answer to.
+    /// A host name, beside those of this machine, that pages and controls answer to.
     pub(crate) public_host: Option<String>,
     pub(crate) stage_delay: Duration,
     pub(crate) store: Store,
     pub(crate) http: reqwest::Client,
-    /// Limits how many webhooks are under way at once.
+    /// Limits how many webhooks are sent at the same time.
     pub(crate) sending: Semaphore,
     tasks: Mutex<JoinSet<()>>,
 }
 
-/// Webhooks that may be under way at the same time.
+/// How many webhooks are sent at the same time.
 const SENDING_AT_ONCE: usize = 32;
 
 impl Simulator {
@@ -50,15 +50,15 @@ impl Simulator {
         })
     }
 
-    /// Runs something until it ends or the hub stops. It is cut at any point where it waits, so
-    /// whatever must survive is in the store before that.
+    /// Runs a task until it ends or the simulator stops. A stop can cut it at every `await`, so a task
+    /// stores what must survive before it awaits.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
     }
 
-    pub(crate) fn cut_tasks(&self) {
+    pub(crate) fn abort_tasks(&self) {
         self.tasks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

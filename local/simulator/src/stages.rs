@@ -1,4 +1,4 @@
-//! A new channel's way from created to live, one step per delay.
+//! Moves a new channel from created to live, one stage per delay.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,25 +6,25 @@ use tokio::time::sleep;
 
 use crate::{settings::Partner, simulator::Simulator, store::SaveError};
 
-/// Before a step whose result could not be saved is taken again.
+/// The pause before a step is repeated whose result could not be saved.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 impl Simulator {
-    /// Takes a channel through the stages still before it.
-    pub(crate) fn take_through_stages(self: &Arc<Self>, partner: &str, channel: &str) {
-        let hub = Arc::clone(self);
+    /// Moves a channel through its remaining stages.
+    pub(crate) fn advance_through_stages(self: &Arc<Self>, partner: &str, channel: &str) {
+        let simulator = Arc::clone(self);
         let (partner, channel) = (partner.to_owned(), channel.to_owned());
         self.spawn(async move {
-            let Some(settings) = hub.partners.get(&partner) else {
+            let Some(settings) = simulator.partners.get(&partner) else {
                 return;
             };
             loop {
-                sleep(hub.stage_delay).await;
-                match hub.step(settings, &channel) {
+                sleep(simulator.stage_delay).await;
+                match simulator.step(settings, &channel) {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(error) => {
-                        tracing::error!(%partner, %channel, %error, "stage not reached");
+                        tracing::error!(%partner, %channel, %error, "the next stage could not be saved");
                         sleep(PAUSE_AFTER_FAILURE).await;
                     }
                 }
@@ -32,7 +32,7 @@ impl Simulator {
         });
     }
 
-    /// Takes up what a stop cut short.
+    /// Resumes undelivered webhooks and unfinished channels after a restart.
     pub(crate) fn resume(self: &Arc<Self>) {
         let (deliveries, channels) = self.store.read(|records| {
             let deliveries = records
@@ -50,11 +50,11 @@ impl Simulator {
         });
         self.dispatch(deliveries);
         for (partner, channel) in channels {
-            self.take_through_stages(&partner, &channel);
+            self.advance_through_stages(&partner, &channel);
         }
     }
 
-    /// One step and its event; whether more are to come.
+    /// Moves a channel one stage on and sends the event; `false` at the last stage.
     fn step(self: &Arc<Self>, partner: &Partner, channel_id: &str) -> Result<bool, SaveError> {
         let (event, delivery) = self.store.change(|records| {
             let account = records.account_mut(&partner.id);
@@ -66,10 +66,10 @@ impl Simulator {
             };
             let channel = channel.clone();
             let view = account.channel_view(&channel);
-            Ok::<_, SaveError>((Some(event), records.announce(partner, event, &view)))
+            Ok::<_, SaveError>((Some(event), records.queue_webhook(partner, event, &view)))
         })?;
         if let Some(event) = event {
-            tracing::info!(partner = %partner.id, channel = %channel_id, %event, "channel went on");
+            tracing::info!(partner = %partner.id, channel = %channel_id, %event, "channel reached its next stage");
         }
         self.dispatch(delivery.into_iter().collect());
         Ok(event.is_some())

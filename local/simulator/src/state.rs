@@ -1,4 +1,4 @@
-//! What the hub remembers: clients, channels, their keys, used signatures, and webhooks not yet taken.
+//! The records of the simulator: clients, channels, their keys, used signatures, and undelivered webhooks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{addresses::Addresses, id, signature};
 
-/// How often a new number is drawn before one that is taken is accepted.
+/// How many random numbers are tried before one that is in use is accepted.
 const PHONE_NUMBER_DRAWS: usize = 50;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -19,14 +19,14 @@ pub(crate) struct Records {
     pub(crate) outbox: BTreeMap<String, Delivery>,
 }
 
-/// What one partner has.
+/// The clients, channels and settings of one partner.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) clients: BTreeMap<String, Client>,
     pub(crate) channels: BTreeMap<String, Channel>,
-    /// A signature covers nothing but partner and second, so the second says which were used.
+    /// The seconds of used signatures. A signature covers only partner and second, so the second identifies it.
     pub(crate) used_seconds: BTreeSet<i64>,
-    /// Addresses that the partner has set, which win over those of the settings.
+    /// Addresses that the partner has set; they win over the configured ones.
     #[serde(default)]
     pub(crate) addresses: Addresses,
 }
@@ -64,7 +64,7 @@ pub(crate) enum Stage {
     Live,
 }
 
-/// What the client has said about the partner making keys.
+/// Whether the client permits the partner to make keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Permission {
@@ -79,7 +79,7 @@ pub(crate) struct Quality {
     pub(crate) limit: String,
 }
 
-/// A key without its secret, which is shown once and never again.
+/// A key, as its digest: the key itself is shown only once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Key {
     pub(crate) id: String,
@@ -87,13 +87,13 @@ pub(crate) struct Key {
     pub(crate) sha256: String,
 }
 
-/// One webhook on its way.
+/// A webhook that is not delivered yet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Delivery {
     pub(crate) id: String,
     pub(crate) partner: String,
     pub(crate) event: String,
-    /// The very bytes that are signed and sent, the same at every attempt.
+    /// The bytes that are signed and sent, the same at every attempt.
     pub(crate) body: String,
 }
 
@@ -106,7 +106,7 @@ impl Records {
         self.accounts.entry(partner.to_owned()).or_default()
     }
 
-    /// A number no channel of this hub has.
+    /// A phone number that no channel has.
     pub(crate) fn unused_phone_number(&self) -> String {
         let is_taken = |number: &String| {
             self.accounts
@@ -122,9 +122,9 @@ impl Records {
 }
 
 impl Account {
-    /// Spends a signature; `false` if that has been done before.
+    /// Marks a signature as used; `false` if it was used before.
     pub(crate) fn spend(&mut self, second: i64, now: Timestamp) -> bool {
-        // Older ones are refused for their age.
+        // Older signatures are refused because they have expired.
         let oldest = now.as_second() - signature::LIFETIME_SECONDS;
         self.used_seconds.retain(|used| *used >= oldest);
         self.used_seconds.insert(second)
@@ -164,7 +164,7 @@ impl Client {
 }
 
 impl Channel {
-    /// Goes one step on its way and answers the event that says so; `None` at its end.
+    /// Moves to the next stage and returns the name of its event; `None` after the last stage.
     pub(crate) fn advance(&mut self) -> Option<&'static str> {
         let (stage, event) = match self.stage {
             Stage::Created => (Stage::Ready, "channel_ready"),
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_is_spent_once_and_forgotten_when_it_is_too_old_to_count() {
+    fn a_signature_is_used_once_and_forgotten_once_it_has_expired() {
         let mut account = Account::default();
         let now = Timestamp::from_second(1_775_653_748).unwrap();
         assert!(account.spend(1_775_653_748, now));

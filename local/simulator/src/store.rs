@@ -1,4 +1,4 @@
-//! The records in memory and, if a file is given, in that file: all of a change or nothing of it.
+//! Keeps the records in memory and, if a file is given, in that file. A change is applied as a whole or not at all.
 
 use std::{
     fs::{self, File},
@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::state::Records;
 
-/// The state file could not be replaced; nothing has changed.
+/// The state file could not be written; the records are unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("the state file could not be written: {0}")]
 pub(crate) struct SaveError(#[from] io::Error);
@@ -22,7 +22,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Takes up what the file holds; a file that is not there yet holds nothing.
+    /// Reads the file; without one the records are empty.
     pub(crate) fn open(file: Option<PathBuf>) -> io::Result<Self> {
         let records = match &file {
             Some(path) => load(path)?,
@@ -34,11 +34,11 @@ impl Store {
         })
     }
 
-    pub(crate) fn read<T>(&self, look: impl FnOnce(&Records) -> T) -> T {
-        look(&self.lock())
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Records) -> T) -> T {
+        read(&self.lock())
     }
 
-    /// Applies a change and answers once it is durable; an error leaves everything as it was.
+    /// Applies a change and returns once it is durable; an error leaves the records unchanged.
     pub(crate) fn change<T, E: From<SaveError>>(
         &self,
         change: impl FnOnce(&mut Records) -> Result<T, E>,
@@ -53,7 +53,7 @@ impl Store {
         Ok(answer)
     }
 
-    /// Records are replaced whole, so a panic in a change leaves them sound.
+    /// Ignores poisoning: records are replaced as a whole, so a panic in a change leaves them consistent.
     fn lock(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,7 +72,7 @@ fn save(path: &Path, records: &Records) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // Of mode 0600 from its first byte on.
+    // A temporary file is created with mode 0600.
     let mut file = NamedTempFile::new_in(folder)?;
     let mut writer = BufWriter::new(file.as_file_mut());
     serde_json::to_writer(&mut writer, records)?;
@@ -80,7 +80,7 @@ fn save(path: &Path, records: &Records) -> io::Result<()> {
     drop(writer);
     file.as_file().sync_all()?;
     file.persist(path)?;
-    // The new name is durable once its folder is.
+    // The rename is durable once the folder is synced.
     File::open(folder)?.sync_all()
 }
 
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_is_there_after_a_restart_for_the_owner_alone() {
+    fn changes_survive_a_restart_in_a_file_that_only_its_owner_may_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hub.json");
         let store = Store::open(Some(path.clone())).unwrap();

@@ -1,4 +1,4 @@
-//! Signed webhooks: written down with the change they tell of, then sent until they are taken.
+//! Signed webhooks: stored together with the change they report, then sent until they are answered with 200.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,12 +16,12 @@ use crate::{
 };
 
 const SIGNATURE_HEADER: &str = "x-360dialog-signature";
-/// The hub's hard limit on an answer.
+/// How long 360dialog waits for an answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Why a webhook got no answer at all.
+/// Why a webhook got no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
     #[error("the partner has no webhook URL")]
@@ -31,9 +31,9 @@ pub(crate) enum SendError {
 }
 
 impl Records {
-    /// Writes a webhook down, for [`Simulator::dispatch`] once that is durable; nothing for a partner
-    /// without an address.
-    pub(crate) fn announce(
+    /// Stores a webhook, which [`Simulator::dispatch`] sends once it is durable; `None` for a partner
+    /// without a webhook URL.
+    pub(crate) fn queue_webhook(
         &mut self,
         partner: &Partner,
         event: &str,
@@ -60,7 +60,7 @@ impl Delivery {
 }
 
 impl Simulator {
-    /// Starts sending; each receiver hears when its webhook has been tried once.
+    /// Starts sending. Each receiver gets a message when its webhook has been tried once.
     pub(crate) fn dispatch(
         self: &Arc<Self>,
         deliveries: Vec<Delivery>,
@@ -75,7 +75,7 @@ impl Simulator {
             .collect()
     }
 
-    /// Sends a webhook once and answers the HTTP status it got.
+    /// Sends a webhook once and returns the HTTP status of the answer.
     pub(crate) async fn send(&self, delivery: &Delivery) -> Result<u16, SendError> {
         let partner = self
             .partners
@@ -85,7 +85,7 @@ impl Simulator {
             .store
             .read(|records| records.webhook_url(partner).map(str::to_owned));
         let address = address.ok_or(SendError::NoAddress)?;
-        let _place = self.sending.acquire().await.ok();
+        let _permit = self.sending.acquire().await.ok();
         let answer = self
             .http
             .post(address)
@@ -93,7 +93,7 @@ impl Simulator {
             .header(CONTENT_TYPE, "application/json")
             .header(
                 SIGNATURE_HEADER,
-                signature::of_webhook(&partner.platform_secret, delivery.body.as_bytes()),
+                signature::sign_webhook(&partner.platform_secret, delivery.body.as_bytes()),
             )
             .body(delivery.body.clone())
             .send()
@@ -103,33 +103,35 @@ impl Simulator {
     }
 }
 
-async fn deliver(hub: Arc<Simulator>, delivery: Delivery, tried: oneshot::Sender<()>) {
+async fn deliver(simulator: Arc<Simulator>, delivery: Delivery, tried: oneshot::Sender<()>) {
     let mut tried = Some(tried);
     let mut pause = FIRST_PAUSE;
     let Delivery {
         id, partner, event, ..
     } = &delivery;
     loop {
-        let outcome = hub.send(&delivery).await;
+        let outcome = simulator.send(&delivery).await;
         if let Some(tried) = tried.take() {
-            // Nobody may be waiting.
+            // Fails only if nobody waits for it.
             let _ = tried.send(());
         }
         match outcome {
             Ok(200) => break,
-            Ok(status) => tracing::warn!(%partner, %event, %id, status, "webhook not taken"),
+            Ok(status) => {
+                tracing::warn!(%partner, %event, %id, status, "webhook not answered with 200")
+            }
             Err(error) => tracing::warn!(%partner, %event, %id, %error, "webhook not delivered"),
         }
         sleep(pause).await;
         pause = LONGEST_PAUSE.min(pause * 2);
     }
-    tracing::info!(%partner, %event, %id, "webhook taken");
-    let forgotten = hub.store.change(|records| {
+    tracing::info!(%partner, %event, %id, "webhook delivered");
+    let removed = simulator.store.change(|records| {
         records.outbox.remove(id);
         Ok::<_, SaveError>(())
     });
-    if let Err(error) = forgotten {
-        tracing::error!(%partner, %event, %id, %error, "webhook taken, but may be sent again");
+    if let Err(error) = removed {
+        tracing::error!(%partner, %event, %id, %error, "webhook delivered, but not removed: it may be sent again");
     }
 }
 

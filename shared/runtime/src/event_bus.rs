@@ -1,4 +1,4 @@
-//! The port to the partner's application: EventBridge on AWS, lines of a file on one machine, or nobody.
+//! The port for events to the partner's application: EventBridge on AWS, a file on one machine, or none.
 
 use std::sync::Arc;
 
@@ -7,22 +7,22 @@ use dialog360::id::PartnerId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// The most an entry may hold with all its texts, bytes: 256 KiB, less room for what the bus counts besides.
+/// The largest detail of an event, bytes. An entry may have 256 KiB; the rest is for its other fields.
 /// Source: <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevent-size.html>
 pub const LARGEST_DETAIL: usize = 250 * 1024;
 
-/// An event cannot be written as JSON; the message never holds one.
+/// An event cannot be written as JSON. The message never quotes it.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("an event cannot be written")]
 pub struct Unwritable;
 
-/// The bus has not taken all events; the message never holds one.
+/// The bus has not accepted all events. The message never quotes one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("event bus: {why}")]
 pub struct NotTaken {
-    /// What the bus said of the last of them.
+    /// The bus's error for the last of them.
     pub why: String,
-    /// Their places in the list that was put, ascending. Some of them may have been taken all the same.
+    /// Their indexes in the list that was put, ascending. Some of them may have been accepted all the same.
     pub places: Vec<usize>,
 }
 
@@ -32,7 +32,7 @@ pub struct BusEvent {
     /// The partner it is about.
     #[serde(skip)]
     pub partner: PartnerId,
-    /// The `id` in its detail; the same event always has the same.
+    /// The `id` in its detail. The same event always has the same id.
     #[serde(skip)]
     pub id: String,
     /// `channel.changed` or `hub.event`
@@ -43,7 +43,7 @@ pub struct BusEvent {
 }
 
 impl BusEvent {
-    /// The event `id` of the type `detail_type` that says `detail`, which must be written as an object with this `id`.
+    /// The event `id` of the type `detail_type`. `detail` must serialize to an object with this `id`.
     pub fn new(
         partner: &PartnerId,
         id: &str,
@@ -59,23 +59,23 @@ impl BusEvent {
         })
     }
 
-    /// Whether the bus takes so much.
+    /// Whether the event is small enough for the bus.
     pub fn fits(&self) -> bool {
         self.detail.get().len() <= LARGEST_DETAIL
     }
 }
 
-/// What all events say of their origin.
+/// The `source` of all events.
 pub const SOURCE: &str = "360dialog.onboarding";
 
-/// Where events go. An event may come more than once, with the same `id` in its detail.
+/// A bus for events. It may deliver an event more than once, with the same `id` in its detail.
 #[async_trait]
 pub trait EventBus: Send + Sync {
-    /// Hands over `events`, in order; an error names those that may not have been taken.
+    /// Puts `events`, in order. The error names those that may not have been accepted.
     async fn put(&self, events: &[BusEvent]) -> Result<(), NotTaken>;
 }
 
-/// Nobody listens.
+/// No bus: events are dropped.
 pub struct NoBus;
 
 #[async_trait]

@@ -1,6 +1,6 @@
-//! What a program needs to run: settings, HTTP, secrets, the event bus, metrics, AWS clients, the start on Lambda.
+//! The runtime of all programs: settings, HTTP, secrets, the event bus, metrics, AWS clients, the start on Lambda.
 //!
-//! Each module uses only those before it. What a function may do is the set of handles its struct holds.
+//! Each module uses only the modules before it. A function can do only what the handles in its struct allow.
 
 pub mod settings;
 pub mod clock;

@@ -9,30 +9,30 @@ pub const TARGET: &str = "metric";
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "WhatsAppOnboarding";
 
-/// How long the item that is due for longest has been due, s.
+/// For how many seconds the oldest due item has been due.
 pub const OLDEST_DUE_AGE: &str = "OldestDueAge";
 
 /// A key that waits for an operator.
 pub const KEYS_BLOCKED: &str = "KeysBlocked";
 
-/// What is counted.
+/// The metrics that count something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// A link was signed.
     Signatures,
-    /// A webhook was stored, or was there already.
+    /// A webhook was stored, or had been stored before.
     WebhooksAccepted,
     /// A webhook's signature was missing or wrong.
     WebhooksRefused,
-    /// An event was there already.
+    /// An event had been stored before.
     WebhooksDuplicate,
     /// An event was kept without being understood.
     WebhooksUnknown,
-    /// The hub still signs with the previous platform secret.
+    /// 360dialog still signs with the previous platform secret.
     PreviousSecretUses,
     /// A key was stored.
     KeysStored,
-    /// The hub refused the partner's own credentials.
+    /// 360dialog refused the partner's credentials.
     BadCredentials,
 }
 
@@ -51,18 +51,18 @@ impl Metric {
         }
     }
 
-    /// Counts one.
+    /// Adds one to the metric.
     pub fn count(self) {
         tracing::info!(target: TARGET, metric = self.name(), value = 1_u64, unit = "Count");
     }
 }
 
-/// Counts a key that waits for an operator, by the stable word that says why.
+/// Counts a key that waits for an operator, with its reason as a dimension.
 pub fn key_blocked(reason: &str) {
     tracing::info!(target: TARGET, metric = KEYS_BLOCKED, value = 1_u64, unit = "Count", reason);
 }
 
-/// Says how long the item that is due for longest has been due, s; 0 if nothing is.
+/// Records for how many seconds the oldest due item has been due; 0 if nothing is due.
 pub fn oldest_due(age: Duration) {
     tracing::info!(target: TARGET, metric = OLDEST_DUE_AGE, value = age.as_secs(), unit = "Seconds");
 }

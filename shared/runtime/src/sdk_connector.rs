@@ -1,8 +1,8 @@
-//! The SDK's calls by the HTTP client that everything else uses: a second one, with HTTP/2 in it that no service of
-//! ours speaks, is 0.4 MB of each program.
+//! Lets the SDK use the HTTP client that everything else uses. The SDK's own client would add 0.4 MB to each program,
+//! with HTTP/2, which no service used here speaks.
 //!
-//! The client may write an address anew, which signatures would not survive. Here it has nothing to change: each is a host
-//! in lower case and `/`.
+//! The client may normalize an address, which would break signatures. It changes none of ours: each is a host in lower
+//! case and `/`.
 
 use std::error::Error;
 
@@ -15,24 +15,26 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
 use axum::http::Response;
 
-/// One client for all of the SDK's; its own time-outs are kept by the SDK, that of opening a connection by `client`.
-pub(crate) fn by(client: reqwest::Client) -> SharedHttpClient {
+/// An HTTP client for the SDK. The SDK enforces its time-outs, `client` that for opening a connection.
+pub(crate) fn from_client(client: reqwest::Client) -> SharedHttpClient {
     let connector = SharedHttpConnector::new(Connector(client));
     http_client_fn(move |_, _| connector.clone())
 }
 
 /// A client for an endpoint on this machine.
 pub(crate) fn without_tls() -> SharedHttpClient {
-    #[expect(clippy::expect_used, reason = "nothing that could fail is asked of it")]
-    by(reqwest::Client::builder()
-        .tls_certs_only([])
-        .no_proxy()
-        .build()
-        .expect("a client"))
+    #[expect(clippy::expect_used, reason = "no option of it can fail")]
+    from_client(
+        reqwest::Client::builder()
+            .tls_certs_only([])
+            .no_proxy()
+            .build()
+            .expect("a client"),
+    )
 }
 
-/// Three tries. A connection that brought a 5xx is used again: only the SDK's own connector hands it something to close
-/// one by, and without that it would log an error with every such answer.
+/// Three attempts. Connections are reused after a 5xx: the SDK could close them only with its own connector, and without
+/// that it would log an error at every such answer.
 pub(crate) fn retries() -> RetryConfig {
     RetryConfig::standard().with_reconnect_mode(ReconnectMode::ReuseAllConnections)
 }
@@ -46,10 +48,10 @@ impl HttpConnector for Connector {
         HttpConnectorFuture::new(async move {
             let request = request
                 .try_into_http1x()
-                .map_err(user)?
+                .map_err(user_error)?
                 .map(reqwest::Body::wrap);
-            let request = reqwest::Request::try_from(request).map_err(user)?;
-            let response = client.execute(request).await.map_err(failed)?;
+            let request = reqwest::Request::try_from(request).map_err(user_error)?;
+            let response = client.execute(request).await.map_err(call_error)?;
             let response = Response::from(response).map(SdkBody::from_body_1_x);
             HttpResponse::try_from(response)
                 .map_err(|error| ConnectorError::other(error.into(), None))
@@ -57,12 +59,12 @@ impl HttpConnector for Connector {
     }
 }
 
-fn user(error: impl Into<Box<dyn Error + Send + Sync>>) -> ConnectorError {
+fn user_error(error: impl Into<Box<dyn Error + Send + Sync>>) -> ConnectorError {
     ConnectorError::user(error.into())
 }
 
-/// Whatever kept an answer from coming is worth another try.
-fn failed(error: reqwest::Error) -> ConnectorError {
+/// The error of a call without an answer; the SDK retries it unless the request itself is wrong.
+fn call_error(error: reqwest::Error) -> ConnectorError {
     let error = error.without_url();
     if error.is_builder() {
         ConnectorError::user(error.into())
@@ -90,7 +92,7 @@ mod tests {
     use crate::aws::local::dynamodb_config;
 
     const NO_ITEMS: &str = "HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{\"Items\":[]}";
-    const AWAY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\n{}";
+    const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\n{}";
 
     async fn scanned(listener: &TcpListener) -> bool {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -107,9 +109,9 @@ mod tests {
         assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
     }
 
-    // Not with a paused clock: it would run ahead, to the SDK's time-outs, while bytes are on their way.
+    // No paused clock: it would jump to the SDK's time-outs while bytes are in flight.
     #[tokio::test]
-    async fn a_call_whose_connection_breaks_is_made_again() {
+    async fn a_call_is_retried_if_its_connection_breaks() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = async {
             one_request(&mut listener.accept().await.unwrap().0).await;
@@ -121,24 +123,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_that_is_away_is_asked_again_and_nobody_is_alarmed() {
+    async fn a_5xx_is_retried_on_the_same_connection_without_a_warning() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (sender, lines) = channel();
         let _until_the_end =
             tracing::subscriber::set_default(Registry::default().with(Lines(sender)));
         let server = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            for answer in [AWAY, AWAY, NO_ITEMS] {
+            for answer in [UNAVAILABLE, UNAVAILABLE, NO_ITEMS] {
                 one_request(&mut stream).await;
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         };
         assert!(tokio::join!(scanned(&listener), server).0);
-        let alarming: Vec<Level> = lines
+        let warnings: Vec<Level> = lines
             .try_iter()
             .filter(|level| *level <= Level::WARN)
             .collect();
-        assert!(alarming.is_empty(), "{alarming:?}");
+        assert!(warnings.is_empty(), "{warnings:?}");
     }
 
     /// The level of every line that is written.

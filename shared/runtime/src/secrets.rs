@@ -1,5 +1,5 @@
-//! The partner's own secret: read from where it is kept, cached for five minutes, read again when a signature
-//! does not match.
+//! The partner's own secret: read from its source, cached for five minutes, and read again when a signature does not
+//! match.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,27 +15,27 @@ use tokio::time::Instant;
 
 use crate::settings::PartnerIds;
 
-/// How long a secret that was read is used.
-const KEPT: Duration = Duration::from_secs(300);
+/// How long a secret is cached.
+const CACHE_TIME: Duration = Duration::from_secs(300);
 
-/// How often at most it is read again because a signature did not match.
+/// The shortest time between two reads that a wrong signature causes.
 const REREAD_AFTER: Duration = Duration::from_secs(10);
 
-/// The partner secret cannot be had.
+/// The partner secret cannot be read or used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SecretUnavailable {
-    /// It is not there.
+    /// It does not exist.
     #[error("there is no secret for this partner")]
     Missing,
-    /// The place where it is kept did not answer.
+    /// The source did not answer.
     #[error("the partner secret could not be read: {0}")]
     Unreachable(String),
-    /// It is there and not in the documented form.
+    /// It exists, but not in the documented form.
     #[error("the partner secret is malformed: {0}")]
     Malformed(#[from] SecretError),
 }
 
-/// Where partner secrets are kept: Secrets Manager, or a file on one machine.
+/// A source of partner secrets: Secrets Manager, or a file on one machine.
 #[async_trait]
 pub trait SecretSource: Send + Sync {
     /// The JSON of a partner's secret.
@@ -44,7 +44,7 @@ pub trait SecretSource: Send + Sync {
 
 /// The part of the partner secret that one kind of function needs.
 pub trait PartnerSecret: Send + Sync + Sized {
-    /// Reads it from the secret's JSON; fields it does not need are not looked at.
+    /// Parses the secret's JSON; fields that the function does not need are ignored.
     fn parse(json: &str) -> Result<Self, SecretError>;
 }
 
@@ -60,14 +60,14 @@ impl PartnerSecret for PartnerAccess {
     }
 }
 
-struct Known<T> {
+struct Cached<T> {
     secret: Arc<T>,
     read_at: Instant,
-    /// When it was last tried to read it again because a signature did not match.
+    /// When a wrong signature last caused a read.
     tried_at: Instant,
 }
 
-type Slot<T> = Arc<Mutex<Option<Known<T>>>>;
+type Slot<T> = Arc<Mutex<Option<Cached<T>>>>;
 
 /// The partner secrets as one kind of function needs them.
 pub struct PartnerSecrets<T> {
@@ -85,7 +85,7 @@ impl<T> Clone for PartnerSecrets<T> {
 }
 
 impl<T: PartnerSecret> PartnerSecrets<T> {
-    /// The secrets kept at `source`.
+    /// The secrets of `source`.
     pub fn new(source: Arc<dyn SecretSource>) -> Self {
         Self {
             source,
@@ -93,41 +93,41 @@ impl<T: PartnerSecret> PartnerSecrets<T> {
         }
     }
 
-    /// A partner's secret, read at most once every five minutes however many ask.
+    /// A partner's secret. It is read at most once in five minutes, however many callers there are.
     pub async fn get(&self, partner: &PartnerId) -> Result<Arc<T>, SecretUnavailable> {
         let slot = self.slot(partner).await;
-        // Whoever comes while it is read waits for that read instead of making another.
+        // A caller that comes during a read waits for that read instead of making another.
         let mut slot = slot.lock().await;
         match &*slot {
-            Some(known) if known.read_at.elapsed() < KEPT => Ok(known.secret.clone()),
+            Some(cached) if cached.read_at.elapsed() < CACHE_TIME => Ok(cached.secret.clone()),
             _ => self.read(partner, &mut slot).await,
         }
     }
 
-    /// A partner's secret after a signature did not match: read again, but not within ten seconds of the last try. If
-    /// it cannot be read, the one that is known stands.
+    /// A partner's secret after a signature did not match. It is read again, but at most every ten seconds. If it
+    /// cannot be read, the cached one is used.
     pub async fn reread(&self, partner: &PartnerId) -> Result<Arc<T>, SecretUnavailable> {
         let slot = self.slot(partner).await;
         let mut slot = slot.lock().await;
-        let Some(known) = slot.as_mut() else {
+        let Some(cached) = slot.as_mut() else {
             return self.read(partner, &mut slot).await;
         };
-        let known_secret = known.secret.clone();
-        if known.tried_at.elapsed() < REREAD_AFTER {
-            return Ok(known_secret);
+        let cached_secret = cached.secret.clone();
+        if cached.tried_at.elapsed() < REREAD_AFTER {
+            return Ok(cached_secret);
         }
-        known.tried_at = Instant::now();
+        cached.tried_at = Instant::now();
         match self.read(partner, &mut slot).await {
             Ok(secret) => Ok(secret),
             Err(error) => {
                 tracing::error!(%error, %partner, "the partner secret could not be read again");
-                Ok(known_secret)
+                Ok(cached_secret)
             }
         }
     }
 
-    /// Reads the secrets of all `partners` before the first request needs them; one that cannot be read now is tried
-    /// again when it is needed.
+    /// Reads the secrets of all `partners` before the first request needs them. A secret that cannot be read now is
+    /// read when it is needed.
     pub async fn warm_up(&self, partners: &PartnerIds)
     where
         T: 'static,
@@ -156,12 +156,12 @@ impl<T: PartnerSecret> PartnerSecrets<T> {
     async fn read(
         &self,
         partner: &PartnerId,
-        slot: &mut Option<Known<T>>,
+        slot: &mut Option<Cached<T>>,
     ) -> Result<Arc<T>, SecretUnavailable> {
         let json = self.source.read(partner).await?;
         let secret = Arc::new(T::parse(json.expose())?);
         let now = Instant::now();
-        *slot = Some(Known {
+        *slot = Some(Cached {
             secret: secret.clone(),
             read_at: now,
             tried_at: now,
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_who_ask_at_once_cause_one_read() {
+    async fn concurrent_callers_cause_one_read() {
         let (source, secrets, partner) = counting();
         let (a, b) = tokio::join!(secrets.get(&partner), secrets.get(&partner));
         assert_eq!((a.is_ok(), b.is_ok()), (true, true));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_read_again_after_five_minutes_or_on_demand_after_ten_seconds() {
+    async fn a_secret_is_read_again_after_five_minutes_or_on_demand_after_ten_seconds() {
         let (source, secrets, partner) = counting();
         secrets.get(&partner).await.unwrap();
         secrets.reread(&partner).await.unwrap();
@@ -222,20 +222,16 @@ mod tests {
         );
         tokio::time::advance(REREAD_AFTER).await;
         secrets.get(&partner).await.unwrap();
-        assert_eq!(
-            source.0.load(Ordering::SeqCst),
-            1,
-            "nobody asked for a fresh one"
-        );
+        assert_eq!(source.0.load(Ordering::SeqCst), 1, "get uses the cache");
         secrets.reread(&partner).await.unwrap();
         assert_eq!(source.0.load(Ordering::SeqCst), 2);
-        tokio::time::advance(KEPT).await;
+        tokio::time::advance(CACHE_TIME).await;
         secrets.get(&partner).await.unwrap();
         assert_eq!(source.0.load(Ordering::SeqCst), 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_secret_that_cannot_be_read_again_stands_and_is_not_asked_for_all_the_time() {
+    async fn a_cached_secret_stays_if_it_cannot_be_read_again_and_reads_are_ten_seconds_apart() {
         let (source, secrets, partner) = counting();
         secrets.get(&partner).await.unwrap();
         source.0.store(4, Ordering::SeqCst);
@@ -246,8 +242,12 @@ mod tests {
                 "number 0"
             );
         }
-        assert_eq!(source.0.load(Ordering::SeqCst), 5, "one try in ten seconds");
-        tokio::time::advance(KEPT).await;
+        assert_eq!(
+            source.0.load(Ordering::SeqCst),
+            5,
+            "one read in ten seconds"
+        );
+        tokio::time::advance(CACHE_TIME).await;
         assert!(
             secrets.get(&partner).await.is_err(),
             "five minutes are over"

@@ -1,5 +1,5 @@
-//! Settings from the environment. A function parses its own, and stops at start naming the one that is wrong;
-//! values are never repeated, since some of them are secrets.
+//! Settings from the environment. A function parses its own at its start, and fails naming the one that is wrong.
+//! Messages never repeat a value, since some are secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 use dialog360::id::PartnerId;
 use url::Url;
 
-/// The longest prefix of a secret's name: with two ids and a slash behind it, a name fits into the 512 characters of
+/// The longest prefix of a secret's name: with two ids and a slash, a name then fits into the 512 characters of
 /// [CreateSecret](https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html).
 const LONGEST_PREFIX: usize = 256;
 
-/// A setting that is missing or malformed; says which one and what it should be.
+/// A setting is missing or malformed. The message names it and says what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
-    /// It is required and not there.
+    /// It is required and not set.
     #[error("{name} is missing. {expected}")]
     Missing {
         /// The environment variable.
@@ -23,18 +23,18 @@ pub enum SettingError {
         /// What it should hold.
         expected: String,
     },
-    /// It is there and cannot be understood.
+    /// It is set and cannot be parsed.
     #[error("{name} is malformed: {why}")]
     Malformed {
         /// The environment variable.
         name: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
 
 impl SettingError {
-    /// `name` cannot be understood because of `why`.
+    /// `name` cannot be parsed, for the reason `why`.
     pub fn malformed(name: &str, why: impl ToString) -> Self {
         Self::Malformed {
             name: name.to_owned(),
@@ -51,7 +51,7 @@ impl SettingError {
     }
 }
 
-/// The variables a process was started with; an empty variable counts as absent.
+/// The environment variables of a process. An empty variable counts as not set.
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
@@ -60,7 +60,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// The variables of this process; those that are not UTF-8 are none of ours.
+    /// The variables of this process. Those that are not UTF-8 are skipped: no setting of ours is among them.
     pub fn from_process() -> Self {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -78,25 +78,26 @@ impl Environment {
 
     /// The text of a variable.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.ask(name)
+        self.look_up(name)
             .map(|value| value.trim())
             .filter(|value| !value.is_empty())
     }
 
-    /// Whether a variable is there and empty: where there is a default, that means none.
+    /// Whether a variable is set and empty. For a setting with a default that means: none.
     pub fn is_empty(&self, name: &str) -> bool {
-        self.ask(name).is_some_and(|value| value.trim().is_empty())
+        self.look_up(name)
+            .is_some_and(|value| value.trim().is_empty())
     }
 
-    fn ask(&self, name: &str) -> Option<&String> {
+    fn look_up(&self, name: &str) -> Option<&String> {
         if let Ok(mut asked) = self.asked.lock() {
             asked.insert(name.to_owned());
         }
         self.variables.get(name)
     }
 
-    /// The names that were asked for up to now, of it or of a clone, whether they were there or not: what the template has
-    /// to give.
+    /// The names that were looked up until now, here or in a clone, whether or not they are set. The template must set
+    /// exactly these.
     pub fn asked(&self) -> BTreeSet<String> {
         self.asked
             .lock()
@@ -104,7 +105,7 @@ impl Environment {
             .unwrap_or_default()
     }
 
-    /// A variable that must be there.
+    /// A variable that must be set.
     pub fn required<T: FromStr<Err: ToString>>(
         &self,
         name: &str,
@@ -114,7 +115,7 @@ impl Environment {
             .ok_or_else(|| SettingError::missing(name, expected))
     }
 
-    /// A variable that may be there.
+    /// A variable that may be set.
     pub fn optional<T: FromStr<Err: ToString>>(
         &self,
         name: &str,
@@ -127,7 +128,7 @@ impl Environment {
             .transpose()
     }
 
-    /// The prefix `name` of secrets' names, `default` if it is not given; Secrets Manager allows `A-Za-z0-9/_+=.@-`.
+    /// The prefix of secrets' names in the variable `name`, else `default`. Secrets Manager allows `A-Za-z0-9/_+=.@-`.
     pub fn secret_prefix(&self, name: &str, default: &str) -> Result<String, SettingError> {
         let prefix = self.text(name).unwrap_or(default);
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c);
@@ -140,7 +141,7 @@ impl Environment {
         Ok(prefix.to_owned())
     }
 
-    /// `PARTNER_IDS`, the hubs this deployment serves.
+    /// `PARTNER_IDS`, the partner ids that this deployment serves.
     pub fn partner_ids(&self) -> Result<PartnerIds, SettingError> {
         self.required(
             "PARTNER_IDS",
@@ -158,12 +159,12 @@ impl FromIterator<(String, String)> for Environment {
     }
 }
 
-/// The partner ids this deployment serves; every other one is unknown.
+/// The partner ids that this deployment serves. Every other id is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartnerIds(BTreeSet<PartnerId>);
 
 impl PartnerIds {
-    /// The served id that `text` is.
+    /// The served id that equals `text`.
     pub fn find(&self, text: &str) -> Option<&PartnerId> {
         self.0.iter().find(|id| id.as_str() == text)
     }
@@ -239,7 +240,7 @@ impl FromStr for BaseUrl {
             .strip_prefix("https://")
             .or_else(|| sample.strip_prefix("http://"));
         let rest = rest.ok_or("it must start with https:// or http://")?;
-        // What the parser drops or mends without a word is refused before it is asked.
+        // Checked before parsing: the parser would silently drop or repair these.
         if rest.contains(['{', '}']) {
             return Err("its only placeholder is {partner_id}");
         }
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_known_afterwards() {
+    fn the_names_that_were_looked_up_are_recorded() {
         let env = env(&[("AUTO_PROVISION", "on"), ("LISTEN", "x")]);
         let clone = env.clone();
         let (_given, _missing) = (
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_of_secrets_is_one_that_secrets_manager_takes() {
+    fn a_secret_prefix_has_only_characters_that_secrets_manager_allows() {
         let prefix = |value| env(&[("X_PREFIX", value)]).secret_prefix("X_PREFIX", "a/b/");
         assert_eq!(prefix("").unwrap(), "a/b/");
         assert_eq!(

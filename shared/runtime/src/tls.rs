@@ -1,9 +1,9 @@
-//! What every HTTP client of a process shares: one TLS set-up, and whom it trusts.
+//! The TLS set-up of all HTTP clients of a process, and the root certificates it trusts.
 //!
-//! That is the machine's root certificates. To read them, some 140, takes a sixth of a function's start, and all that
-//! a function calls at its start is AWS: so Amazon's own four lie in the program, ready for use, and the machine's are read
-//! when a server is not to be trusted by those. A bundle that nobody deploys again for years goes on, as Lambda's updates
-//! bring it what the machine trusts by then.
+//! A function trusts the machine's root certificates. Reading them, some 140, takes a sixth of its start, and at its start
+//! it calls only AWS. So Amazon's own four roots are compiled into the program, and the machine's are read when those do
+//! not verify a server. A bundle that nobody deploys again for years keeps working, since Lambda's updates renew the
+//! machine's certificates.
 
 use std::ffi::OsString;
 use std::sync::{Arc, LazyLock};
@@ -16,13 +16,13 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-/// In the names of Amazon's roots and of no other.
+/// A part of the names of Amazon's roots, and of no other.
 const AMAZON: &[u8] = b"Amazon Root CA ";
 
-/// Where OpenSSL and its kin are told what to trust: instead of everything else, not beside it.
-const INSTEAD: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+/// The variables that name the root certificates to trust instead of all others, as in OpenSSL.
+const OVERRIDES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// One TLS set-up; a clone is the same one.
+/// A TLS set-up; clones share it.
 #[derive(Clone, Debug)]
 pub struct Tls(ClientConfig);
 
@@ -32,22 +32,23 @@ pub struct Tls(ClientConfig);
 pub struct NoTls;
 
 impl Tls {
-    /// Trusts Amazon's root certificates, then the machine's; if `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, only those there.
+    /// Trusts Amazon's root certificates, then the machine's. If `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, only those.
     pub fn new() -> Result<Self, NoTls> {
-        Self::trusting(at_hand(std::env::var_os), machine)
+        Self::trusting(built_in_roots(std::env::var_os), machine_roots)
     }
 
     fn trusting(
         first: RootCertStore,
-        then: impl FnOnce() -> RootCertStore + Send + 'static,
+        second: impl FnOnce() -> RootCertStore + Send + 'static,
     ) -> Result<Self, NoTls> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let first = verifier(first, &provider);
-        let of_then = provider.clone();
-        let then: Then = LazyLock::new(Box::new(move || verifier(then(), &of_then)));
+        let second_provider = provider.clone();
+        let second: LazyVerifier =
+            LazyLock::new(Box::new(move || verifier(second(), &second_provider)));
         let roots = Roots {
             first,
-            then,
+            second,
             provider: provider.clone(),
         };
         let config =
@@ -59,7 +60,7 @@ impl Tls {
         Ok(Self(config.with_no_client_auth()))
     }
 
-    /// The beginning of a client, which follows no redirect.
+    /// The builder of a client that follows no redirects.
     pub fn client(&self) -> reqwest::ClientBuilder {
         reqwest::Client::builder()
             .tls_backend_preconfigured(self.0.clone())
@@ -68,23 +69,23 @@ impl Tls {
     }
 }
 
-/// What is trusted before anything is read, as the environment has it.
-fn at_hand(environment: impl Fn(&'static str) -> Option<OsString>) -> RootCertStore {
-    let is_told = INSTEAD
+/// Amazon's roots, or none if the environment overrides them.
+fn built_in_roots(environment: impl Fn(&'static str) -> Option<OsString>) -> RootCertStore {
+    let is_overridden = OVERRIDES
         .into_iter()
         .filter_map(environment)
         .any(|path| !path.is_empty());
-    if is_told {
+    if is_overridden {
         RootCertStore::empty()
     } else {
-        amazon()
+        amazon_roots()
     }
 }
 
 /// The four roots of [Amazon Trust Services][1], which sign for every AWS service.
 ///
 /// [1]: https://www.amazontrust.com/repository/
-fn amazon() -> RootCertStore {
+fn amazon_roots() -> RootCertStore {
     let is_amazon = |subject: &[u8]| subject.windows(AMAZON.len()).any(|part| part == AMAZON);
     webpki_roots::TLS_SERVER_ROOTS
         .iter()
@@ -93,7 +94,7 @@ fn amazon() -> RootCertStore {
         .collect()
 }
 
-fn machine() -> RootCertStore {
+fn machine_roots() -> RootCertStore {
     let read = rustls_native_certs::load_native_certs();
     for error in &read.errors {
         tracing::warn!(%error, "root certificates could not be read");
@@ -108,10 +109,10 @@ fn machine() -> RootCertStore {
     roots
 }
 
-/// Rustls's own, of one set of root certificates; `None` if that is empty.
+/// Rustls's verifier for one set of root certificates; `None` if the set is empty.
 type Verifier = Option<Arc<WebPkiServerVerifier>>;
 
-type Then = LazyLock<Verifier, Box<dyn FnOnce() -> Verifier + Send>>;
+type LazyVerifier = LazyLock<Verifier, Box<dyn FnOnce() -> Verifier + Send>>;
 
 fn verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Verifier {
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
@@ -119,12 +120,12 @@ fn verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Verifier {
         .ok()
 }
 
-/// Two sets of root certificates: the second is read when the first leads to no trust. What a certificate must fulfil is
-/// rustls's own in either case.
+/// Two sets of root certificates. The second is read when the first does not verify a certificate. Rustls does the
+/// verification in both cases.
 #[derive(Debug)]
 struct Roots {
     first: Verifier,
-    then: Then,
+    second: LazyVerifier,
     provider: Arc<CryptoProvider>,
 }
 
@@ -140,13 +141,13 @@ impl ServerCertVerifier for Roots {
         let by = |verifier: &WebPkiServerVerifier| {
             verifier.verify_server_cert(certificate, intermediates, name, ocsp, now)
         };
-        // Whatever the first set has against it: with other roots there may be another way to one.
+        // Whatever the error of the first set: there may be another chain to a root of the second.
         let refused = match self.first.as_deref().map(by) {
             Some(Ok(verified)) => return Ok(verified),
             Some(Err(refused)) => refused,
             None => CertificateError::UnknownIssuer.into(),
         };
-        self.then.as_deref().map_or(Err(refused), by)
+        self.second.as_deref().map_or(Err(refused), by)
     }
 
     fn verify_tls12_signature(

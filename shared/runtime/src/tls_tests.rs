@@ -10,14 +10,14 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
-/// A server on this machine, and what a client must trust to talk to it.
+/// A server on this machine, and the root that a client must trust.
 struct Server {
     url: String,
     root: RootCertStore,
 }
 
 impl Server {
-    /// Shows a certificate for `name` by `issuer`, at `localhost`.
+    /// Starts a server at `localhost` with a certificate for `name`, issued by `issuer`.
     async fn start(name: &str, issuer: &str) -> Self {
         let mut root = CertificateParams::default();
         root.distinguished_name.push(DnType::CommonName, issuer);
@@ -48,7 +48,7 @@ impl Server {
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                // A client that does not trust it leaves.
+                // A client that does not trust it ends the handshake.
                 let Ok(mut stream) = tls.accept(stream).await else {
                     continue;
                 };
@@ -83,7 +83,7 @@ fn never_read() -> RootCertStore {
 }
 
 #[tokio::test]
-async fn what_the_first_set_knows_needs_no_second() {
+async fn the_second_set_is_not_read_if_the_first_knows_the_issuer() {
     let server = Server::start("localhost", "a root").await;
     let tls = Tls::trusting(server.root.clone(), never_read).unwrap();
     assert_eq!(server.ask(&tls).await, Ok(StatusCode::NO_CONTENT));
@@ -93,8 +93,8 @@ async fn what_the_first_set_knows_needs_no_second() {
 async fn an_issuer_that_only_the_second_set_knows_is_trusted() {
     let server = Server::start("localhost", "a root").await;
     let other = Server::start("localhost", "another root").await;
-    let of_the_same_name = Server::start("localhost", "a root").await;
-    for first in [nothing(), other.root, of_the_same_name.root] {
+    let same_name = Server::start("localhost", "a root").await;
+    for first in [nothing(), other.root, same_name.root] {
         let then = server.root.clone();
         let tls = Tls::trusting(first, || then).unwrap();
         assert_eq!(server.ask(&tls).await, Ok(StatusCode::NO_CONTENT));
@@ -103,7 +103,7 @@ async fn an_issuer_that_only_the_second_set_knows_is_trusted() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_neither_knows_is_refused() {
+async fn an_issuer_that_neither_set_knows_is_refused() {
     let server = Server::start("localhost", "a root").await;
     let other = Server::start("localhost", "another root").await;
     let more = other.root.clone();
@@ -118,7 +118,7 @@ async fn an_issuer_that_neither_knows_is_refused() {
 }
 
 #[tokio::test]
-async fn another_name_is_refused_whoever_signed_it() {
+async fn a_certificate_for_another_name_is_refused() {
     let server = Server::start("other.example", "a root").await;
     let roots = || server.root.clone();
     let (once, twice) = (roots(), roots());
@@ -133,20 +133,18 @@ async fn another_name_is_refused_whoever_signed_it() {
 }
 
 #[test]
-fn amazons_four_roots_are_at_hand_unless_others_are_to_be_trusted_instead() {
-    let at_hand_with =
-        |variable, value: &str| at_hand(|name| (name == variable).then(|| value.into())).len();
+fn amazons_four_roots_are_built_in_unless_the_environment_overrides_them() {
+    let roots_with = |variable, value: &str| {
+        built_in_roots(|name| (name == variable).then(|| value.into())).len()
+    };
     assert_eq!(
-        (
-            at_hand_with("HOME", "/x"),
-            at_hand_with("SSL_CERT_FILE", "")
-        ),
+        (roots_with("HOME", "/x"), roots_with("SSL_CERT_FILE", "")),
         (4, 4)
     );
     assert_eq!(
         (
-            at_hand_with("SSL_CERT_FILE", "/x"),
-            at_hand_with("SSL_CERT_DIR", "/x")
+            roots_with("SSL_CERT_FILE", "/x"),
+            roots_with("SSL_CERT_DIR", "/x")
         ),
         (0, 0)
     );

@@ -1,8 +1,8 @@
-//! The only place that asks for chance: names of leases and attempts, which nobody else has chosen.
+//! The only place that makes random values: the unique tokens of leases and attempts.
 
 use uuid::Uuid;
 
-/// A new one, 36 characters: a UUID of version 4, from the kernel's generator.
+/// A new token of 36 characters: a UUID of version 4, from the kernel's generator.
 pub fn fresh() -> String {
     Uuid::new_v4().to_string()
 }

@@ -1,5 +1,5 @@
-//! The port to the key vault: Secrets Manager on AWS, a file on one machine. Its version labels are the fence that
-//! keeps a late worker from replacing the key of another.
+//! The port for the key vault: Secrets Manager on AWS, a file on one machine. Its version labels are the fence: a late
+//! worker cannot replace the key of another.
 
 use async_trait::async_trait;
 use dialog360::id::{ChannelId, ChannelRef, ClientId};
@@ -7,28 +7,28 @@ use dialog360::secret::Secret;
 use onboarding::tenant::Tenant;
 use serde_json::json;
 
-/// How the names of the numbers' keys start unless `CHANNEL_SECRET_PREFIX` says otherwise.
+/// The prefix of the names of the channels' secrets, unless `CHANNEL_SECRET_PREFIX` says otherwise.
 pub const CHANNEL_SECRET_PREFIX: &str = "360dialog/channels/";
 
-/// The vault did not do it; the message never holds a key.
+/// The vault failed. The message never holds a key.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum VaultError {
-    /// It was not reached, refused or was throttled.
+    /// It could not be reached, refused the call, or throttled it.
     #[error("key vault: {0}")]
     Unavailable(String),
-    /// What is kept under the name is not in the form we write.
+    /// The secret is not in the form we write.
     #[error("key vault: a secret is not in the form we write")]
     Malformed,
 }
 
-/// A channel's API key as it is kept: `{"api_key","key_id","address","channel_id","client_id","tenant"}`.
+/// A channel's API key, as the vault holds it: `{"api_key","key_id","address","channel_id","client_id","tenant"}`.
 #[derive(Clone, Debug)]
 pub struct ChannelKey {
     /// The key itself.
     pub api_key: Secret,
     /// 360dialog's id of it, if it gave one.
     pub key_id: Option<String>,
-    /// Where messages are sent with it, if 360dialog said so.
+    /// The address that messages are sent to with it, if 360dialog gave one.
     pub address: Option<String>,
     /// The channel.
     pub channel: ChannelId,
@@ -64,7 +64,7 @@ impl ChannelKey {
     }
 }
 
-/// The version that counts: the fence of the next move.
+/// The current version: the fence of the next move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// Its id.
@@ -76,20 +76,20 @@ pub struct Version {
 /// Outcome of moving the label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved {
-    /// The attempt is the version that counts.
+    /// The attempt is the current version.
     Done,
-    /// Another version came to count meanwhile.
+    /// Another version has become current meanwhile.
     Fenced,
 }
 
-/// Where keys are kept. A name is `{CHANNEL_SECRET_PREFIX}{partner_id}/{channel_id}`.
+/// The vault of the keys. A name is `{CHANNEL_SECRET_PREFIX}{partner_id}/{channel_id}`.
 #[async_trait]
 pub trait KeyVault: Send + Sync {
-    /// The version labelled `AWSCURRENT`; if there is no such secret, creates it with a first version `{}` under
-    /// `token`. So it also shows that the vault can be written.
+    /// The version labelled `AWSCURRENT`. If the secret does not exist, creates it with a first version `{}` under
+    /// `token`, which also shows that the vault can be written.
     async fn current(&self, name: &str, token: &str) -> Result<Version, VaultError>;
 
-    /// Keeps `key` as version `token`, labelled `ATTEMPT` and nothing else; the same again changes nothing.
+    /// Stores `key` as version `token` with the single label `ATTEMPT`. Doing it again changes nothing.
     async fn put_attempt(
         &self,
         name: &str,

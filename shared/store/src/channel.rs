@@ -1,4 +1,4 @@
-//! Channels: read by all, saved only by the fold, with a version.
+//! Channels. Several functions read them; only `fold` saves them, with a version.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ const BATCH: usize = 100;
 pub struct StoredChannel {
     /// The channel.
     pub channel: Channel,
-    /// How often it was saved, which the next save must find; 0: it is not there yet.
+    /// How often it was saved; the next save must find the same version. 0: it does not exist yet.
     pub version: i64,
 }
 
@@ -41,9 +41,9 @@ impl StoredChannel {
 /// One row of a tenant's list.
 #[derive(Clone, Debug)]
 pub enum TenantRow {
-    /// A channel that is the tenant's.
+    /// A channel of the tenant.
     Channel(Box<Channel>),
-    /// A claim of the tenant that is open.
+    /// An open claim of the tenant.
     Claim(Box<Claim>),
 }
 
@@ -57,7 +57,7 @@ impl Channels {
         Self(table)
     }
 
-    /// Opens the connection with a read of nothing.
+    /// Opens the connection by reading an item that does not exist.
     pub async fn preconnect(&self, partner: &PartnerId) {
         let _nothing = self
             .0
@@ -68,7 +68,7 @@ impl Channels {
             .await;
     }
 
-    /// Reads a channel; one about which nothing was ever said is unknown, not missing.
+    /// Reads a channel. A channel without facts is returned as unknown, not as missing.
     pub async fn read(&self, channel: &ChannelRef) -> Result<StoredChannel, StoreError> {
         match self.0.read(table::channel(channel), ALONE).await? {
             Some(item) => StoredChannel::from_item(&item),
@@ -79,15 +79,14 @@ impl Channels {
         }
     }
 
-    /// Saves a channel if nobody saved it since it was read.
+    /// Saves a channel unless it was saved since it was read.
     pub async fn save(&self, stored: &StoredChannel) -> Result<Write, StoreError> {
         self.0
             .put_version(item(&stored.channel)?, stored.version)
             .await
     }
 
-    /// Up to `limit` rows of a tenant's list, from the row behind `after` on: channels by id, then open claims.
-    /// One query.
+    /// Up to `limit` rows of a tenant's list after the channel `after`: channels by id, then open claims. One query.
     pub async fn list_for_tenant(
         &self,
         partner: &PartnerId,
@@ -95,7 +94,7 @@ impl Channels {
         after: Option<&ChannelId>,
         limit: i32,
     ) -> Result<Vec<TenantRow>, StoreError> {
-        // "" sorts before every row, and DynamoDB allows it in a condition on a sort key, but not as a value of one.
+        // " " sorts before every row. DynamoDB does not allow an empty sort key.
         let after = after.map_or_else(|| " ".to_owned(), table::channel_row);
         let query = self
             .0
@@ -110,7 +109,7 @@ impl Channels {
         let mut rows = Vec::new();
         let wanted = usize::try_from(limit).unwrap_or(1);
         let mut pages = query.limit(limit).into_paginator().send();
-        // DynamoDB cuts a page at 1 MB: go on until there are enough rows.
+        // DynamoDB ends a page at 1 MB, so read pages until there are enough rows.
         while let Some(page) = pages.next().await {
             rows.extend(page?.items.unwrap_or_default());
             if rows.len() >= wanted {
@@ -120,7 +119,7 @@ impl Channels {
         rows.iter().take(wanted).map(row).collect()
     }
 
-    /// Those of `ids` that are channels of the tenant.
+    /// The ids among `ids` that are channels of the tenant.
     pub async fn owned_by(
         &self,
         partner: &PartnerId,

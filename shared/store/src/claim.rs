@@ -1,4 +1,4 @@
-//! Claims: one put by the door, then saved by `provision` with a version.
+//! Claims. `redirect` puts each once; then `provision` saves it, with a version.
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,9 @@ use crate::table::{self, ALONE, DUE_AT, DUE_PK, Item, StoreError, TENANT_PK, TEN
 pub enum Recorded {
     /// It is recorded now.
     New,
-    /// The same was recorded before: this.
+    /// The same claim was recorded before: this one.
     Same(Box<Claim>),
-    /// The session made another claim before.
+    /// Another claim of the same session was recorded before.
     Different,
 }
 
@@ -40,7 +40,7 @@ impl StoredClaim {
     }
 }
 
-/// May make, read and save claims.
+/// May record, read and save claims.
 #[derive(Clone)]
 pub struct Claims(Table);
 
@@ -50,22 +50,22 @@ impl Claims {
         Self(table)
     }
 
-    /// Opens the connection, as [`super::Seconds::preconnect`] does.
+    /// Opens the connection, as [`super::IoTimestamps::preconnect`] does.
     pub async fn preconnect(&self, partner: &PartnerId) {
         self.0
             .preconnect(format!("{}#{partner}#{ALONE}", table::prefix::CLAIM))
             .await;
     }
 
-    /// Records a claim once; one put.
+    /// Records a claim unless its session has recorded one before. One put.
     pub async fn record(&self, claim: &Claim) -> Result<Recorded, StoreError> {
         let mut first = item(claim)?;
         first.insert(VERSION.to_owned(), number(1));
         match self.0.put_once(first).await? {
             Written::Done(()) => Ok(Recorded::New),
-            Written::Conflict(None) => {
-                Err(StoreError::Malformed("a claim that is there was not shown"))
-            }
+            Written::Conflict(None) => Err(StoreError::Malformed(
+                "a claim that exists was not returned",
+            )),
             Written::Conflict(Some(old)) => {
                 let old: Claim = value_of(&old, "claim")?;
                 let same = old.digest == claim.digest && old.tenant == claim.tenant;
@@ -88,7 +88,7 @@ impl Claims {
         item.as_ref().map(StoredClaim::from_item).transpose()
     }
 
-    /// Saves a claim if nobody saved it since it was read.
+    /// Saves a claim unless it was saved since it was read.
     pub async fn save(&self, stored: &StoredClaim) -> Result<Write, StoreError> {
         self.0
             .put_version(item(&stored.claim)?, stored.version)
@@ -126,7 +126,7 @@ impl Claims {
     }
 }
 
-/// The item of a claim: in the tenant's index while it is open, in the index of what is due while it is pending.
+/// The item of a claim. It is in the index `by_tenant` while it is open, and in `by_due` while it is pending.
 fn item(claim: &Claim) -> Result<Item, StoreError> {
     let mut item = keyed(table::claim(&claim.partner, &claim.id), ALONE);
     item.insert(VALUE.to_owned(), to_value(claim)?);

@@ -1,4 +1,4 @@
-//! Clients: each belongs to at most one tenant, for good.
+//! Clients. Each belongs to at most one tenant, and never changes its tenant.
 
 use dialog360::id::{ClientId, PartnerId};
 use onboarding::tenant::Tenant;
@@ -28,7 +28,7 @@ impl Clients {
         item.map(|item| tenant_of(&item)).transpose()
     }
 
-    /// Gives a client to a tenant; a conflict if it is another one's.
+    /// Binds a client to a tenant; a conflict if it is bound to another.
     pub async fn bind(
         &self,
         partner: &PartnerId,
@@ -37,7 +37,7 @@ impl Clients {
     ) -> Result<Write, StoreError> {
         let update = Update {
             pk: table::client(partner, client),
-            sets: "SET tenant = :tenant".into(),
+            expression: "SET tenant = :tenant".into(),
             condition: "attribute_not_exists(tenant) OR tenant = :tenant",
             values: vec![(":tenant", text(tenant.as_str()))],
         };

@@ -1,6 +1,6 @@
-//! What 360dialog pointed to before `operator connect` pointed it to the bundle, so that it can be put back.
+//! The addresses that a partner had at 360dialog before `operator connect`, so that they can be put back.
 //!
-//! No function reads or writes it; the operator does, with credentials of its own.
+//! No function reads or writes them. Only the operator does, with credentials of its own.
 
 use std::collections::BTreeSet;
 
@@ -10,28 +10,28 @@ use serde::{Deserialize, Serialize};
 use super::{VALUE, VERSION, Write, keyed, number_of, to_value, value_of};
 use crate::table::{self, ALONE, StoreError, Table};
 
-/// What an address was before ours.
+/// The value of an address before ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Before {
-    /// 360dialog did not tell.
+    /// 360dialog did not return it.
     Untold,
-    /// There was none.
+    /// No address was set.
     Nothing,
-    /// This one, whole; it may hold a secret of whoever set it.
+    /// This address, unabridged. It may hold a secret.
     Url(String),
 }
 
-/// One address: what it was, and what we have put in its place.
+/// One address: its value before ours, and ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptAddress {
-    /// What it was before ours.
+    /// The value before ours.
     pub before: Before,
-    /// All addresses of ours that have taken its place.
+    /// All addresses of ours that were set in its place.
     pub ours: BTreeSet<String>,
 }
 
-/// What is kept for one partner; nothing for an address that we have not replaced.
+/// The kept addresses of one partner; `None` for an address that we have not replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// The webhook URL.
@@ -40,25 +40,25 @@ pub struct Kept {
     pub redirect: Option<KeptAddress>,
 }
 
-/// What is kept for one partner, as it was read.
+/// The kept addresses of one partner, as they were read.
 #[derive(Clone, Debug)]
 pub struct StoredKept {
-    /// What is kept.
+    /// The addresses.
     pub kept: Kept,
     version: i64,
 }
 
-/// May read and keep old addresses.
+/// May read and save the kept addresses.
 #[derive(Clone)]
 pub struct Connections(Table);
 
 impl Connections {
-    /// The old addresses of `table`.
+    /// The kept addresses of `table`.
     pub fn new(table: Table) -> Self {
         Self(table)
     }
 
-    /// What is kept for a partner; one that was never connected has nothing.
+    /// Reads the kept addresses of a partner; a partner that was never connected has none.
     pub async fn read(&self, partner: &PartnerId) -> Result<StoredKept, StoreError> {
         let Some(item) = self.0.read(table::connect(partner), ALONE).await? else {
             return Ok(StoredKept {
@@ -72,7 +72,7 @@ impl Connections {
         })
     }
 
-    /// Saves what is kept if nobody saved it since it was read; it may then be saved again.
+    /// Saves the kept addresses unless they were saved since they were read. `stored` can be saved again afterwards.
     pub async fn save(
         &self,
         partner: &PartnerId,

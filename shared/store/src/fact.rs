@@ -1,4 +1,4 @@
-//! Facts, and events that are about no channel: written once, never changed.
+//! Facts, and events without a channel. They are written once and never changed.
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -10,18 +10,18 @@ use onboarding::fact::{Fact, PASSING_FACT_HOURS};
 use super::{VALUE, Write, keyed, millis, number, text, time_of, to_value, value_of};
 use crate::table::{self, ALONE, EXPIRES_AT, Item, PK, SK, StoreError, Table};
 
-/// The attribute that keeps an event's own bytes.
+/// The attribute that holds an event's raw bytes.
 const BODY: &str = "body";
-/// The attribute that keeps an event's name, for the operator's eye.
+/// The attribute that holds an event's name, for operators.
 const NAME: &str = "name";
 const RECEIVED_AT: &str = "received_at";
 
-/// A fact as it was read back, with the bytes of the event it came in, if it came in one.
+/// A fact as it was read, with the raw bytes of its event, if it comes from one.
 #[derive(Clone, Debug)]
 pub struct StoredFact {
     /// The fact.
     pub fact: Fact,
-    /// The event's own bytes.
+    /// The event's raw bytes.
     pub body: Option<Vec<u8>>,
 }
 
@@ -39,18 +39,18 @@ impl StoredFact {
     }
 }
 
-/// An event about no channel as it was read back.
+/// An event without a channel, as it was read.
 #[derive(Clone, Debug)]
 pub struct RawEvent {
     /// The SHA-256 of its bytes, hexadecimal.
     pub id: String,
-    /// The partner it came for.
+    /// The partner whose webhook received it.
     pub partner: PartnerId,
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// When it came (ms).
+    /// When it was received (ms).
     pub received_at: Timestamp,
-    /// Its own bytes.
+    /// Its raw bytes.
     pub body: Vec<u8>,
 }
 
@@ -74,7 +74,7 @@ impl RawEvent {
     }
 }
 
-/// May append facts and read them back.
+/// May append facts and read them.
 #[derive(Clone)]
 pub struct Facts(Table);
 
@@ -84,18 +84,18 @@ impl Facts {
         Self(table)
     }
 
-    /// Opens the connection, as [`super::Seconds::preconnect`] does.
+    /// Opens the connection, as [`super::IoTimestamps::preconnect`] does.
     pub async fn preconnect(&self, partner: &PartnerId) {
         self.0.preconnect(table::raw(partner, ALONE)).await;
     }
 
-    /// Appends a fact; a conflict if it was there already.
+    /// Appends a fact; a conflict if it exists already.
     pub async fn append(&self, fact: &Fact) -> Result<Write, StoreError> {
         self.put(fact_item(fact)?).await
     }
 
-    /// Appends what a verified event says, with the event's own bytes: as a fact if it names a channel, else as a
-    /// raw event of its partner. A conflict if it was there already.
+    /// Appends a verified event with its raw bytes: as a fact if it names a channel, else as a raw event of the partner.
+    /// A conflict if it exists already.
     pub async fn append_event(
         &self,
         partner: &PartnerId,

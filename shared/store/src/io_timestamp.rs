@@ -1,8 +1,9 @@
-//! The unique second: one item per partner holds the last second that was signed.
+//! Unique seconds for IO signatures: one item per partner holds the last second that was signed.
 //!
-//! Two updates can take one. The *step* takes the second after the last one; it holds while that lies in the window. The
-//! *jump* takes the first second of the window; it holds while the last one lies before the window, or there is none.
-//! Never do both hold. What a process remembers only chooses which of them comes first: the table alone decides.
+//! A second is taken by one of two conditional updates. The *step* takes the second after the last one; its condition holds
+//! while that lies in the window. The *jump* takes the first second of the window; its condition holds while the last one
+//! lies before the window, or there is none. The two conditions never hold together. A process remembers the last second
+//! only to choose which update to try first: the table decides.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -15,24 +16,24 @@ use crate::table::{self, StoreError, Table};
 
 const ISSUED: &str = "issued";
 
-/// How many writes one request may take. Two are enough, since the last second only grows; the third is for an item that
-/// somebody has deleted.
+/// How many writes one request may take. Two are enough, since the last second only grows. The third is for an item that
+/// was deleted.
 const WRITES: usize = 3;
 
-/// Outcome of asking for a second.
+/// Outcome of taking a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// This UNIX second is the caller's alone.
+    /// This UNIX second belongs to the caller alone.
     Second(i64),
-    /// None is free; the next one is in so many seconds, at least 1.
+    /// No second is free; the next one is after so many seconds, at least 1.
     NoneFor(u64),
 }
 
-/// May take seconds. Clones share what they remember.
+/// May take seconds. Clones share the remembered seconds.
 #[derive(Clone)]
 pub struct IoTimestamps {
     table: Table,
-    /// The last second of each partner, as the table last answered.
+    /// The last second of each partner, from the table's last answer.
     remembered: Arc<Mutex<HashMap<PartnerId, i64>>>,
 }
 
@@ -45,8 +46,8 @@ impl IoTimestamps {
         }
     }
 
-    /// Takes a second that nobody has taken and that lies in `now - window ..= now`. It costs one write; two where another
-    /// process has signed within the window and this one does not know.
+    /// Takes a second in `now - window ..= now` that nobody has taken. It costs one write, or two if another process has
+    /// signed within the window and this one does not know of it.
     pub async fn take(
         &self,
         partner: &PartnerId,
@@ -66,13 +67,12 @@ impl IoTimestamps {
         Ok(Taken::NoneFor(1))
     }
 
-    /// Opens the connection with an update that cannot succeed: a function that has only just started is then as fast as
-    /// any other.
+    /// Opens the connection with an update that cannot succeed, so that the first request is as fast as the others.
     pub async fn preconnect(&self, partner: &PartnerId) {
         let impossible = "attribute_exists(pk) AND attribute_not_exists(pk)";
         let update = Update {
             pk: table::second(partner),
-            sets: "REMOVE nothing".into(),
+            expression: "REMOVE nothing".into(),
             condition: impossible,
             values: Vec::new(),
         };
@@ -86,7 +86,7 @@ impl IoTimestamps {
         attempt: Attempt,
     ) -> Result<Outcome, StoreError> {
         let floor = (":floor", number(range.floor));
-        let (sets, condition, values) = match attempt {
+        let (expression, condition, values) = match attempt {
             Attempt::Step => (
                 "SET issued = issued + :one",
                 "issued >= :floor AND issued < :now",
@@ -100,7 +100,7 @@ impl IoTimestamps {
         };
         let update = Update {
             pk: table::second(partner),
-            sets: sets.into(),
+            expression: expression.into(),
             condition,
             values,
         };
@@ -143,7 +143,7 @@ enum Attempt {
 enum Outcome {
     /// The condition held, and this second is taken.
     Taken(i64),
-    /// It did not, since this is the last second, if there is any.
+    /// It did not hold. This is the last second, if there is one.
     Refused(Option<i64>),
 }
 
@@ -169,12 +169,12 @@ impl Range {
         Self { floor, now }
     }
 
-    /// The attempt to begin with. Where no second seems to be free the table is asked all the same.
+    /// The first attempt. If no second seems to be free, the table is asked all the same.
     fn first_attempt(self, remembered: Option<i64>) -> Attempt {
         self.holds(remembered).unwrap_or(Attempt::Step)
     }
 
-    /// The result of the request, or the attempt that comes next.
+    /// The result of the request, or the next attempt.
     fn after(self, outcome: Outcome) -> ControlFlow<Taken, Attempt> {
         match outcome {
             Outcome::Taken(second) => ControlFlow::Break(Taken::Second(second)),
@@ -185,7 +185,7 @@ impl Range {
         }
     }
 
-    /// The attempt whose condition holds while `last` is the last second; none does while no second is free.
+    /// The attempt whose condition holds if `last` is the last second; `None` if no second is free.
     fn holds(self, last: Option<i64>) -> Option<Attempt> {
         match last {
             Some(last) if last >= self.now => None,
@@ -194,7 +194,7 @@ impl Range {
         }
     }
 
-    /// How long it takes until the second after `last` is free, s.
+    /// After how many seconds the second after `last` is free.
     fn wait_after(self, last: Option<i64>) -> u64 {
         let next = last.unwrap_or(self.now).saturating_add(1);
         u64::try_from(next.saturating_sub(self.now)).unwrap_or(1)

@@ -1,4 +1,4 @@
-//! Processes that take seconds of one item, write by write, each with a memory and a clock of its own.
+//! Simulates processes that take seconds from one item, write by write, each with its own memory and clock.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +9,11 @@ use super::*;
 const NOW: i64 = 1_775_653_748;
 const WINDOW: i64 = 300;
 
-/// The item, with the conditions as DynamoDB evaluates them; `tests/flows/store/seconds.rs` has the real ones.
+/// The item, with the conditions as DynamoDB evaluates them; the store tests in `tests/flows` run the real ones.
 #[derive(Default)]
-struct Simulated(Option<i64>);
+struct SimulatedItem(Option<i64>);
 
-impl Simulated {
+impl SimulatedItem {
     fn update(&mut self, range: Range, attempt: Attempt) -> Outcome {
         let new = match (attempt, self.0) {
             (Attempt::Step, Some(last)) if last >= range.floor && last < range.now => last + 1,
@@ -26,7 +26,7 @@ impl Simulated {
     }
 }
 
-/// A request that is under way in a process.
+/// A request that a process has not finished.
 struct Request {
     process: usize,
     range: Range,
@@ -46,7 +46,7 @@ impl Request {
     }
 
     /// Makes one write.
-    fn go_on(&mut self, item: &mut Simulated, memory: &mut Option<i64>) -> Option<Taken> {
+    fn write(&mut self, item: &mut SimulatedItem, memory: &mut Option<i64>) -> Option<Taken> {
         let outcome = item.update(self.range, self.attempt);
         self.writes += 1;
         *memory = outcome.last_second();
@@ -60,27 +60,27 @@ impl Request {
     }
 }
 
-/// The result of a request that nothing comes between, and its writes.
-fn take(item: &mut Simulated, memory: &mut Option<i64>, now: i64) -> (Taken, usize) {
+/// The result of a request that no other interrupts, and the number of its writes.
+fn take(item: &mut SimulatedItem, memory: &mut Option<i64>, now: i64) -> (Taken, usize) {
     let mut request = Request::new(0, *memory, now, WINDOW);
-    let result = (0..WRITES).find_map(|_| request.go_on(item, memory));
+    let result = (0..WRITES).find_map(|_| request.write(item, memory));
     (result.expect("a result"), request.writes)
 }
 
 #[test]
-fn who_remembers_begins_with_the_update_that_holds() {
+fn a_process_with_a_memory_begins_with_the_update_that_holds() {
     let range = Range::new(NOW, WINDOW);
     let first = |last| range.first_attempt(Some(last));
     assert_eq!(range.first_attempt(None), Attempt::Jump);
     assert_eq!(first(NOW - WINDOW - 1), Attempt::Jump);
     assert_eq!(first(NOW - WINDOW), Attempt::Step);
     assert_eq!(first(NOW - 1), Attempt::Step);
-    assert_eq!(first(NOW), Attempt::Step, "the table knows better");
+    assert_eq!(first(NOW), Attempt::Step, "the table decides");
 }
 
 #[test]
 fn after_a_burst_a_new_process_pays_two_writes_once() {
-    let mut item = Simulated(Some(NOW - 100));
+    let mut item = SimulatedItem(Some(NOW - 100));
     let mut memory = None;
     let results = [(); 3].map(|()| take(&mut item, &mut memory, NOW));
     let second = |second, writes| (Taken::Second(second), writes);
@@ -95,8 +95,8 @@ fn after_a_burst_a_new_process_pays_two_writes_once() {
 }
 
 #[test]
-fn a_refusal_costs_one_write_with_memory_or_without() {
-    let mut item = Simulated(Some(NOW + 4));
+fn a_request_without_a_free_second_costs_one_write() {
+    let mut item = SimulatedItem(Some(NOW + 4));
     for mut memory in [None, Some(NOW - 1), Some(NOW + 4)] {
         let result = take(&mut item, &mut memory, NOW);
         assert_eq!(result, (Taken::NoneFor(5), 1));
@@ -105,8 +105,8 @@ fn a_refusal_costs_one_write_with_memory_or_without() {
 }
 
 #[test]
-fn an_item_that_was_deleted_is_made_again() {
-    let mut item = Simulated::default();
+fn an_item_that_was_deleted_is_created_again() {
+    let mut item = SimulatedItem::default();
     let mut memory = Some(NOW + 1_000);
     let first = take(&mut item, &mut memory, NOW);
     assert_eq!(first, (Taken::Second(NOW - WINDOW), 2));
@@ -114,14 +114,14 @@ fn an_item_that_was_deleted_is_made_again() {
     assert_eq!(second, (Taken::Second(NOW - WINDOW + 1), 1));
 }
 
-/// The next event of a run.
+/// An event of a simulated run.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// Time passes, s.
     Wait(i64),
     /// A process, whose clock is so many seconds behind, gets a request.
     Ask { process: usize, behind: i64 },
-    /// One of the requests that are under way makes a write.
+    /// One of the unfinished requests makes a write.
     Write(usize),
     /// A process is replaced by a new one.
     Restart(usize),
@@ -142,11 +142,11 @@ fn event() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn no_second_is_given_twice_and_none_in_the_future(
+    fn no_second_is_taken_twice_and_none_in_the_future(
         window in prop_oneof![0..3_i64, 0..30_i64],
         mut events in prop::collection::vec(event(), 1..120),
     ) {
-        let (mut item, mut memories, mut now) = (Simulated::default(), [None; PROCESSES], NOW);
+        let (mut item, mut memories, mut now) = (SimulatedItem::default(), [None; PROCESSES], NOW);
         let (mut under_way, mut given) = (Vec::<Request>::new(), BTreeSet::new());
         let to_the_end = events.len() * WRITES;
         events.extend([Event::Write(0)].repeat(to_the_end));
@@ -161,7 +161,7 @@ proptest! {
                 Event::Write(which) => {
                     let index = which % under_way.len();
                     let request = &mut under_way[index];
-                    let Some(taken) = request.go_on(&mut item, &mut memories[request.process])
+                    let Some(taken) = request.write(&mut item, &mut memories[request.process])
                     else {
                         continue;
                     };
@@ -169,7 +169,7 @@ proptest! {
                     prop_assert!(writes <= 2, "{writes} writes");
                     if let Taken::Second(second) = taken {
                         prop_assert!((range.floor..=range.now).contains(&second));
-                        prop_assert!(given.insert(second), "{second} is given twice");
+                        prop_assert!(given.insert(second), "{second} is taken twice");
                     }
                 }
             }
@@ -181,7 +181,7 @@ proptest! {
     fn a_lonely_link_after_a_lonely_one_costs_one_write(
         pauses in prop::collection::vec((prop_oneof![1..4_i64, 1..700_i64, 1..1_000_000_i64], any::<bool>()), 1..20),
     ) {
-        let (mut item, mut memory, mut now) = (Simulated::default(), None, NOW);
+        let (mut item, mut memory, mut now) = (SimulatedItem::default(), None, NOW);
         prop_assert_eq!(take(&mut item, &mut memory, now), (Taken::Second(now - WINDOW), 1));
         for (pause, by_a_new_process) in pauses {
             now += pause;

@@ -1,5 +1,5 @@
-//! The one table: keys of its items, records of its stream, and what may be done with it, one handle for each kind of
-//! item. A function holds only the handles it needs.
+//! The DynamoDB table: the keys of its items, the records of its stream, and one handle for each kind of item. A
+//! function holds only the handles it needs.
 
 pub mod table;
 pub mod stream;
@@ -38,9 +38,9 @@ use crate::table::{ALONE, Item, PK, SK, StoreError, Table};
 
 pub use crate::table::StoreError as Error;
 
-/// The attribute under which an item keeps its domain value.
+/// The attribute that holds the domain value of an item.
 const VALUE: &str = "value";
-/// The attribute that counts the saves of a channel or a claim.
+/// The attribute that counts the saves of an item.
 const VERSION: &str = "version";
 
 fn text(text: impl Into<String>) -> AttributeValue {
@@ -89,13 +89,13 @@ fn value_of<T: DeserializeOwned>(item: &Item, what: &'static str) -> Result<T, S
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Write {
-    /// It is written.
+    /// The item is written.
     Done,
-    /// Its condition did not hold: somebody else has written since, or before.
+    /// The condition did not hold: another worker has written since, or before.
     Conflict,
 }
 
-/// The same with the item: the new one, or the one that was there when the condition did not hold.
+/// The same with the item: the new one after a write, or the existing one after a conflict.
 enum Written<T> {
     Done(T),
     Conflict(Option<Item>),
@@ -120,7 +120,7 @@ impl Table {
         Ok(got.key(PK, text(pk)).key(SK, text(sk)).send().await?.item)
     }
 
-    /// Opens the connection with a put that cannot succeed: it takes no right that the function lacks, and leaves nothing.
+    /// Opens the connection with a put that cannot succeed: the function has the right to it, and it writes nothing.
     async fn preconnect(&self, pk: String) {
         let put = self
             .client
@@ -133,7 +133,7 @@ impl Table {
             .await;
     }
 
-    /// Puts an item unless one with its key is there.
+    /// Puts an item unless one with its key exists.
     async fn put_once(&self, item: Item) -> Result<Written<()>, StoreError> {
         let put = self
             .client
@@ -152,7 +152,7 @@ impl Table {
 }
 
 impl Table {
-    /// Puts an item if the one that is there has version `seen`; 0: none is there.
+    /// Puts an item if the existing one has version `seen`, or if there is none and `seen` is 0.
     async fn put_version(&self, mut item: Item, seen: i64) -> Result<Write, StoreError> {
         item.insert(VERSION.to_owned(), number(seen.saturating_add(1)));
         let put = self
@@ -187,16 +187,16 @@ fn refused_update(error: SdkError<UpdateItemError>) -> Result<Option<Item>, Stor
     }
 }
 
-/// An update of one item on a condition: expression, condition and their values side by side.
+/// A conditional update of one item: the update expression, the condition, and the values of both.
 struct Update {
     pk: String,
-    sets: Cow<'static, str>,
+    expression: Cow<'static, str>,
     condition: &'static str,
     values: Vec<(&'static str, AttributeValue)>,
 }
 
 impl Update {
-    /// Carries it out on the item that is alone under its key; answers the item as it is then.
+    /// Sends it, for the item that is alone under its partition key. Returns the item as it is afterwards.
     async fn send(self, table: &Table) -> Result<Written<Item>, StoreError> {
         let mut request = table
             .client
@@ -204,7 +204,7 @@ impl Update {
             .table_name(&*table.name)
             .key(PK, text(self.pk))
             .key(SK, text(ALONE))
-            .update_expression(&*self.sets)
+            .update_expression(&*self.expression)
             .condition_expression(self.condition)
             .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);

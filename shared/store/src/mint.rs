@@ -1,5 +1,5 @@
-//! MINT: the lease on a channel's key, the intent to make one, and when to reconcile next. Every write but a request to
-//! rerun demands the token of the lease.
+//! MINT items: the lease on a channel's key, the intent to make one, and when to reconcile next. Every write requires the
+//! token of the lease, except the request for a rerun.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::{Update, Write, Written, millis, number, number_of, text, time_of, to_value};
 use crate::table::{self, DUE_AT, DUE_PK, Item, StoreError, Table};
 
-/// How long a lease holds: longer than the function may run (20 s).
+/// How long a lease is valid: longer than the function may run (20 s).
 const LEASE: Duration = Duration::from_secs(25);
 
-/// How often a run that finds the lease taken asks its holder to rerun, before it takes the lease itself.
-const TURNS: usize = 4;
+/// How often taking the lease, or else asking its holder to rerun, is tried while the lease changes hands.
+const LEASE_ATTEMPTS: usize = 4;
 
 const LEASE_TOKEN: &str = "lease";
 const LEASE_UNTIL: &str = "lease_until";
@@ -31,64 +31,64 @@ const RERUN_REQUESTED: &str = "rerun_requested";
 /// The intent to make a key: written before the POST, open until its outcome is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// The attempt's token, also the vault's version.
+    /// The token of the attempt, which is also the id of the vault's version.
     pub attempt: String,
-    /// When the POST was sent, or about to be (ms).
+    /// When the POST was about to be sent (ms).
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub sent_at: Timestamp,
-    /// The ids of the keys 360dialog listed before our first POST of this intent.
+    /// The ids of the keys that 360dialog listed before the first POST of this intent.
     pub baseline: Vec<String>,
-    /// How many POSTs went unanswered, this one included.
+    /// How many POSTs got no clear answer, this one included.
     pub posts: u32,
 }
 
-/// What was found when the lease was taken.
+/// The MINT item, as it was when the lease was taken.
 #[derive(Clone, Debug)]
 pub struct Mint {
     channel: ChannelRef,
     token: String,
     /// An intent whose outcome is not known.
     pub intent: Option<Intent>,
-    /// How many runs in a row ended in trouble.
+    /// How many runs in a row have failed.
     pub tries: u32,
-    /// After trouble: 360dialog is not asked before then, whatever changes.
+    /// After a failure: 360dialog is not called before then, whatever changes.
     pub not_before: Option<Timestamp>,
-    /// The verdict of the last run, which the channel may not show yet.
+    /// The verdict of the last run. The channel may not show it yet.
     pub verdict: Option<LastWrite<KeyState>>,
 }
 
-/// Outcome of asking for the lease.
+/// Outcome of requesting the lease.
 #[derive(Clone, Debug)]
 pub enum Leased {
-    /// It is ours for 25 s.
+    /// The caller holds it for 25 s.
     Ours(Box<Mint>),
-    /// Another worker has it, and will run again when it is done.
+    /// Another worker holds it, and will run again afterwards.
     Taken,
-    /// It is not due.
+    /// The channel is not due.
     NotDue,
 }
 
-/// Why a run wants the lease.
+/// The reason for a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
     /// The channel changed.
     Change,
-    /// The clock says so: only if it is due.
+    /// It was requeued; the run goes on only if the channel is due.
     Clock,
 }
 
-/// What the holder leaves behind; by default nothing that is due.
+/// The state that the holder stores when it releases the lease; by default nothing is due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NextRun {
-    /// When to run next; `None`: not before something changes.
+    /// When to run next; `None`: when something changes.
     pub due_at: Option<Timestamp>,
     /// The intent that stays open.
     pub intent: Option<Intent>,
-    /// How many runs in a row ended in trouble.
+    /// How many runs in a row have failed.
     pub tries: u32,
-    /// After trouble: 360dialog is not asked before then.
+    /// After a failure: 360dialog is not called before then.
     pub not_before: Option<Timestamp>,
-    /// The verdict that stands now.
+    /// The current verdict.
     pub verdict: Option<LastWrite<KeyState>>,
 }
 
@@ -102,9 +102,9 @@ impl Mints {
         Self(table)
     }
 
-    /// Takes the lease on a channel's key under `token`, if nobody has it.
+    /// Takes the lease on a channel's key under `token`, unless another worker holds it.
     ///
-    /// If somebody has it, asks that one to rerun, so that the change which this run is for is not missed.
+    /// In that case, after a change, it asks the holder to run again, so that the change is not missed.
     pub async fn lease(
         &self,
         channel: &ChannelRef,
@@ -112,7 +112,7 @@ impl Mints {
         trigger: Trigger,
         now: Timestamp,
     ) -> Result<Leased, StoreError> {
-        for _ in 0..TURNS {
+        for _ in 0..LEASE_ATTEMPTS {
             let old = match self.take(channel, token, trigger, now).await? {
                 Written::Done(item) => {
                     return Ok(Leased::Ours(Box::new(mint(channel, token, &item)?)));
@@ -147,7 +147,7 @@ impl Mints {
         let until = now.saturating_add(LEASE).unwrap_or(now);
         let update = Update {
             pk: table::mint(channel),
-            sets: "SET lease = :token, lease_until = :until, due_at = :until, due_pk = :due REMOVE rerun_requested".into(),
+            expression: "SET lease = :token, lease_until = :until, due_at = :until, due_pk = :due REMOVE rerun_requested".into(),
             condition: match trigger {
                 Trigger::Change => "attribute_not_exists(lease_until) OR lease_until < :now OR lease = :token",
                 Trigger::Clock => {
@@ -164,7 +164,7 @@ impl Mints {
         update.send(&self.0).await
     }
 
-    /// Asks `holder` to rerun when it is done; a conflict if it no longer holds the lease.
+    /// Asks `holder` to run again afterwards; a conflict if it no longer holds the lease.
     async fn request_rerun(
         &self,
         channel: &ChannelRef,
@@ -172,18 +172,18 @@ impl Mints {
     ) -> Result<Write, StoreError> {
         let update = Update {
             pk: table::mint(channel),
-            sets: "SET rerun_requested = :yes".into(),
+            expression: "SET rerun_requested = :yes".into(),
             condition: "lease = :holder",
             values: vec![(":yes", AttributeValue::Bool(true)), (":holder", holder)],
         };
         Ok(update.send(&self.0).await?.into())
     }
 
-    /// Writes the intent, before the POST; a conflict if the lease is lost.
+    /// Stores the intent, before the POST; a conflict if the lease is lost.
     pub async fn intend(&self, mint: &Mint, intent: &Intent) -> Result<Write, StoreError> {
         let update = Update {
             pk: table::mint(&mint.channel),
-            sets: "SET intent = :intent".into(),
+            expression: "SET intent = :intent".into(),
             condition: "lease = :token",
             values: vec![
                 (":intent", to_value(intent)?),
@@ -193,12 +193,12 @@ impl Mints {
         Ok(update.send(&self.0).await?.into())
     }
 
-    /// Holds the lease for another 25 s; `false` if it is lost.
+    /// Extends the lease by 25 s from `now`; a conflict if it is lost.
     pub async fn renew(&self, mint: &Mint, now: Timestamp) -> Result<Write, StoreError> {
         let until = now.saturating_add(LEASE).unwrap_or(now);
         let update = Update {
             pk: table::mint(&mint.channel),
-            sets: "SET lease_until = :until, due_at = :until".into(),
+            expression: "SET lease_until = :until, due_at = :until".into(),
             condition: "lease = :token AND lease_until >= :now",
             values: vec![
                 (":until", millis(until)),
@@ -209,15 +209,15 @@ impl Mints {
         Ok(update.send(&self.0).await?.into())
     }
 
-    /// Gives the lease back. If a rerun was requested meanwhile, the channel is due at once.
+    /// Releases the lease. If a rerun was requested meanwhile, the channel is due at once.
     pub async fn release(
         &self,
         mint: &Mint,
         next: &NextRun,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let quiet = "lease = :token AND attribute_not_exists(rerun_requested)";
-        let released = self.release_on(quiet, mint, next).await?;
+        let no_rerun = "lease = :token AND attribute_not_exists(rerun_requested)";
+        let released = self.release_on(no_rerun, mint, next).await?;
         let Written::Conflict(Some(old)) = released else {
             return Ok(());
         };
@@ -264,7 +264,7 @@ impl Mints {
         }
         let update = Update {
             pk: table::mint(&mint.channel),
-            sets: format!("SET {} REMOVE {}", sets.join(", "), removes.join(", ")).into(),
+            expression: format!("SET {} REMOVE {}", sets.join(", "), removes.join(", ")).into(),
             condition,
             values,
         };
@@ -281,7 +281,7 @@ impl Mints {
             .read(table::mint(channel), table::ALONE)
             .await?
             .unwrap_or_default();
-        Ok((time_of(&item, DUE_AT), kept(&item, INTENT)?))
+        Ok((time_of(&item, DUE_AT), attribute(&item, INTENT)?))
     }
 }
 
@@ -289,17 +289,17 @@ fn mint(channel: &ChannelRef, token: &str, item: &Item) -> Result<Mint, StoreErr
     Ok(Mint {
         channel: channel.clone(),
         token: token.to_owned(),
-        intent: kept(item, INTENT)?,
+        intent: attribute(item, INTENT)?,
         not_before: time_of(item, NOT_BEFORE),
-        verdict: kept(item, VERDICT)?,
+        verdict: attribute(item, VERDICT)?,
         tries: number_of(item, TRIES)
             .and_then(|tries| u32::try_from(tries).ok())
             .unwrap_or(0),
     })
 }
 
-/// What an attribute keeps; if it cannot be read that is an error, never "none": a key of ours may be live.
-fn kept<T: DeserializeOwned>(item: &Item, name: &str) -> Result<Option<T>, StoreError> {
+/// The value of an attribute. One that cannot be read is an error, never `None`: a key of ours may be live.
+fn attribute<T: DeserializeOwned>(item: &Item, name: &str) -> Result<Option<T>, StoreError> {
     let Some(value) = item.get(name).cloned() else {
         return Ok(None);
     };

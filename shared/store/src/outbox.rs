@@ -1,4 +1,4 @@
-//! Events that the event bus did not take: kept until it does, and given up after a day.
+//! The outbox: events that the event bus did not accept. They are sent again, and given up after a day.
 
 use dialog360::id::PartnerId;
 use jiff::{SignedDuration, Timestamp};
@@ -7,16 +7,16 @@ use super::{Table, as_text, keyed, millis, number, text, time_of};
 use crate::table::{self, EXPIRES_AT, Item, PK, SK, StoreError, prefix};
 
 /// How long an event is sent again.
-const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
+const RETRY_FOR: SignedDuration = SignedDuration::from_hours(24);
 
-/// How long an event that was given up is kept, for an operator to see.
-const DEAD_LIFE: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// How long an event that was given up is kept for operators.
+const KEEP_DEAD_FOR: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 const DETAIL_TYPE: &str = "detail_type";
 const DETAIL: &str = "detail";
 const PUT_AT: &str = "put_at";
 
-/// An event that waits for the bus.
+/// An event that waits to be sent again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingEvent {
     /// The partner it is about.
@@ -25,24 +25,24 @@ pub struct WaitingEvent {
     pub id: String,
     /// Its type, such as `channel.changed`.
     pub detail_type: String,
-    /// What it says, as JSON.
+    /// Its detail, as JSON.
     pub detail: String,
-    /// When it was first put here (ms).
+    /// When it was put into the outbox (ms).
     pub put_at: Timestamp,
 }
 
 impl WaitingEvent {
-    /// Whether it has been waiting for a day, which is long enough.
+    /// Whether it has waited for a day, after which it is given up.
     pub fn is_given_up(&self, now: Timestamp) -> bool {
-        now.duration_since(self.put_at) >= PATIENCE
+        now.duration_since(self.put_at) >= RETRY_FOR
     }
 
-    fn sort(&self) -> String {
+    fn sort_key(&self) -> String {
         format!("{}#{}", self.detail_type, self.id)
     }
 
     fn to_item(&self, pk: String) -> Item {
-        let mut item = keyed(pk, self.sort());
+        let mut item = keyed(pk, self.sort_key());
         item.insert(DETAIL_TYPE.to_owned(), text(&self.detail_type));
         item.insert(DETAIL.to_owned(), text(&self.detail));
         item.insert(PUT_AT.to_owned(), millis(self.put_at));
@@ -63,7 +63,7 @@ impl WaitingEvent {
     }
 }
 
-/// May keep events for the bus, read them back and remove them.
+/// May add, read and remove events that wait for the bus.
 #[derive(Clone)]
 pub struct Outbox(Table);
 
@@ -73,13 +73,13 @@ impl Outbox {
         Self(table)
     }
 
-    /// Keeps an event; one that is kept already stays as it is.
+    /// Adds an event. One that is there already stays unchanged.
     pub async fn keep(&self, event: &WaitingEvent) -> Result<(), StoreError> {
         let item = event.to_item(table::outbox(&event.partner));
         self.0.put_once(item).await.map(drop)
     }
 
-    /// Up to `limit` events that wait, by type and id, from the one behind `after` on.
+    /// Up to `limit` waiting events after `after`, by type and id.
     pub async fn list(
         &self,
         partner: &PartnerId,
@@ -87,7 +87,7 @@ impl Outbox {
         limit: i32,
     ) -> Result<Vec<WaitingEvent>, StoreError> {
         // " " sorts before every sort key of ours.
-        let after = after.map_or_else(|| " ".to_owned(), WaitingEvent::sort);
+        let after = after.map_or_else(|| " ".to_owned(), WaitingEvent::sort_key);
         let query = self.0.client.query().table_name(&*self.0.name);
         let query = query
             .key_condition_expression("pk = :pk AND sk > :after")
@@ -102,22 +102,22 @@ impl Outbox {
         items.iter().map(event).collect()
     }
 
-    /// Removes an event that the bus has taken.
+    /// Removes an event that the bus has accepted.
     pub async fn remove(&self, event: &WaitingEvent) -> Result<(), StoreError> {
         let delete = self.0.client.delete_item().table_name(&*self.0.name);
         let delete = delete
             .key(PK, text(table::outbox(&event.partner)))
-            .key(SK, text(event.sort()));
+            .key(SK, text(event.sort_key()));
         delete.send().await?;
         Ok(())
     }
 
-    /// Moves an event that is given up to the DEAD items.
+    /// Gives an event up: moves it to the DEAD items.
     pub async fn give_up(&self, event: &WaitingEvent, now: Timestamp) -> Result<(), StoreError> {
         let mut dead = event.to_item(table::dead(&event.partner));
-        let sort = format!("{}#{}", prefix::OUTBOX, event.sort());
+        let sort = format!("{}#{}", prefix::OUTBOX, event.sort_key());
         dead.insert(SK.to_owned(), text(sort));
-        let expires_at = now.saturating_add(DEAD_LIFE).unwrap_or(now);
+        let expires_at = now.saturating_add(KEEP_DEAD_FOR).unwrap_or(now);
         dead.insert(EXPIRES_AT.to_owned(), number(expires_at.as_second()));
         self.0.put_once(dead).await?;
         self.remove(event).await

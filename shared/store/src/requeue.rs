@@ -1,4 +1,4 @@
-//! What is due, and the requeues that bring it to `provision` by the stream.
+//! Due channels and claims, and the requeues that bring them to `provision` through the stream.
 
 use dialog360::id::{ChannelRef, PartnerId};
 use jiff::Timestamp;
@@ -7,12 +7,12 @@ use onboarding::claim::ClaimId;
 use super::{as_text, keyed, millis, number, text, time_of};
 use crate::table::{self, DUE_AT, EXPIRES_AT, Item, PK, StoreError, Table, prefix};
 
-/// How long a requeue is kept, s.
-const REQUEUE_SECONDS: i64 = 3600;
+/// How many seconds a requeue is kept.
+const KEEP_REQUEUE_SECONDS: i64 = 3600;
 
 const SUBJECT: &str = "subject";
 
-/// What is due.
+/// A channel or a claim that can be due.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// The key of a channel.
@@ -46,16 +46,16 @@ impl Subject {
     }
 }
 
-/// Something that was due at `due_at`.
+/// A channel or a claim that is due since `due_at`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// What is due.
+    /// The channel or the claim.
     pub subject: Subject,
     /// Since when (ms).
     pub due_at: Timestamp,
 }
 
-/// May read what is due and append requeues.
+/// May read due items and append requeues.
 #[derive(Clone)]
 pub struct Requeues(Table);
 
@@ -65,7 +65,7 @@ impl Requeues {
         Self(table)
     }
 
-    /// Up to `limit` things that are due, the longest due first.
+    /// Up to `limit` due items, the oldest first.
     pub async fn due(
         &self,
         partner: &PartnerId,
@@ -83,13 +83,15 @@ impl Requeues {
         Ok(items.iter().filter_map(due).collect())
     }
 
-    /// Appends a requeue. The same one in the same minute is the same item, so no second record; in the next minute
-    /// it is another, in case the first was lost.
+    /// Appends a requeue. Within a minute the same requeue is the same item, so the stream gets one record. In the next
+    /// minute it is a new item, in case the first record was lost.
     pub async fn requeue(&self, due: &Due, now: Timestamp) -> Result<(), StoreError> {
         let subject = due.subject.pk();
         let minute = now.as_second().div_euclid(60);
         let sort = format!("{minute}#{subject}#{}", due.due_at.as_millisecond());
-        let expires_at = minute.saturating_mul(60).saturating_add(REQUEUE_SECONDS);
+        let expires_at = minute
+            .saturating_mul(60)
+            .saturating_add(KEEP_REQUEUE_SECONDS);
         let mut item = keyed(table::wake(due.subject.partner()), sort);
         item.insert(SUBJECT.to_owned(), text(subject));
         item.insert(EXPIRES_AT.to_owned(), number(expires_at));

@@ -1,8 +1,8 @@
-//! What went wrong with a call of AWS, in words for a log: never a message, which may hold a name or a value.
+//! The failure of an AWS call as a text for the log: never the message itself, which may hold a name or a value.
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
-/// The kind of failure, or the service's own code for it.
+/// The kind of the failure, or the service's own error code.
 pub fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
     match error {
         SdkError::ConstructionFailure(_) => "the request could not be built",

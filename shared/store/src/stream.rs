@@ -1,15 +1,15 @@
-//! Records of the table's stream, as AWS's event source mapping or the follower on one machine hands them over.
+//! Records of the table's stream, which AWS's event source mapping, or the follower on one machine, hands over.
 
 use crate::table::{self, Item, PK};
 
-/// What happened to an item.
+/// The kind of a change to an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It is new.
+    /// The item is new.
     Inserted,
-    /// It was there before.
+    /// The item existed before.
     Modified,
-    /// It is gone.
+    /// The item was removed.
     Removed,
 }
 
@@ -18,7 +18,7 @@ pub enum Change {
 pub struct Record {
     /// Its sequence number.
     pub sequence: String,
-    /// What happened.
+    /// The kind of the change.
     pub change: Change,
     /// The item's keys.
     pub keys: Item,
@@ -29,14 +29,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// The kind of item it is about, such as `FACT`; empty if it is none of ours.
+    /// The kind of the item, such as `FACT`; empty if the key has no prefix.
     pub fn kind(&self) -> &str {
         let pk = self.keys.get(PK).and_then(|pk| pk.as_s().ok());
         pk.and_then(|pk| pk.split_once('#'))
             .map_or("", |(kind, _)| kind)
     }
 
-    /// Its keys in words, for a log line: ids only.
+    /// Its keys as a text for the log; they hold only ids.
     pub fn name(&self) -> String {
         let text = |name: &str| {
             self.keys
@@ -49,7 +49,7 @@ impl Record {
     }
 }
 
-/// A batch was handled up to, but not including, the record with this sequence number, which is to come again.
+/// A batch was handled up to, but not including, the record with this sequence number. It is repeated from there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("stopped before record {0}")]
 pub struct StoppedBefore(pub String);

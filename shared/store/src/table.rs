@@ -1,5 +1,5 @@
-//! The one table: its keys, its indexes and how it is reached. One partition key prefix per kind of item, so that
-//! a function's policy (`dynamodb:LeadingKeys`) can name only its own.
+//! The table: its keys, its indexes and its client. Each kind of item has its own prefix of the partition key, so that a
+//! function's policy (`dynamodb:LeadingKeys`) can name just the kinds it needs.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::sdk_error::code;
 
-/// An item as DynamoDB has it.
+/// An item, in the form of the SDK.
 pub type Item = HashMap<String, AttributeValue>;
 
 /// Index of channels and open claims by tenant.
@@ -44,7 +44,7 @@ pub const EXPIRES_AT: &str = "expires_at";
 /// The sort key of an item that is alone under its partition key.
 pub const ALONE: &str = "-";
 
-/// The prefix of every kind of item, without the `#` that follows it.
+/// The prefixes of the kinds of items, without the `#` that follows.
 pub mod prefix {
     #![expect(missing_docs, reason = "the kinds are described in ARCHITECTURE.md")]
     pub const SECOND: &str = "SECOND";
@@ -61,74 +61,74 @@ pub mod prefix {
     pub const DEAD: &str = "DEAD";
 }
 
-/// The partition key of an item of kind `prefix` about `rest` at `partner`.
+/// The partition key of an item of the kind `prefix` for `rest` at `partner`.
 ///
 /// No id holds a `#`, so no two different items share a key.
 fn key(prefix: &str, partner: &PartnerId, rest: &str) -> String {
     format!("{prefix}#{partner}#{rest}")
 }
 
-/// Where `partner`'s last signed second is.
+/// The partition key of a partner's last signed second.
 pub fn second(partner: &PartnerId) -> String {
     format!("{}#{partner}", prefix::SECOND)
 }
 
-/// Where the facts of a channel are.
+/// The partition key of the facts of a channel.
 pub fn facts(channel: &ChannelRef) -> String {
     key(prefix::FACT, &channel.partner, channel.channel.as_str())
 }
 
-/// Where an event without a channel is; spread over 16 partitions by the first digit of its id.
+/// The partition key of an event without a channel: one of 16, by the first digit of its id.
 pub fn raw(partner: &PartnerId, event_id: &str) -> String {
     key(prefix::RAW, partner, event_id.get(..1).unwrap_or(ALONE))
 }
 
-/// Where a claim is.
+/// The partition key of a claim.
 pub fn claim(partner: &PartnerId, claim: &ClaimId) -> String {
     key(prefix::CLAIM, partner, claim.as_str())
 }
 
-/// Where the owner of a client is.
+/// The partition key of the owner of a client.
 pub fn client(partner: &PartnerId, client: &ClientId) -> String {
     key(prefix::CLIENT, partner, client.as_str())
 }
 
-/// Where a channel is.
+/// The partition key of a channel.
 pub fn channel(channel: &ChannelRef) -> String {
     key(prefix::CHANNEL, &channel.partner, channel.channel.as_str())
 }
 
-/// Where the lease and the intent of a channel's key are.
+/// The partition key of the lease and the intent of a channel's key.
 pub fn mint(channel: &ChannelRef) -> String {
     key(prefix::MINT, &channel.partner, channel.channel.as_str())
 }
 
-/// Where `partner`'s requeues are.
+/// The partition key of a partner's requeues.
 pub fn wake(partner: &PartnerId) -> String {
     format!("{}#{partner}", prefix::WAKE)
 }
 
-/// Where the addresses that 360dialog had before `operator connect` are.
+/// The partition key of the addresses that 360dialog had before `operator connect`.
 pub fn connect(partner: &PartnerId) -> String {
     format!("{}#{partner}", prefix::CONNECT)
 }
 
-/// Where the events of `partner` are that the bus has not taken yet.
+/// The partition key of the events of a partner that wait for the bus.
 pub fn outbox(partner: &PartnerId) -> String {
     format!("{}#{partner}", prefix::OUTBOX)
 }
 
-/// Where that is which was given up and waits for an operator.
+/// The partition key of the items that were given up and wait for an operator.
 pub fn dead(partner: &PartnerId) -> String {
     format!("{}#{partner}", prefix::DEAD)
 }
 
-/// The partition of [`BY_DUE`].
+/// The partition key of a partner in [`BY_DUE`].
 pub fn due(partner: &PartnerId) -> String {
     format!("{}#{partner}", prefix::DUE)
 }
 
-/// The partition of [`BY_TENANT`]; the tenant comes last, since it may hold a `#`.
+/// The partition key of a tenant in [`BY_TENANT`]. The tenant comes last, since it may hold a `#`.
 pub fn tenant_partition(partner: &PartnerId, tenant: &Tenant) -> String {
     format!("{partner}#{tenant}")
 }
@@ -143,17 +143,17 @@ pub fn claim_row(claim: &ClaimId) -> String {
     format!("{}#{claim}", prefix::CLAIM)
 }
 
-/// What a partition key is about: its kind, its partner and what follows.
+/// The parts of a partition key: its kind, its partner and the rest.
 pub fn parse(pk: &str) -> Option<(&str, PartnerId, &str)> {
     let (kind, rest) = pk.split_once('#')?;
     let (partner, rest) = rest.split_once('#').unwrap_or((rest, ""));
     Some((kind, partner.parse().ok()?, rest))
 }
 
-/// The table could not be asked, or holds what we did not put there; the message never holds an item.
+/// A call to the table failed, or an item cannot be read. The message never holds an item.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// DynamoDB refused, was throttled, or did not answer.
+    /// DynamoDB refused or throttled the call, or did not answer.
     #[error("DynamoDB: {0}")]
     Unavailable(String),
     /// An item is not in the form we write.
@@ -164,14 +164,14 @@ pub enum StoreError {
 impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for StoreError {
     fn from(error: SdkError<E, R>) -> Self {
         match code(&error) {
-            // Asked again it would say the same.
-            "ValidationException" => Self::Malformed("DynamoDB will not take it"),
+            // A retry would get the same answer.
+            "ValidationException" => Self::Malformed("DynamoDB refuses it as invalid"),
             code => Self::Unavailable(code.to_owned()),
         }
     }
 }
 
-/// The table and the client that reaches it.
+/// The table: its name and its client.
 #[derive(Clone)]
 pub struct Table {
     pub(crate) client: Client,
@@ -179,7 +179,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table `name` as `client` reaches it.
+    /// The table `name` in the account and region of `client`.
     pub fn new(client: Client, name: impl Into<Arc<str>>) -> Self {
         Self {
             client,
@@ -187,7 +187,7 @@ impl Table {
         }
     }
 
-    /// What the table looks like, here and in `template.yaml`: two indexes, a stream of both images.
+    /// The definition of the table, the same as in `template.yaml`: two indexes, a stream with both images.
     pub fn shape() -> Result<CreateTableInputBuilder, StoreError> {
         Ok(CreateTableInput::builder()
             .billing_mode(BillingMode::PayPerRequest)
@@ -217,7 +217,7 @@ impl Table {
             ))
     }
 
-    /// Creates the table unless it exists, as `template.yaml` does on AWS, with its time to live.
+    /// Creates the table, with its time to live, unless it exists. On AWS `template.yaml` does this.
     pub async fn create(&self) -> Result<(), StoreError> {
         match Self::shape()?
             .table_name(&*self.name)
@@ -247,7 +247,7 @@ impl Table {
         Ok(())
     }
 
-    /// Every item, page after page; for operators and tests, never for a function.
+    /// Reads all items. For operators and tests, never for a function.
     pub async fn scan(&self) -> Result<Vec<Item>, StoreError> {
         let pages = self
             .client
@@ -312,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_says_what_it_is_about() {
+    fn a_key_is_parsed_into_its_parts() {
         let number = ChannelRef::new("aPA".parse().unwrap(), "bCH".parse().unwrap());
         let partner = number.partner.clone();
         assert_eq!(
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dynamodb_refuses_for_good_is_not_tried_again() {
+    fn a_validation_error_is_not_retried() {
         let error = |code: &str| {
             let error = CreateTableError::generic(
                 ErrorMetadata::builder()
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_with_a_number_sign_shares_no_partition() {
+    fn a_tenant_with_a_number_sign_has_a_partition_of_its_own() {
         let (a, b): (PartnerId, PartnerId) = ("a".parse().unwrap(), "b".parse().unwrap());
         assert_ne!(
             tenant_partition(&a, &"b#c".parse().unwrap()),

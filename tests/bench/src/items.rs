@@ -3,14 +3,14 @@
 use std::error::Error;
 use std::path::Path;
 
+use dialog360::Field;
 use dialog360::event::{Permission, Stage};
-use dialog360::id::{ChannelId, PartnerId};
+use dialog360::id::ChannelRef;
 use embedded::database::Embedded;
 use jiff::Timestamp;
 use onboarding::channel::Channel;
 use onboarding::fact::{Assertion, Binding, Fact, Source};
 use serde_json::{Value, json};
-use store::table::Table;
 use store::{Channels, Facts, StoredChannel};
 
 /// The one partner.
@@ -34,7 +34,7 @@ impl Items {
         let embedded = Embedded::open(&directory.join("items.db")).await?;
         let table = runtime::aws::local::table(embedded.endpoint(), TABLE);
         table.create().await?;
-        let (partner, id): (PartnerId, ChannelId) = (PARTNER.parse()?, "oneCH".parse()?);
+        let id = ChannelRef::new(PARTNER.parse()?, "oneCH".parse()?);
         let at: Timestamp = "2026-04-09T13:09:08Z".parse()?;
         let binding = Binding {
             tenant: TENANT.parse()?,
@@ -46,26 +46,29 @@ impl Items {
             stage: Some(Stage::Running),
             permission: Some(Permission::Granted),
             binding: Some(binding),
-            phone_number: Some("+4930901820".to_owned()),
-            display_name: Some("Bench".to_owned()),
+            description: [
+                (Field::PhoneNumber, "+4930901820".to_owned()),
+                (Field::DisplayName, "Bench".to_owned()),
+            ]
+            .into(),
             ..Assertion::default()
         };
         let news = Assertion {
-            quality: Some("High".to_owned()),
+            description: [(Field::Quality, "High".to_owned())].into(),
             ..Assertion::default()
         };
-        let known = Fact::new((&partner, &id), Source::Reconcile, known, at, "bench");
-        let news = Fact::new((&partner, &id), Source::Webhook, news, at, "bench");
+        let known = Fact::new(id.clone(), Source::Provision, known, at, "bench");
+        let news = Fact::new(id.clone(), Source::Webhook, news, at, "bench");
 
-        let mut channel = Channel::unknown(partner, id);
+        let mut channel = Channel::unknown(id);
         channel.join(&known);
-        Channels::new(table.clone())
+        let _first = Channels::new(table.clone())
             .save(&StoredChannel {
                 channel,
                 version: 0,
             })
             .await?;
-        Facts::new(table).append(&news).await?;
+        let _first = Facts::new(table).append(&news).await?;
         let items = scan(embedded.endpoint()).await?;
         let of_kind = |kind: &str| {
             let is = |item: &&Value| {

@@ -128,8 +128,8 @@ pub(crate) fn subjects(
             "oneCH",
         ),
         (
-            "provision",
-            "provision",
+            "fold",
+            "fold",
             tls,
             stream_event.clone(),
             "{\"batchItemFailures\":[]}",

@@ -24,19 +24,6 @@ async fn a_link_signed_before_a_crash_leads_to_a_key_after_it() {
     assert_ne!(before, after, "a second is given once, over all lives");
 }
 
-/// I1
-#[tokio::test]
-async fn a_claim_that_was_answered_is_there_after_a_crash() {
-    let mut bundle = Bundle::start_with(SLOW).await;
-    let choice = json!({"client": "aCL", "channels": ["oneCH", "twoCH"]});
-    bundle.onboard(PARTNER, "acme", choice).await;
-    bundle.kill_and_restart().await;
-    assert_eq!(count(&bundle, "CLAIM#").await, 1);
-    for number in ["oneCH", "twoCH"] {
-        has_a_working_key(&bundle, number).await;
-    }
-}
-
 /// I1, I7
 #[tokio::test]
 async fn a_crash_between_any_two_stages_changes_nothing_about_the_end() {

@@ -75,31 +75,23 @@ fn sign() -> Incoming {
 }
 
 fn list(tenant: &str) -> Incoming {
-    get(
-        "/{partner_id}/channels",
-        &format!("/{PARTNER}/channels?tenant={tenant}"),
-    )
+    let path = format!("/{PARTNER}/channels?tenant={tenant}");
+    get("/{partner_id}/channels", &path)
 }
 
 fn one(tenant: &str, id: &str) -> Incoming {
-    get(
-        "/{partner_id}/channels/{channel_id}",
-        &format!("/{PARTNER}/channels/{id}?tenant={tenant}"),
-    )
+    let path = format!("/{PARTNER}/channels/{id}?tenant={tenant}");
+    get("/{partner_id}/channels/{channel_id}", &path)
 }
 
 fn webhook(bundle: &Bundle, body: &str) -> Incoming {
     let mut incoming = get("/{partner_id}/webhook", &format!("/{PARTNER}/webhook"));
     let signature = hmac_sha256(bundle.secrets.platform_secret(PARTNER), body.as_bytes());
-    incoming.headers.insert(
-        "x-360dialog-signature",
-        signature.parse().expect("a header"),
-    );
-    Incoming {
-        method: Method::POST,
-        body: body.as_bytes().to_vec(),
-        ..incoming
-    }
+    let signature = signature.parse().expect("a header");
+    incoming.headers.insert("x-360dialog-signature", signature);
+    incoming.method = Method::POST;
+    incoming.body = body.as_bytes().to_vec();
+    incoming
 }
 
 /// Nothing here depends on the clock's second: each pause and each burst is one of this test's own clock, and what is

@@ -11,7 +11,7 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
 use tempfile::TempDir;
-use tests::{Bundle, PARTNER, until};
+use tests::{Ask, Bundle, PARTNER, until};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -23,6 +23,9 @@ const TENANT: &str = "demo";
 
 /// How long browser and driver may take to end before they are killed.
 const ENDING: Duration = Duration::from_secs(5);
+
+const PACKAGE_MISSING: &str =
+    "360dialog's npm package is not installed: `make packages` installs it.";
 
 const BROWSER_MISSING: &str = "This test drives Chromium: `make tools` installs it, as does `apt-get install chromium chromium-driver`.";
 
@@ -102,22 +105,12 @@ impl Page {
 
     async fn open_at(bundle: &Bundle, url: &str) -> Self {
         let address = format!("{url}/");
-        let button = bundle
-            .http
-            .get(format!("{address}_demo/connect-button.js"))
-            .send()
-            .await
-            .expect("an answer");
-        assert_eq!(
-            button.status(),
-            200,
-            "360dialog's npm package is not installed: `make packages` installs it."
-        );
+        let button = bundle.http.get(format!("{address}_demo/connect-button.js"));
+        assert_eq!(button.ask().await.status, 200, "{PACKAGE_MISSING}");
         let profile = tempfile::tempdir().expect("a directory");
         let driver = Driver::start().await;
-        let browser = driver
-            .browser(&profile, bundle.hub.trim_start_matches("http://"))
-            .await;
+        let hub = bundle.hub.trim_start_matches("http://");
+        let browser = driver.browser(&profile, hub).await;
         browser.goto(&address).await.expect("the page");
         let window = browser.window().await.expect("a window");
         Self {
@@ -130,10 +123,8 @@ impl Page {
 
     async fn find(&self, css: &str) -> Element {
         until(|| async {
-            self.browser
-                .find(Locator::Css(css))
-                .await
-                .map_err(|error| format!("{css}: {error}"))
+            let found = self.browser.find(Locator::Css(css)).await;
+            found.map_err(|error| format!("{css}: {error}"))
         })
         .await
     }
@@ -145,29 +136,20 @@ impl Page {
     async fn click_stock_button(&self) {
         let component = self.find("dialog-connect-button").await;
         let inside = component.shadow_root().await.expect("its inside");
-        inside
-            .find(Locator::Css("button"))
-            .await
-            .expect("a button")
-            .click()
-            .await
-            .expect("a click");
+        let button = inside.find(Locator::Css("button")).await;
+        let button = button.expect("a button");
+        button.click().await.expect("a click");
     }
 
     /// Presses a button of the simulated hub's page and comes back when the popup has closed; answers its address.
     async fn in_popup(&self, button: &str) -> String {
         self.switch_to_popup().await;
         let button = self.find(button).await;
-        let address = self
-            .browser
-            .current_url()
-            .await
-            .expect("its address")
-            .to_string();
+        let address = self.browser.current_url().await.expect("its address");
         // The popup may be gone before the click is answered.
         let _closing = button.click().await;
         self.switch_back().await;
-        address
+        address.to_string()
     }
 
     async fn close_popup(&self) {
@@ -178,76 +160,57 @@ impl Page {
 
     async fn switch_to_popup(&self) {
         let popup = until(|| async {
-            let windows = self
-                .browser
-                .windows()
-                .await
-                .map_err(|error| error.to_string())?;
-            windows
-                .into_iter()
-                .find(|window| *window != self.window)
-                .ok_or_else(|| "no popup".to_owned())
+            let windows = self.windows().await?.into_iter();
+            let mut others = windows.filter(|window| *window != self.window);
+            others.next().ok_or_else(|| "no popup".to_owned())
         });
-        self.browser
-            .switch_to_window(popup.await)
-            .await
-            .expect("the popup");
+        let switched = self.browser.switch_to_window(popup.await).await;
+        switched.expect("the popup");
+    }
+
+    async fn windows(&self) -> Result<Vec<WindowHandle>, String> {
+        let windows = self.browser.windows().await;
+        windows.map_err(|error| error.to_string())
     }
 
     async fn switch_back(&self) {
         until(|| async {
-            let windows = self
-                .browser
-                .windows()
-                .await
-                .map_err(|error| error.to_string())?;
-            if windows.len() == 1 {
-                Ok(())
-            } else {
-                Err("the popup stays open".to_owned())
-            }
+            let is_alone = self.windows().await?.len() == 1;
+            is_alone
+                .then_some(())
+                .ok_or("the popup stays open".to_owned())
         })
         .await;
-        self.browser
-            .switch_to_window(self.window.clone())
-            .await
-            .expect("the page");
+        let switched = self.browser.switch_to_window(self.window.clone()).await;
+        switched.expect("the page");
+    }
+
+    async fn says(&self, css: &str, wanted: &str) {
+        let text = self.find(css).await.text().await.expect("a text");
+        assert!(text.contains(wanted), "{css}: {text}");
     }
 
     /// The page tells the result, its one row reaches the stored key, and that key works.
     async fn ends_with_stored_key(&self, bundle: &Bundle) {
         self.find("#outcome [data-kind=connected]").await;
         let row = self.find("#channels tr[data-key-status=stored]").await;
-        let channel = row
-            .attr("data-channel")
-            .await
-            .expect("a row")
-            .expect("a channel");
+        let channel = row.attr("data-channel").await.expect("a row");
+        let channel = channel.expect("a channel");
         for (css, wanted) in [(".key", "stored"), (".permission", "granted")] {
             let css = format!("#channels tr[data-channel='{channel}'] {css}");
-            let text = self.find(&css).await.text().await.expect("a text");
-            assert!(text.contains(wanted), "{css}: {text}");
+            self.says(&css, wanted).await;
         }
-        let changes = self.find("#changes").await.text().await.expect("a text");
-        assert!(changes.contains("stored"), "{changes}");
+        self.says("#changes", "stored").await;
+        let cleaned = format!("{}/", bundle.url);
         until(|| async {
-            let address = self
-                .browser
-                .current_url()
-                .await
-                .map_err(|error| error.to_string())?
-                .to_string();
-            if address == format!("{}/", bundle.url) {
-                Ok(())
-            } else {
-                Err(format!("not cleaned: {address}"))
-            }
+            let address = self.browser.current_url().await;
+            let address = address.map_err(|error| error.to_string())?;
+            let is_cleaned = address.as_str() == cleaned;
+            is_cleaned.then_some(()).ok_or_else(|| address.to_string())
         })
         .await;
-        assert_eq!(
-            bundle.stored(PARTNER, TENANT, &channel).await["claim"],
-            "confirmed"
-        );
+        let seen = bundle.stored(PARTNER, TENANT, &channel).await;
+        assert_eq!(seen["claim"], "confirmed");
         bundle.can_send(PARTNER, &channel).await;
     }
 }

@@ -1,6 +1,5 @@
 //! I8: the secrets that the demo makes for itself on one machine.
 
-use reqwest::Method;
 use serde_json::Value;
 use tests::{Secrets, text};
 
@@ -26,9 +25,9 @@ async fn the_secrets_that_the_demo_makes_are_written_down_nowhere_else() {
         } else {
             format!("/_demo/{path}")
         };
-        run.ask(run.bundle.request(Method::GET, &path)).await;
+        run.ask(run.bundle.request("GET", &path)).await;
     }
-    let session = run.bundle.request(Method::GET, "/_demo/session");
+    let session = run.bundle.request("GET", "/_demo/session");
     let session = run.ask(session).await.json();
     run.use_token("demo", text(&session["token"]));
     for name in ["the token of demo", "the token's signature of demo"] {
@@ -38,7 +37,7 @@ async fn the_secrets_that_the_demo_makes_are_written_down_nowhere_else() {
     run.grant(partner, "demo", "oneCH").await;
     run.bundle.kill_and_restart().await;
     // The demo's secrets are the same again.
-    let list = run.request("demo", Method::GET, &format!("/{partner}/channels"));
+    let list = run.request("demo", "GET", &format!("/{partner}/channels"));
     assert!(run.ask(list).await.text.contains("oneCH"));
 
     let private = ["vault.json", "hub.json", "secrets.json"];

@@ -1,13 +1,12 @@
 //! What a start takes from its settings, the starts that must not succeed, and a stop that is asked for.
 
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 
 use operator::Instance;
 use runtime::clock;
 use runtime::settings::Environment;
-use serde_json::{Value, json};
-use tests::{Backend, Bundle, PARTNER, PAYING_PARTNER, Secrets, channel_ref, owned};
+use serde_json::json;
+use tests::{Bundle, PARTNER, PAYING_PARTNER, Secrets, channel_ref, owned};
 use tokio::process::Command;
 
 #[tokio::test]
@@ -47,6 +46,9 @@ async fn a_start_that_cannot_succeed_names_the_setting() {
     let bundle = super::start().await;
     let taken = TcpListener::bind("127.0.0.1:0").expect("an address");
     let taken = taken.local_addr().expect("its address").to_string();
+    let unusable = bundle.directory.path().join("other.json");
+    let content = json!({PARTNER: {"platform_secret": "needle"}}).to_string();
+    std::fs::write(&unusable, content).expect("the secrets file");
     for (name, value) in [
         ("LISTEN", taken.as_str()),
         ("HUB_LISTEN", &taken),
@@ -69,63 +71,12 @@ async fn a_start_that_cannot_succeed_names_the_setting() {
             "https://hub.example/{channel_id}/permissions",
         ),
         ("SECRETS_FILE", "/nowhere/secrets.json"),
+        ("SECRETS_FILE", unusable.to_str().expect("a path")),
         ("DATA", "/proc/nothing/here"),
     ] {
         let data = elsewhere(&bundle);
         let why = refuses_to_start(&bundle, &[("DATA", &data), (name, value)]).await;
         assert!(why.contains(name), "{name}={value}: {why}");
-    }
-}
-
-#[tokio::test]
-async fn without_the_simulated_hub_every_missing_setting_is_named() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let secrets = directory.path().join("secrets.json");
-    let content = json!({PARTNER: {"platform_secret": "s", "partner_token": "t"}});
-    std::fs::write(&secrets, content.to_string()).expect("the secrets file");
-    let data = directory.path().join("data").display().to_string();
-    let mut settings = owned(&[("HUB", "none"), ("LISTEN", "127.0.0.1:0"), ("DATA", &data)]);
-    for (name, value) in [
-        ("SECRETS_FILE", secrets.to_str().expect("a path")),
-        ("PARTNER_IDS", PARTNER),
-        ("PARTNER_API_URL", "http://127.0.0.1:9"),
-        ("ALLOWED_ORIGINS", "https://app.example"),
-        ("JWT_HS256_SECRET", "a secret"),
-    ] {
-        let why = fails(&settings).await;
-        assert!(why.contains(name), "{name}: {why}");
-        settings.extend(owned(&[(name, value)]));
-    }
-}
-
-#[tokio::test]
-async fn the_secret_of_every_served_partner_must_be_usable_at_the_start() {
-    let bundle = super::start().await;
-    let file = bundle.directory.path().join("other.json");
-    let good = json!({"platform_secret": "needle", "partner_token": "needle"});
-    let unusable: [(Value, &str); 3] = [
-        (json!({PARTNER: good}), "missing"),
-        (
-            json!({PARTNER: good, PAYING_PARTNER: {"platform_secret": "needle"}}),
-            "partner_api_key is missing",
-        ),
-        (
-            json!({PARTNER: good, PAYING_PARTNER: {"platform_secret": 7, "partner_token": "needle"}}),
-            "platform_secret",
-        ),
-    ];
-    for (content, wrong) in unusable {
-        std::fs::write(&file, content.to_string()).expect("the secrets file");
-        let ids = format!("{PARTNER},{PAYING_PARTNER}");
-        let settings = [
-            ("DATA", &*elsewhere(&bundle)),
-            ("SECRETS_FILE", file.to_str().expect("a path")),
-            ("PARTNER_IDS", &ids),
-        ];
-        let why = refuses_to_start(&bundle, &settings).await;
-        for part in ["SECRETS_FILE", PAYING_PARTNER, wrong] {
-            assert!(why.contains(part), "{part}: {why}");
-        }
     }
 }
 
@@ -173,19 +124,16 @@ fn elsewhere(bundle: &Bundle) -> String {
     elsewhere.display().to_string()
 }
 
-/// Starts another bundle with the settings of `bundle` and `other` ones; what it says when it fails.
+/// Starts another bundle with the settings of `bundle` and `other` ones, which must end by itself and fail; what it says
+/// about it, without a secret.
 async fn refuses_to_start(bundle: &Bundle, other: &[(&str, &str)]) -> String {
-    let mut settings = bundle.settings().clone();
-    settings.extend(owned(other));
-    fails(&settings).await
-}
-
-/// Starts the program, which must end by itself and fail; what it says about it, without a secret.
-async fn fails(settings: &BTreeMap<String, String>) -> String {
-    Backend::OneMachine.is_needed();
     let mut program = Command::new(tests::program());
-    program.env_clear().envs(settings).env("RUST_LOG", "off");
-    let ended = program.kill_on_drop(true).output().await.expect("it ends");
+    program
+        .env_clear()
+        .envs(bundle.settings())
+        .envs(owned(other));
+    program.env("RUST_LOG", "off").kill_on_drop(true);
+    let ended = program.output().await.expect("it ends");
     assert!(!ended.status.success() && ended.stdout.is_empty());
     let why = String::from_utf8(ended.stderr).expect("text");
     assert!(!why.contains("needle"), "{why}");

@@ -1,36 +1,22 @@
-//! The alarms look at figures that exist, and tell somebody.
+//! The alarms look at metrics that exist, and tell somebody.
 
 use std::collections::BTreeSet;
 
 use runtime::metric::{KEYS_BLOCKED, Metric, NAMESPACE, OLDEST_DUE_AGE};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::evaluate::Deployment;
 use super::{functions, holds, list, logical_id, texts};
 
 #[test]
-fn every_alarm_looks_at_a_figure_that_is_written_and_tells_the_topic() {
+fn every_alarm_looks_at_a_metric_that_is_written_and_tells_the_topic() {
     holds(
         faults,
         &[
-            ("WhatsAppOnboarding BadCredential ", |it| {
-                alarm(it, "HubRefusesUs")["MetricName"] = json!("BadCredential")
-            }),
-            ("WhatsAppOnboarding OldestDueAge", |it| {
-                alarm(it, "DueIsLate")["Dimensions"][0]["Value"] = json!({"Ref": "SignFunction"});
-            }),
-            ("<WebhookFunction>", |it| {
-                alarm(it, "SomethingFailed")["Metrics"]
-                    .as_array_mut()
-                    .expect("metrics")
-                    .retain(|it| it["Id"] != "webhook");
-            }),
-            ("StreamIsBehind tells nobody", |it| {
-                drop(alarm(it, "StreamIsBehind")["AlarmActions"].take())
-            }),
-            ("SomethingFailed counts", |it| {
-                alarm(it, "SomethingFailed")["Metrics"][0]["Expression"] = json!("sign")
-            }),
+            r#"HubRefusesUs/Properties/MetricName = "BadCredential" → WhatsAppOnboarding BadCredential "#,
+            r#"DueIsLate/Properties/Dimensions/0/Value = {"Ref": "SignFunction"} → WhatsAppOnboarding OldestDueAge"#,
+            "StreamIsBehind/Properties/AlarmActions = null → StreamIsBehind tells nobody",
+            r#"SomethingFailed/Properties/Metrics/0/Expression = "sign" → SomethingFailed counts"#,
         ],
     );
 }
@@ -39,82 +25,63 @@ fn faults(deployed: &Deployment) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut faults = Vec::new();
     for (name, alarm) in deployed.of_type("AWS::CloudWatch::Alarm") {
-        seen.extend(figures(alarm));
+        seen.extend(metrics(alarm));
         // A blocked key is counted once: that the alarm is over does not say that the key is no longer blocked.
         let is_told_of_its_end = name != "SomethingFailed";
-        let end: &[&str] = if is_told_of_its_end {
-            &["<AlarmTopic>"]
-        } else {
-            &[]
-        };
-        if texts(&alarm["AlarmActions"]) != ["<AlarmTopic>"] || texts(&alarm["OKActions"]) != end {
+        let end = is_told_of_its_end.then(|| "<AlarmTopic>".to_owned());
+        let is_told = texts(&alarm["AlarmActions"]) == ["<AlarmTopic>"];
+        if !is_told || texts(&alarm["OKActions"]) != Vec::from_iter(end) {
             faults.push(format!("{name} tells nobody"));
         }
-        let expression = match name {
+        let expressions = list(&alarm["Metrics"])
+            .iter()
+            .flat_map(|it| texts(&it["Expression"]));
+        let expected = match name {
             "StreamIsBehind" => "MAX(METRICS())",
             _ => "SUM(METRICS())",
         };
-        let sums = list(&alarm["Metrics"])
-            .iter()
-            .filter(|it| it["Expression"].is_string());
-        if sums.filter(|it| it["Expression"] != expression).count() > 0 {
+        if expressions.into_iter().any(|it| it != expected) {
             faults.push(format!("{name} counts something else"));
         }
     }
-    let wanted = wanted();
-    faults.extend(seen.symmetric_difference(&wanted).cloned());
+    faults.extend(seen.symmetric_difference(&wanted()).cloned());
     faults
 }
 
 /// Namespace, name and dimension of all that is looked at.
 fn wanted() -> BTreeSet<String> {
-    let ours = [
+    let bad_credentials = Metric::BadCredentials.name();
+    let mut wanted = BTreeSet::from([
         format!("{NAMESPACE} {OLDEST_DUE_AGE} <ReconcileFunction>"),
         format!("{NAMESPACE} {KEYS_BLOCKED} <ProvisionFunction>"),
-        format!(
-            "{NAMESPACE} {} <ProvisionFunction>",
-            Metric::BadCredentials.name()
-        ),
-    ];
-    let of_aws = [
-        "AWS/ApiGateway 5xx <HttpApi>",
-        "AWS/Lambda IteratorAge <FoldFunction>",
-        "AWS/Lambda IteratorAge <ProvisionFunction>",
-        "AWS/SQS ApproximateNumberOfMessagesVisible <FailedRecords.QueueName>",
-    ];
-    let errors = functions()
-        .into_iter()
-        .map(|function| format!("AWS/Lambda Errors <{}>", logical_id(&function)));
-    ours.into_iter()
-        .chain(of_aws.map(str::to_owned))
-        .chain(errors)
-        .collect()
+        format!("{NAMESPACE} {bad_credentials} <ProvisionFunction>"),
+        "AWS/ApiGateway 5xx <HttpApi>".to_owned(),
+        "AWS/Lambda IteratorAge <FoldFunction>".to_owned(),
+        "AWS/Lambda IteratorAge <ProvisionFunction>".to_owned(),
+        "AWS/SQS ApproximateNumberOfMessagesVisible <FailedRecords.QueueName>".to_owned(),
+    ]);
+    for function in functions() {
+        wanted.insert(format!("AWS/Lambda Errors <{}>", logical_id(&function)));
+    }
+    wanted
 }
 
-fn figures(alarm: &Value) -> Vec<String> {
-    let figure = |it: &Value| {
-        let dimensions: Vec<String> = list(&it["Dimensions"])
+fn metrics(alarm: &Value) -> Vec<String> {
+    let summed = list(&alarm["Metrics"]).iter();
+    let summed = summed.map(|it| &it["MetricStat"]["Metric"]);
+    let looked_at = summed
+        .chain([alarm])
+        .filter(|it| it["MetricName"].is_string());
+    let words = |it: &Value| {
+        let dimensions = list(&it["Dimensions"])
             .iter()
-            .flat_map(|it| texts(&it["Value"]))
-            .collect();
-        let name = |part: &str| texts(&it[part]).join("");
-        format!(
-            "{} {} {}",
-            name("Namespace"),
-            name("MetricName"),
-            dimensions.join(" ")
-        )
+            .flat_map(|it| texts(&it["Value"]));
+        let names = [texts(&it["Namespace"]), texts(&it["MetricName"])].concat();
+        names
+            .into_iter()
+            .chain(dimensions)
+            .collect::<Vec<_>>()
+            .join(" ")
     };
-    let summed = list(&alarm["Metrics"])
-        .iter()
-        .filter(|it| !it["MetricStat"].is_null());
-    let own = Some(alarm).filter(|alarm| alarm["MetricName"].is_string());
-    summed
-        .map(|it| figure(&it["MetricStat"]["Metric"]))
-        .chain(own.map(figure))
-        .collect()
-}
-
-fn alarm<'a>(template: &'a mut Value, name: &str) -> &'a mut Value {
-    &mut template["Resources"][name]["Properties"]
+    looked_at.map(words).collect()
 }

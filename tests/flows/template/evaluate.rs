@@ -18,10 +18,11 @@ pub(crate) struct Deployment {
 }
 
 impl Deployment {
-    pub(crate) fn of(template: &Value, choice: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(template: &Value, choice: &[(&str, &str)]) -> Self {
+        let parameters = parameters(&template["Parameters"], choice);
         let stack = Stack {
             template,
-            parameters: parameters(&template["Parameters"], choice),
+            parameters,
         };
         let part = |name: &str| {
             let there = entries(&template[name]).filter(|(_, it)| stack.has(&it["Condition"]));
@@ -40,41 +41,46 @@ impl Deployment {
         &'a self,
         kind: &'a str,
     ) -> impl Iterator<Item = (&'a str, &'a Value)> {
-        let resources = self
+        let of_type = self
             .resources
             .iter()
-            .filter(move |(_, resource)| resource["Type"] == kind);
-        resources.map(|(name, resource)| (name.as_str(), &resource["Properties"]))
+            .filter(move |(_, it)| it["Type"] == kind);
+        of_type.map(|(name, resource)| (name.as_str(), &resource["Properties"]))
     }
 
     /// The properties of a resource; `Null` if it is not there.
     pub(crate) fn properties(&self, name: &str) -> &Value {
-        self.resources
-            .get(name)
-            .map_or(&Value::Null, |resource| &resource["Properties"])
+        let resource = self.resources.get(name);
+        resource.map_or(&Value::Null, |resource| &resource["Properties"])
+    }
+
+    /// What a function is told.
+    pub(crate) fn variables(&self, function: &str) -> BTreeMap<String, String> {
+        let variables = &self.properties(function)["Environment"]["Variables"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let variables = entries(variables).map(|(name, value)| (name.to_owned(), text(value)));
+        variables.collect()
     }
 }
 
 /// The value of each parameter: the chosen one, else the default; one that has neither is left out.
 fn parameters(declared: &Value, choice: &[(&str, &str)]) -> BTreeMap<String, Value> {
     let value = |name: &str, declared: &Value| {
-        let chosen = choice
-            .iter()
-            .find(|(chosen, _)| *chosen == name)
-            .map(|(_, value)| (*value).to_owned());
-        let text = chosen.or_else(|| match &declared["Default"] {
-            Value::Null => None,
-            Value::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
-        })?;
+        let chosen = choice.iter().find(|(chosen, _)| *chosen == name);
+        let text = match (chosen, &declared["Default"]) {
+            (Some((_, value)), _) => (*value).to_owned(),
+            (None, Value::Null) => return None,
+            (None, Value::String(text)) => text.clone(),
+            (None, other) => other.to_string(),
+        };
         if declared["Type"] == "CommaDelimitedList" {
             return Some(text.split(',').map(|item| json!(item.trim())).collect());
         }
         Some(json!(text))
     };
-    entries(declared)
-        .filter_map(|(name, declared)| Some((name.to_owned(), value(name, declared)?)))
-        .collect()
+    let declared = entries(declared);
+    let values = declared.filter_map(|(name, it)| Some((name.to_owned(), value(name, it)?)));
+    values.collect()
 }
 
 struct Stack<'a> {
@@ -86,18 +92,16 @@ impl Stack<'_> {
     /// `value` worked out; `None` for `AWS::NoValue`.
     fn evaluate(&self, value: &Value) -> Option<Value> {
         match value {
-            Value::Array(items) => Some(
-                items
-                    .iter()
-                    .filter_map(|item| self.evaluate(item))
-                    .collect(),
-            ),
+            Value::Array(items) => {
+                let items = items.iter().filter_map(|item| self.evaluate(item));
+                Some(items.collect())
+            }
             Value::Object(fields) => match function(fields) {
                 Some((name, argument)) => self.call(name, argument),
                 None => {
-                    let fields = fields
-                        .iter()
-                        .filter_map(|(name, it)| Some((name.clone(), self.evaluate(it)?)));
+                    let fields = fields.iter();
+                    let fields =
+                        fields.filter_map(|(name, it)| Some((name.clone(), self.evaluate(it)?)));
                     Some(Value::Object(fields.collect()))
                 }
             },
@@ -117,20 +121,13 @@ impl Stack<'_> {
             }
             ("Fn::Join", [between, items]) => {
                 let items = self.evaluate(items)?;
-                json!(
-                    list(&items)
-                        .iter()
-                        .map(text)
-                        .collect::<Vec<_>>()
-                        .join(text(between))
-                )
+                let items: Vec<&str> = list(&items).iter().map(text).collect();
+                json!(items.join(text(between)))
             }
             ("Fn::Split", [between, whole]) => {
                 let whole = self.evaluate(whole)?;
-                text(&whole)
-                    .split(text(between))
-                    .map(|part| json!(part))
-                    .collect()
+                let parts = text(&whole).split(text(between));
+                parts.map(|part| json!(part)).collect()
             }
             ("Fn::Sub", []) => self.substitute(text(argument), &Map::new()),
             ("Fn::Sub", [pattern, Value::Object(names)]) => self.substitute(text(pattern), names),
@@ -141,22 +138,18 @@ impl Stack<'_> {
     }
 
     fn reference(&self, name: &str) -> Option<Value> {
-        let pseudo = match name {
+        Some(match name {
             "AWS::NoValue" => return None,
-            "AWS::Partition" => "aws",
-            "AWS::Region" => "eu-central-1",
-            "AWS::AccountId" => "111122223333",
-            "AWS::URLSuffix" => "amazonaws.com",
-            "AWS::StackName" => "stack",
-            _ => "",
-        };
-        if !pseudo.is_empty() {
-            return Some(json!(pseudo));
-        }
-        if let Some(value) = self.parameters.get(name) {
-            return Some(value.clone());
-        }
-        Some(json!(format!("<{name}>")))
+            "AWS::Partition" => json!("aws"),
+            "AWS::Region" => json!("eu-central-1"),
+            "AWS::AccountId" => json!("111122223333"),
+            "AWS::URLSuffix" => json!("amazonaws.com"),
+            "AWS::StackName" => json!("stack"),
+            _ => match self.parameters.get(name) {
+                Some(value) => value.clone(),
+                None => json!(format!("<{name}>")),
+            },
+        })
     }
 
     fn substitute(&self, pattern: &str, names: &Map<String, Value>) -> Value {
@@ -180,22 +173,20 @@ impl Stack<'_> {
         let Some(name) = condition.as_str() else {
             return true;
         };
-        let condition = self.template["Conditions"]
-            .get(name)
-            .unwrap_or_else(|| panic!("no condition {name}"));
+        let condition = self.template["Conditions"].get(name);
+        let condition = condition.unwrap_or_else(|| panic!("no condition {name}"));
         self.evaluate(condition) == Some(json!(true))
     }
 
     /// What the rules say against the parameters.
     fn refused(&self) -> Vec<String> {
         let is_true = |it: &Value| it.is_null() || self.evaluate(it) == Some(json!(true));
-        let rules =
-            entries(&self.template["Rules"]).filter(|(_, rule)| is_true(&rule["RuleCondition"]));
-        let assertions = rules.flat_map(|(_, rule)| list(&rule["Assertions"]));
+        let rules = entries(&self.template["Rules"]).map(|(_, rule)| rule);
+        let rules = rules.filter(|rule| is_true(&rule["RuleCondition"]));
+        let assertions = rules.flat_map(|rule| list(&rule["Assertions"]));
         let broken = assertions.filter(|assertion| !is_true(&assertion["Assert"]));
-        broken
-            .map(|assertion| text(&assertion["AssertDescription"]).to_owned())
-            .collect()
+        let words = broken.map(|assertion| text(&assertion["AssertDescription"]));
+        words.map(str::to_owned).collect()
     }
 }
 
@@ -206,7 +197,5 @@ fn function(fields: &Map<String, Value>) -> Option<(&str, &Value)> {
 }
 
 fn text(value: &Value) -> &str {
-    value
-        .as_str()
-        .unwrap_or_else(|| panic!("{value} is no text"))
+    tests::text(value)
 }

@@ -1,5 +1,5 @@
 //! What template.yaml deploys, held against the code: the template is transformed as SAM does it, on this machine, and
-//! then evaluated for every choice that changes what is deployed.
+//! then evaluated for every choice that changes what is deployed. Each rule is shown to fail once.
 
 mod alarms;
 mod evaluate;
@@ -12,11 +12,15 @@ mod settings;
 mod streams;
 mod table;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 use self::evaluate::Deployment;
 
@@ -48,32 +52,30 @@ const MORE: [(&str, &str); 3] = [
 /// A choice of parameters, over their defaults.
 type Choice = Vec<(&'static str, &'static str)>;
 
+/// The required parameters and these.
+fn choice(parts: &[&[(&'static str, &'static str)]]) -> Choice {
+    [REQUIRED.as_slice(), &parts.concat()].concat()
+}
+
 /// Tokens and IAM, each with as little and as much as possible.
 fn choices() -> [Choice; 4] {
+    let (tokens, iam) = (TOKENS.as_slice(), IAM.as_slice());
     [
-        vec![TOKENS.as_slice()],
-        vec![IAM.as_slice()],
-        vec![&TOKENS, &MORE],
-        vec![&IAM, &MORE],
+        choice(&[tokens]),
+        choice(&[iam]),
+        choice(&[tokens, &MORE]),
+        choice(&[iam, &MORE]),
     ]
-    .map(|parts| {
-        [REQUIRED.as_slice()]
-            .into_iter()
-            .chain(parts)
-            .flatten()
-            .copied()
-            .collect()
-    })
 }
 
 /// Tokens, and all that adds rights.
 fn everything() -> Choice {
-    let [_, _, everything, _] = choices();
-    everything
+    choice(&[&TOKENS, &MORE])
 }
 
-/// A word of the fault that is to be found, and the change that makes it.
-type Doctor<'a> = (&'a str, fn(&mut Value));
+/// `place = JSON → words`: a place in the template (a JSON pointer, from `Resources` on), what stands there instead
+/// (`null` for nothing at all, a place that ends in `-` for one more in a list), and words of the fault to be found.
+type Doctor = &'static str;
 
 /// The template as CloudFormation gets it.
 struct Template(Value);
@@ -81,85 +83,109 @@ struct Template(Value);
 impl Template {
     /// That of this repository.
     fn here() -> Self {
-        let chosen: std::collections::BTreeMap<_, _> = everything().into_iter().collect();
+        let chosen: BTreeMap<_, _> = everything().into_iter().collect();
         let template = repository().join("template.yaml");
         let arguments = [
             template.to_str().expect("a path"),
             &json!(chosen).to_string(),
         ];
-        Self(serde_json::from_str(&python("transform.py", &arguments, &Value::Null)).expect("JSON"))
+        let kept = Self::place_of(&arguments);
+        let transformed = std::fs::read_to_string(&kept).unwrap_or_else(|_| {
+            let transformed = python("transform.py", &arguments, &Value::Null);
+            let file = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");
+            std::fs::write(&file, &transformed).expect("written");
+            file.persist(&kept).expect("kept");
+            transformed
+        });
+        Self(serde_json::from_str(&transformed).expect("JSON"))
     }
 
-    /// That of this repository after `change`, to see a rule fail.
-    fn doctored(&self, change: impl FnOnce(&mut Value)) -> Self {
+    /// Where the transformation is kept, since it takes seconds and every test here wants it: named for all it is of.
+    fn place_of(arguments: &[&str]) -> PathBuf {
+        let mut hash = Sha256::new();
+        for file in [
+            "template.yaml",
+            "tests/template/transform.py",
+            "scripts/requirements.txt",
+        ] {
+            hash.update(std::fs::read(repository().join(file)).expect("a file"));
+        }
+        hash.update(arguments.concat());
+        let name = HEXLOWER.encode(&hash.finalize());
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("template-{name}.json"))
+    }
+
+    /// That of this repository with something else at a place, to see a rule fail.
+    fn doctored(&self, pointer: &str, value: &Value) -> Self {
         let mut doctored = self.0.clone();
-        change(&mut doctored);
-        assert_ne!(doctored, self.0, "the doctor did nothing");
+        let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+        let name = name.replace("~1", "/");
+        match doctored.pointer_mut(parent) {
+            Some(Value::Object(fields)) if value.is_null() => drop(fields.remove(&name)),
+            Some(Value::Object(fields)) => drop(fields.insert(name, value.clone())),
+            Some(Value::Array(items)) if name == "-" => items.push(value.clone()),
+            Some(Value::Array(items)) => {
+                let index: usize = name.parse().expect("a number");
+                items.splice(index..=index, (!value.is_null()).then(|| value.clone()));
+            }
+            other => panic!("{parent} is {other:?}"),
+        }
+        assert_ne!(doctored, self.0, "{pointer} is the same as before");
         Self(doctored)
     }
 
     fn deployed(&self, choice: &Choice) -> Deployment {
-        Deployment::of(&self.0, choice)
+        Deployment::new(&self.0, choice)
     }
 
     /// What `rule` finds, whatever is chosen.
     fn faults(&self, rule: impl Fn(&Deployment) -> Vec<String>) -> Vec<String> {
-        choices()
-            .iter()
-            .flat_map(|choice| rule(&self.deployed(choice)))
-            .collect()
+        let choices = choices();
+        let faults = choices.iter().map(|choice| rule(&self.deployed(choice)));
+        faults.flatten().collect()
     }
 }
 
-/// Asserts that `rule` has nothing against the template of this repository, and something with `word` in it against each
-/// doctored one.
+/// Asserts that `rule` has nothing against the template of this repository, and something with the doctor's words in it
+/// against each doctored one.
 fn holds(rule: impl Fn(&Deployment) -> Vec<String>, doctors: &[Doctor]) {
     let template = Template::here();
     assert_eq!(template.faults(&rule), Vec::<String>::new());
-    for (word, doctor) in doctors {
-        let faults = template.doctored(doctor).faults(&rule);
-        assert!(
-            faults.iter().any(|fault| fault.contains(word)),
-            "{word}: {faults:?}"
-        );
+    for doctor in doctors {
+        let (place, rest) = doctor.split_once(" = ").expect("a place");
+        let (value, words) = rest.split_once(" → ").expect("words");
+        let value = serde_json::from_str(value).expect("JSON");
+        let doctored = template.doctored(&format!("/Resources/{place}"), &value);
+        let faults = doctored.faults(&rule);
+        let is_found = faults.iter().any(|fault| fault.contains(words));
+        assert!(is_found, "{doctor}: {faults:?}");
     }
 }
 
 /// What a script of tests/template/ prints, given `input` as JSON.
 fn python(script: &str, arguments: &[&str], input: &Value) -> String {
     let python = repository().join("tools/python/bin/python");
-    assert!(
-        python.exists(),
-        "{} is missing: run make tools",
-        python.display()
-    );
+    let missing = format!("{} is missing: run make tools", python.display());
+    assert!(python.exists(), "{missing}");
     let mut program = Command::new(python);
-    program
-        .arg(repository().join("tests/template").join(script))
-        .args(arguments);
+    let script = repository().join("tests/template").join(script);
+    program.arg(&script).args(arguments);
     // The region only has to be there: nothing is asked of it.
-    program
-        .env("AWS_DEFAULT_REGION", "eu-central-1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut running = program.spawn().expect("python");
+    program.env("AWS_DEFAULT_REGION", "eu-central-1");
+    program.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = program.stderr(Stdio::piped()).spawn().expect("python");
+    let mut stdin = running.stdin.take().expect("its input");
     // A script that reads none of it may be gone already.
-    let _unread = running
-        .stdin
-        .take()
-        .map(|mut stdin| stdin.write_all(input.to_string().as_bytes()));
+    let _unread = stdin.write_all(input.to_string().as_bytes());
+    drop(stdin);
     let ended = running.wait_with_output().expect("an end");
-    assert!(
-        ended.status.success(),
-        "{script}: {}",
-        String::from_utf8_lossy(&ended.stderr)
-    );
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{}: {error}", script.display());
     String::from_utf8(ended.stdout).expect("text")
 }
 
 /// The functions' names, from the folders.
-fn functions() -> std::collections::BTreeSet<String> {
+fn functions() -> BTreeSet<String> {
     crate::layers::folders()
 }
 
@@ -179,11 +205,8 @@ fn list(value: &Value) -> &[Value] {
 
 /// The entries of an object.
 fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    value
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| (name.as_str(), value))
+    let entries = value.as_object().into_iter().flatten();
+    entries.map(|(name, value)| (name.as_str(), value))
 }
 
 /// A text, or a list of texts, as a list.

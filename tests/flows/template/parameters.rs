@@ -4,35 +4,23 @@ use dialog360::client::KeysPath;
 use runtime::settings::BaseUrl;
 use serde_json::{Value, json};
 
-use super::{IAM, MORE, REQUIRED, TOKENS, Template, entries, repository};
+use super::{IAM, MORE, REQUIRED, TOKENS, Template, choice, entries, list, texts};
 
 /// I2
 #[test]
 fn callers_are_tokens_with_issuer_audience_and_tenant_or_iam_and_never_nobody() {
     let template = Template::here();
-    assert_eq!(
-        template.0["Parameters"]["CallerAuth"]["AllowedValues"],
-        json!(["JWT", "IAM"])
-    );
+    let allowed = &template.0["Parameters"]["CallerAuth"]["AllowedValues"];
+    assert_eq!(*allowed, json!(["JWT", "IAM"]));
     assert_eq!(refused(&template, &[&TOKENS]), Vec::<String>::new());
     assert_eq!(refused(&template, &[&IAM]), Vec::<String>::new());
     assert_eq!(refused(&template, &[]).len(), TOKENS.len());
     for (left_out, _) in TOKENS {
-        let others: Vec<_> = TOKENS
-            .iter()
-            .copied()
-            .filter(|(name, _)| *name != left_out)
-            .collect();
-        assert_eq!(
-            refused(&template, &[&others]),
-            [format!("With CallerAuth JWT say {left_out}.")]
-        );
+        let others = TOKENS.into_iter().filter(|(name, _)| *name != left_out);
+        let others: Vec<_> = others.collect();
+        let why = format!("With CallerAuth JWT say {left_out}.");
+        assert_eq!(refused(&template, &[&others]), [why]);
     }
-    let without_rules = template.doctored(|it| drop(it["Rules"].take()));
-    assert!(
-        refused(&without_rules, &[]).is_empty(),
-        "it is the rules that refuse"
-    );
 }
 
 /// A function that does not start with what a parameter allows would be found out only once it is deployed.
@@ -58,21 +46,10 @@ fn what_a_parameter_allows_the_functions_take() {
     ] {
         assert!(allows(&template, parameter, value), "{parameter}: {value}");
     }
-    let hosts = [
-        "u@host",
-        "host/{other}",
-        "{partner_id}.host",
-        "a b",
-        "host/a\\b",
-        "host/\"",
-        "host/<x>",
-        "/x",
-        "",
-        "host?q",
-        "host#f",
-    ];
+    let hosts =
+        "u@host|host/{other}|{partner_id}.host|a b|host/a\\b|host/\"|host/<x>|/x||host?q|host#f";
     for parameter in ["PartnerApiUrl", "OnboardingUrl", "PublicUrl"] {
-        for value in hosts.map(|host| format!("https://{host}")) {
+        for value in hosts.split('|').map(|host| format!("https://{host}")) {
             assert!(
                 url(&value).is_ok() || !allows(&template, parameter, &value),
                 "{parameter}: {value}"
@@ -101,24 +78,17 @@ fn what_a_parameter_allows_the_functions_take() {
 fn every_parameter_says_what_it_means_and_what_it_may_be() {
     let template = Template::here();
     assert_eq!(faults(&template.0), Vec::<String>::new());
-    for (parameter, part) in [
-        ("TenantClaim", "Description"),
-        ("JwtIssuer", "AllowedPattern"),
-        ("JwtIssuer", "ConstraintDescription"),
-        ("LogLevel", "AllowedValues"),
-        ("IoTimestampWindow", "MaxValue"),
+    for (parameter, part, other) in [
+        ("TenantClaim", "Description", Value::Null),
+        ("JwtIssuer", "AllowedPattern", Value::Null),
+        ("JwtIssuer", "ConstraintDescription", Value::Null),
+        ("IoTimestampWindow", "MaxValue", Value::Null),
+        ("AllowedOrigins", "Default", json!("https://a.example")),
     ] {
-        let doctored = template.doctored(|it| {
-            it["Parameters"][parameter]
-                .as_object_mut()
-                .expect("a parameter")
-                .remove(part);
-        });
+        let pointer = format!("/Parameters/{parameter}/{part}");
+        let doctored = template.doctored(&pointer, &other);
         assert_eq!(faults(&doctored.0), [parameter], "{part}");
     }
-    let defaulted = template
-        .doctored(|it| it["Parameters"]["AllowedOrigins"]["Default"] = json!("https://a.example"));
-    assert_eq!(faults(&defaulted.0), ["AllowedOrigins"]);
 }
 
 #[test]
@@ -139,67 +109,46 @@ fn what_connects_a_deployment_finds_its_outputs() {
         "AlarmTopicArn",
     ] {
         let output = &named[name];
-        assert!(
-            output["Value"].is_string()
-                && output["Description"].is_string()
-                && output["Export"].is_null(),
-            "{name}"
-        );
+        let is_told = output["Value"].is_string() && output["Description"].is_string();
+        assert!(is_told && output["Export"].is_null(), "{name}");
     }
     assert_eq!(
         named["ApiUrl"]["Value"],
         "https://<HttpApi>.execute-api.eu-central-1.amazonaws.com"
     );
     assert_eq!(named["PartnerIds"]["Value"], "aPA,bPA");
-    let own: Vec<_> = choice
-        .iter()
-        .copied()
-        .chain([("PublicUrl", "https://connect.example")])
-        .collect();
+    let own = [choice, vec![("PublicUrl", "https://connect.example")]].concat();
     let own = template.deployed(&own).outputs;
-    assert_eq!(own["ApiUrl"]["Value"], "https://connect.example");
-    assert_eq!(
-        own["WebhookUrl"]["Value"],
-        "https://connect.example/{partner_id}/webhook"
-    );
-    assert_eq!(
-        own["RedirectUrl"]["Value"],
-        "https://connect.example/{partner_id}/redirect"
-    );
+    for (name, path) in [
+        ("ApiUrl", ""),
+        ("WebhookUrl", "/{partner_id}/webhook"),
+        ("RedirectUrl", "/{partner_id}/redirect"),
+    ] {
+        let url = format!("https://connect.example{path}");
+        assert_eq!(own[name]["Value"], url);
+    }
 }
 
 #[test]
 fn every_parameter_has_its_place_on_the_form() {
     let template = Template::here();
-    let groups =
-        super::list(&template.0["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]);
-    let mut placed: Vec<String> = groups
-        .iter()
-        .flat_map(|group| super::texts(&group["Parameters"]))
-        .collect();
+    let form = &template.0["Metadata"]["AWS::CloudFormation::Interface"];
+    let groups = list(&form["ParameterGroups"]).iter();
+    let mut placed: Vec<String> = groups.flat_map(|it| texts(&it["Parameters"])).collect();
     placed.sort();
-    let names: Vec<&str> = entries(&template.0["Parameters"])
-        .map(|(name, _)| name)
-        .collect();
-    assert_eq!(placed, names, "{}", repository().display());
+    let names = entries(&template.0["Parameters"]).map(|(name, _)| name);
+    assert_eq!(placed, names.collect::<Vec<_>>());
 }
 
 /// As CloudFormation reads the pattern, but for the dialect of regular expressions.
 fn allows(template: &Template, parameter: &str, value: &str) -> bool {
-    jsonschema::is_valid(
-        &json!({"pattern": template.0["Parameters"][parameter]["AllowedPattern"]}),
-        &json!(value),
-    )
+    let pattern = &template.0["Parameters"][parameter]["AllowedPattern"];
+    jsonschema::is_valid(&json!({"pattern": pattern}), &json!(value))
 }
 
 fn refused(template: &Template, choices: &[&[(&'static str, &'static str)]]) -> Vec<String> {
-    let choice = [REQUIRED.as_slice(), &MORE]
-        .into_iter()
-        .chain(choices.iter().copied())
-        .flatten()
-        .copied()
-        .collect();
-    template.deployed(&choice).refused
+    let all = [&[MORE.as_slice()], choices].concat();
+    template.deployed(&choice(&all)).refused
 }
 
 /// The parameters that lack something.

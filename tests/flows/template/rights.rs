@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tests::aws::rights::Names;
 
 use super::evaluate::Deployment;
-use super::{IAM, MORE, REQUIRED, Template, entries, functions, holds, list, logical_id, texts};
+use super::{IAM, MORE, Template, choice, entries, functions, holds, list, logical_id, texts};
 
 /// What SAM adds to every function: the right to write its log and its traces.
 const ADDED: [&str; 2] = [
@@ -17,32 +17,26 @@ const KEYS: &str =
 const KMS_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/k";
 const BUS: &str = "arn:aws:events:eu-central-1:111122223333:event-bus/bus";
 
-/// Actions on the table's stream, which has no items to name.
-const OF_STREAMS: [&str; 4] = [
-    "dynamodb:DescribeStream",
-    "dynamodb:GetRecords",
-    "dynamodb:GetShardIterator",
-    "dynamodb:ListStreams",
+/// Rights of `fold` and `provision` that Lambda uses in their name, on the table's stream, which has no items to name.
+const OF_THE_STREAM: [&str; 4] = [
+    "dynamodb:DescribeStream <Table.StreamArn>",
+    "dynamodb:GetRecords <Table.StreamArn>",
+    "dynamodb:GetShardIterator <Table.StreamArn>",
+    "dynamodb:ListStreams *",
 ];
 
 /// The rights of a function: what it asks of AWS itself, and what is done in its name.
-fn rights(function: &str, variables: &Value) -> Vec<String> {
-    let environment = entries(variables)
-        .flat_map(|(name, value)| texts(value).into_iter().map(|it| (name.to_owned(), it)));
-    let mut rights = Names::of(&environment.collect()).rights(function);
+fn rights(deployed: &Deployment, function: &str) -> Vec<String> {
+    let variables = deployed.variables(&logical_id(function));
+    let mut rights = Names::of(&variables).rights(function);
+    if ["fold", "provision"].contains(&function) {
+        rights.extend(OF_THE_STREAM.map(str::to_owned));
+        rights.push("sqs:SendMessage <FailedRecords.Arn>".to_owned());
+    }
     if function == "provision" {
-        let more = [
-            "dynamodb:DescribeStream <Table.StreamArn>",
-            "dynamodb:GetRecords <Table.StreamArn>",
-            "dynamodb:GetShardIterator <Table.StreamArn>",
-            "dynamodb:ListStreams *",
-            "sqs:SendMessage <FailedRecords.Arn>",
-        ];
-        rights.extend(more.map(str::to_owned));
-        rights.extend(
-            ["Decrypt", "GenerateDataKey"]
-                .map(|it| format!("kms:{it} {KMS_KEY} through secretsmanager")),
-        );
+        for action in ["Decrypt", "GenerateDataKey"] {
+            rights.push(format!("kms:{action} {KMS_KEY} through secretsmanager"));
+        }
     }
     rights
 }
@@ -52,45 +46,12 @@ fn a_function_may_do_what_it_does_and_nothing_else() {
     holds(
         faults_of_functions,
         &[
-            ("dynamodb:DeleteItem", |it| {
-                statement(it, "SignFunction", 0)["Action"] =
-                    json!(["dynamodb:UpdateItem", "dynamodb:DeleteItem"]);
-            }),
-            ("secretsmanager:GetSecretValue", |it| {
-                drop(statements(it, "SignFunction").pop())
-            }),
-            ("FACT#*", |it| {
-                statement(it, "RedirectFunction", 0)["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"] =
-                    json!(["CLAIM#*", "FACT#*"]);
-            }),
-            ("names no items", |it| {
-                drop(statement(it, "WebhookFunction", 0)["Condition"].take())
-            }),
-            ("names no items", |it| {
-                drop(
-                    statement(it, "ChannelsFunction", 0)["Condition"]
-                        .as_object_mut()
-                        .expect("a condition")
-                        .remove("Null"),
-                );
-            }),
-            ("dynamodb:PutItem *", |it| {
-                statement(it, "WebhookFunction", 0)["Resource"] = json!("*")
-            }),
-            ("Deny", |it| {
-                statement(it, "WebhookFunction", 0)["Effect"] = json!("Deny")
-            }),
-            ("AdministratorAccess", |it| {
-                it["Resources"]["SignFunctionRole"]["Properties"]["ManagedPolicyArns"] = json!([
-                    ADDED[1],
-                    ADDED[0],
-                    "arn:aws:iam::aws:policy/AdministratorAccess"
-                ]);
-            }),
-            ("a role of its own", |it| {
-                it["Resources"]["SignFunction"]["Properties"]["Role"] =
-                    json!("arn:aws:iam::111122223333:role/x");
-            }),
+            r#"SignFunctionRole/Properties/Policies/0/PolicyDocument/Statement/0/Action = ["dynamodb:UpdateItem", "dynamodb:DeleteItem"] → SignFunction may dynamodb:DeleteItem"#,
+            "SignFunctionRole/Properties/Policies/0/PolicyDocument/Statement/1 = null → SignFunction may not secretsmanager:GetSecretValue",
+            "ChannelsFunctionRole/Properties/Policies/0/PolicyDocument/Statement/0/Condition/Null = null → names no items",
+            r#"WebhookFunctionRole/Properties/Policies/0/PolicyDocument/Statement/0/Effect = "Deny" → Deny"#,
+            r#"SignFunctionRole/Properties/ManagedPolicyArns/- = "arn:aws:iam::aws:policy/AdministratorAccess" → AdministratorAccess"#,
+            r#"SignFunction/Properties/Role = "arn:aws:iam::111122223333:role/x" → a role of its own"#,
         ],
     );
 }
@@ -99,12 +60,9 @@ fn a_function_may_do_what_it_does_and_nothing_else() {
 fn what_sends_messages_may_read_the_keys_of_numbers_and_nothing_else() {
     holds(
         faults_of_readers,
-        &[("360dialog/partners/", |it| {
-            let policy = &mut it["Resources"]["ReadChannelKeys"]["Properties"]["PolicyDocument"];
-            policy["Statement"][0]["Resource"]["Fn::Sub"] = json!(
-                "arn:aws:secretsmanager:eu-central-1:111122223333:secret:${SecretPrefix}partners/*-??????"
-            );
-        })],
+        &[
+            r#"ReadChannelKeys/Properties/PolicyDocument/Statement/0/Resource/Fn::Sub = "x:secret:${SecretPrefix}partners/*" → 360dialog/partners/"#,
+        ],
     );
 }
 
@@ -122,35 +80,22 @@ fn faults_of_functions(deployed: &Deployment) -> Vec<String> {
         if added != ADDED {
             faults.push(format!("{name}: {added:?}"));
         }
-        let statements = list(&role["Policies"])
-            .iter()
-            .flat_map(|it| list(&it["PolicyDocument"]["Statement"]));
-        let wanted = rights(
-            &function,
-            &deployed.properties(&name)["Environment"]["Variables"],
-        );
-        faults.extend(differences(
-            &name,
-            statements.flat_map(lines).collect(),
-            wanted,
-            deployed,
-        ));
+        let policies = list(&role["Policies"]).iter();
+        let granted = policies.flat_map(|it| lines(&it["PolicyDocument"]["Statement"]));
+        let wanted = rights(deployed, &function);
+        faults.extend(differences(&name, granted.collect(), wanted, deployed));
     }
     faults
 }
 
 fn faults_of_readers(deployed: &Deployment) -> Vec<String> {
-    let statements = list(&deployed.properties("ReadChannelKeys")["PolicyDocument"]["Statement"]);
+    let name = "ReadChannelKeys";
+    let granted = lines(&deployed.properties(name)["PolicyDocument"]["Statement"]);
     let wanted = vec![
         format!("secretsmanager:GetSecretValue {KEYS}"),
         format!("kms:Decrypt {KMS_KEY} through secretsmanager"),
     ];
-    differences(
-        "ReadChannelKeys",
-        statements.iter().flat_map(lines).collect(),
-        wanted,
-        deployed,
-    )
+    differences(name, granted, wanted, deployed)
 }
 
 /// What is granted or wanted, but not both. Where there is neither bus nor key of the partner's own, nobody has a right to them.
@@ -163,88 +108,70 @@ fn differences(
     if !deployed.outputs.contains_key("EventBusName") {
         wanted.retain(|line| !line.contains(BUS) && !line.contains(KMS_KEY));
     }
-    let missing = wanted
-        .iter()
-        .filter(|line| !granted.contains(line))
-        .map(|line| format!("{who} may not {line}"));
-    let extra = granted
-        .iter()
-        .filter(|line| !wanted.contains(line))
-        .map(|line| format!("{who} may {line}"));
-    missing.chain(extra).collect()
+    let missing = wanted.iter().filter(|line| !granted.contains(line));
+    let missing = missing.map(|line| format!("{who} may not {line}"));
+    let extra = granted.iter().filter(|line| !wanted.contains(line));
+    missing
+        .chain(extra.map(|line| format!("{who} may {line}")))
+        .collect()
 }
 
-/// A statement, one line for every action.
-fn lines(statement: &Value) -> Vec<String> {
-    if statement["Effect"] != "Allow" || !statement["Resource"].is_string() {
-        return vec![format!("no plain right: {statement}")];
-    }
-    let resource = texts(&statement["Resource"]).join(" ");
-    let line = |action: String| {
-        let is_on_items = action.starts_with("dynamodb:") && !OF_STREAMS.contains(&action.as_str());
-        let condition = if is_on_items {
-            items_of(&statement["Condition"])
-        } else {
-            service_of(&statement["Condition"])
+/// A list of statements, one line for every action.
+fn lines(statements: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    for statement in list(statements) {
+        let Some(resource) = statement["Resource"].as_str() else {
+            return vec![format!("no plain right: {statement}")];
         };
-        match condition {
-            Some(condition) => format!("{action} {resource} {condition}")
-                .trim_end()
-                .to_owned(),
-            None => {
-                format!("{action} {resource} but names no items, or what the test does not know")
-            }
+        if statement["Effect"] != "Allow" {
+            return vec![format!("no plain right: {statement}")];
         }
-    };
-    texts(&statement["Action"]).into_iter().map(line).collect()
+        for action in texts(&statement["Action"]) {
+            let right = format!("{action} {resource}");
+            let is_of_stream = OF_THE_STREAM.contains(&right.as_str());
+            let condition = if action.starts_with("dynamodb:") && !is_of_stream {
+                items_of(&statement["Condition"])
+            } else {
+                service_of(&statement["Condition"])
+            };
+            lines.push(right + &condition);
+        }
+    }
+    lines
 }
 
 /// The keys of the items that a condition names, if it also demands that there are any.
-fn items_of(condition: &Value) -> Option<String> {
+fn items_of(condition: &Value) -> String {
     let keys = &condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
     let wanted = json!({
         "ForAllValues:StringLike": {"dynamodb:LeadingKeys": keys},
         "Null": {"dynamodb:LeadingKeys": "false"},
     });
-    (*condition == wanted && !texts(keys).is_empty()).then(|| texts(keys).join(" "))
+    match texts(keys).join(" ") {
+        keys if *condition == wanted && !keys.is_empty() => format!(" {keys}"),
+        _ => format!(" but names no items: {condition}"),
+    }
 }
 
 /// The service through which a key may be used; empty where there is no condition.
-fn service_of(condition: &Value) -> Option<String> {
-    let through =
-        json!({"StringEquals": {"kms:ViaService": "secretsmanager.eu-central-1.amazonaws.com"}});
-    if condition.is_null() {
-        Some(String::new())
-    } else {
-        (*condition == through).then(|| "through secretsmanager".to_owned())
+fn service_of(condition: &Value) -> String {
+    let service = "secretsmanager.eu-central-1.amazonaws.com";
+    let through = json!({"StringEquals": {"kms:ViaService": service}});
+    match condition {
+        Value::Null => String::new(),
+        condition if *condition == through => " through secretsmanager".to_owned(),
+        _ => format!(", on a condition that the test does not know: {condition}"),
     }
 }
 
 #[test]
 fn without_a_bus_and_a_key_of_ones_own_nobody_has_a_right_to_them() {
     let template = Template::here();
-    let choice = REQUIRED.into_iter().chain(IAM).collect();
-    let all = json!(template.deployed(&choice).resources).to_string();
-    assert!(!all.contains("kms:") && !all.contains("events:PutEvents"));
-    let choice = REQUIRED.into_iter().chain(IAM).chain(MORE).collect();
-    let all = json!(template.deployed(&choice).resources).to_string();
-    assert!(all.contains("kms:") && all.contains("events:PutEvents"));
-    assert_eq!(
-        entries(&template.0["Conditions"]).count(),
-        5,
-        "each is one that the choices of these tests decide"
-    );
-}
-
-fn statements<'a>(template: &'a mut Value, function: &str) -> &'a mut Vec<Value> {
-    let role = &mut template["Resources"][format!("{function}Role")]["Properties"];
-    role["Policies"][0]["PolicyDocument"]["Statement"]
-        .as_array_mut()
-        .expect("statements")
-}
-
-fn statement<'a>(template: &'a mut Value, function: &str, index: usize) -> &'a mut Value {
-    statements(template, function)
-        .get_mut(index)
-        .expect("a statement")
+    for (choice, has_both) in [(choice(&[&IAM]), false), (choice(&[&IAM, &MORE]), true)] {
+        let all = json!(template.deployed(&choice).resources).to_string();
+        let has = ["kms:", "events:PutEvents"].map(|right| all.contains(right));
+        assert_eq!(has, [has_both; 2]);
+    }
+    // Each is one that the choices of these tests decide.
+    assert_eq!(entries(&template.0["Conditions"]).count(), 5);
 }

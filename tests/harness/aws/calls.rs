@@ -27,16 +27,14 @@ impl Service {
     /// Service and action in a header `X-Amz-Target`.
     pub(super) fn of_target(target: &str) -> Option<(Self, &str)> {
         let (name, action) = target.split_once('.')?;
-        Some((
-            match name {
-                "DynamoDB_20120810" => Self::DynamoDb,
-                "DynamoDBStreams_20120810" => Self::Streams,
-                "secretsmanager" => Self::SecretsManager,
-                "AWSEvents" => Self::EventBridge,
-                _ => return None,
-            },
-            action,
-        ))
+        let service = match name {
+            "DynamoDB_20120810" => Self::DynamoDb,
+            "DynamoDBStreams_20120810" => Self::Streams,
+            "secretsmanager" => Self::SecretsManager,
+            "AWSEvents" => Self::EventBridge,
+            _ => return None,
+        };
+        Some((service, action))
     }
 }
 
@@ -51,8 +49,6 @@ pub struct Call {
     pub service: Service,
     /// What was asked, such as `PutItem`.
     pub action: String,
-    /// Whether it was made to go wrong.
-    pub was_hurt: bool,
 }
 
 /// How a call goes wrong.
@@ -95,12 +91,11 @@ pub struct FaultId(usize);
 impl Fault {
     /// Every call of `function` from now on.
     pub fn of(function: &str, harm: Harm) -> Self {
-        let (service, action, about) = (None, None, None);
         Self {
             function: function.to_owned(),
-            service,
-            action,
-            about,
+            service: None,
+            action: None,
+            about: None,
             pass: 0,
             times: usize::MAX,
             harm,
@@ -110,39 +105,30 @@ impl Fault {
 
     /// Only those of one service.
     #[must_use]
-    pub fn at(self, service: Service) -> Self {
-        Self {
-            service: Some(service),
-            ..self
-        }
+    pub fn at(mut self, service: Service) -> Self {
+        self.service = Some(service);
+        self
     }
 
     /// Only those that ask for `action`.
     #[must_use]
-    pub fn asking(self, action: &str) -> Self {
-        Self {
-            action: Some(action.to_owned()),
-            ..self
-        }
+    pub fn asking(mut self, action: &str) -> Self {
+        self.action = Some(action.to_owned());
+        self
     }
 
     /// Only those whose body holds `text`.
     #[must_use]
-    pub fn about(self, text: &str) -> Self {
-        Self {
-            about: Some(text.to_owned()),
-            ..self
-        }
+    pub fn about(mut self, text: &str) -> Self {
+        self.about = Some(text.to_owned());
+        self
     }
 
     /// Only `times` of them in a row, from the `n`th on, counted from 1.
     #[must_use]
-    pub fn from_the(self, n: usize, times: usize) -> Self {
-        Self {
-            pass: n.saturating_sub(1),
-            times,
-            ..self
-        }
+    pub fn from_the(mut self, n: usize, times: usize) -> Self {
+        (self.pass, self.times) = (n.saturating_sub(1), times);
+        self
     }
 
     /// Only the `n`th of them, counted from 1.
@@ -159,12 +145,10 @@ impl Fault {
 
     /// Whether it fits a call, and if so whether that one is to be hurt.
     fn hurts(&mut self, call: &Call, body: &[u8]) -> bool {
+        let action = self.action.as_ref();
         let fits = self.function == call.function
             && self.service.is_none_or(|service| service == call.service)
-            && self
-                .action
-                .as_ref()
-                .is_none_or(|action| *action == call.action)
+            && action.is_none_or(|action| *action == call.action)
             && self.about.as_ref().is_none_or(|text| holds(body, text));
         if !fits {
             return false;
@@ -175,8 +159,8 @@ impl Fault {
 }
 
 fn holds(body: &[u8], text: &str) -> bool {
-    body.windows(text.len())
-        .any(|window| window == text.as_bytes())
+    let mut windows = body.windows(text.len());
+    windows.any(|window| window == text.as_bytes())
 }
 
 #[derive(Default)]
@@ -225,18 +209,13 @@ impl Calls {
         let Some(names) = state.names.as_ref().filter(|_| call.function != HARNESS) else {
             return true;
         };
-        let Err(asked) = rights::check(
-            &names.rights(&call.function),
-            call.service,
-            &call.action,
-            body,
-        ) else {
-            return true;
-        };
-        state
-            .denied
-            .push(format!("{} may not {asked}", call.function));
-        false
+        let rights = names.rights(&call.function);
+        let checked = rights::check(&rights, call.service, &call.action, body);
+        if let Err(asked) = &checked {
+            let denied = format!("{} may not {asked}", call.function);
+            state.denied.push(denied);
+        }
+        checked.is_ok()
     }
 
     /// What functions asked for and may not do.
@@ -274,24 +253,12 @@ impl Calls {
         self.state().calls.clear();
     }
 
-    /// All calls that functions made since they were last forgotten.
-    pub fn made(&self) -> Vec<Call> {
-        self.state()
-            .calls
-            .iter()
-            .filter(|call| call.function != HARNESS)
-            .cloned()
-            .collect()
-    }
-
-    /// The calls that `function` made, as texts: `DynamoDb PutItem`.
+    /// The calls that `function` made since they were last forgotten, as texts: `DynamoDb PutItem`.
     pub fn of(&self, function: &str) -> Vec<String> {
-        let made = self
-            .made()
-            .into_iter()
-            .filter(|call| call.function == function);
-        made.map(|call| format!("{:?} {}", call.service, call.action))
-            .collect()
+        let state = self.state();
+        let made = state.calls.iter().filter(|call| call.function == function);
+        let words = made.map(|call| format!("{:?} {}", call.service, call.action));
+        words.collect()
     }
 
     /// The bodies of all calls that put events.
@@ -300,22 +267,17 @@ impl Calls {
     }
 
     /// Writes a call down; how it is to go wrong, if at all.
-    pub(super) fn record(&self, mut call: Call, body: &[u8]) -> Option<Harm> {
+    pub(super) fn record(&self, call: Call, body: &[u8]) -> Option<Harm> {
         let mut state = self.state();
         let state = &mut *state;
         let mut harm = None;
-        let faults = state
-            .faults
-            .iter_mut()
-            .zip(&mut state.hits)
-            .skip(state.healed);
-        for (fault, hits) in faults {
+        let faults = state.faults.iter_mut().zip(&mut state.hits);
+        for (fault, hits) in faults.skip(state.healed) {
             if fault.hurts(&call, body) && harm.is_none() {
                 harm = Some(fault.harm);
                 *hits += 1;
             }
         }
-        call.was_hurt = harm.is_some();
         state.calls.push(call);
         harm
     }
@@ -328,9 +290,8 @@ impl Calls {
     }
 
     pub(super) fn record_events(&self, body: &[u8]) {
-        self.state()
-            .events
-            .extend(serde_json::from_slice::<Value>(body));
+        let events = serde_json::from_slice::<Value>(body);
+        self.state().events.extend(events);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

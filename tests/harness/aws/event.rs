@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use runtime::clock;
 use serde_json::{Map, Value, json};
 
@@ -110,11 +110,8 @@ impl Incoming {
         if self.body.is_empty() {
             return;
         }
-        let is_text = self
-            .headers
-            .get(CONTENT_TYPE)
-            .map(text)
-            .is_some_and(|kind| is_text(&kind));
+        let kind = self.headers.get(CONTENT_TYPE).map(text);
+        let is_text = kind.is_some_and(|kind| is_text(&kind));
         match String::from_utf8(self.body.clone()) {
             Ok(body) if is_text => event["body"] = body.into(),
             _ => {
@@ -128,24 +125,16 @@ impl Incoming {
     fn joined_headers(&self) -> Map<String, Value> {
         let names = self.headers.keys().filter(|name| *name != COOKIE);
         let joined = |name: &HeaderName| {
-            self.headers
-                .get_all(name)
-                .iter()
-                .map(text)
-                .collect::<Vec<_>>()
-                .join(",")
+            let values: Vec<String> = self.headers.get_all(name).iter().map(text).collect();
+            (name.as_str().to_owned(), values.join(",").into())
         };
-        names
-            .map(|name| (name.as_str().to_owned(), joined(name).into()))
-            .collect()
+        names.map(joined).collect()
     }
 
     fn joined_query(&self) -> Map<String, Value> {
         let mut joined: Map<String, Value> = Map::new();
-        for (name, value) in reqwest::Url::parse(&format!("http://x/?{}", self.query))
-            .expect("any query")
-            .query_pairs()
-        {
+        let url = reqwest::Url::parse(&format!("http://x/?{}", self.query));
+        for (name, value) in url.expect("any query").query_pairs() {
             let value = match joined.get(&*name).and_then(Value::as_str) {
                 Some(before) => format!("{before},{value}"),
                 None => value.into_owned(),
@@ -166,10 +155,10 @@ impl Incoming {
 
 /// What the authorizer says of a token with these claims: every claim is written as a text.
 pub fn jwt(claims: &Map<String, Value>) -> Value {
-    let texts: Map<String, Value> = claims
+    let texts = claims
         .iter()
-        .map(|(name, value)| (name.clone(), words(value).into()))
-        .collect();
+        .map(|(name, value)| (name.clone(), words(value).into()));
+    let texts: Map<String, Value> = texts.collect();
     json!({"jwt": {"claims": texts, "scopes": null}})
 }
 
@@ -221,19 +210,15 @@ pub fn response(answer: &Value) -> Option<Response> {
 
 /// Bodies of these types travel as they are; all others, and those without a type, in base64.
 fn is_text(content_type: &str) -> bool {
-    let kind = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    kind.starts_with("text/")
-        || matches!(
-            kind.as_str(),
-            "application/json" | "application/javascript" | "application/xml"
-        )
-        || kind.ends_with("+json")
-        || kind.ends_with("+xml")
+    let (kind, _) = content_type.split_once(';').unwrap_or((content_type, ""));
+    let kind = kind.trim().to_ascii_lowercase();
+    let texts = [
+        "application/json",
+        "application/javascript",
+        "application/xml",
+    ];
+    let is_text = kind.starts_with("text/") || texts.contains(&kind.as_str());
+    is_text || kind.ends_with("+json") || kind.ends_with("+xml")
 }
 
 fn text(value: &HeaderValue) -> String {
@@ -244,18 +229,10 @@ fn percent_decoded(path: &str) -> String {
     let mut decoded = Vec::new();
     let mut rest = path.as_bytes();
     while let Some((first, behind)) = rest.split_first() {
-        let hex = behind
-            .get(..2)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = hex
-            .filter(|_| *first == b'%')
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() {
-            behind.get(2..).unwrap_or_default()
-        } else {
-            behind
-        };
+        let digits = behind.get(..2).filter(|_| *first == b'%');
+        let byte = digits.and_then(|digits| HEXLOWER_PERMISSIVE.decode(digits).ok());
+        rest = if byte.is_some() { &behind[2..] } else { behind };
+        decoded.extend(byte.unwrap_or_else(|| vec![*first]));
     }
     String::from_utf8_lossy(&decoded).into_owned()
 }

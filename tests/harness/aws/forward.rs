@@ -106,10 +106,8 @@ impl Forward {
             headers.insert(AUTHORIZATION, authorization);
             &self.place.dynamodb
         } else {
-            headers.insert(
-                ACCOUNT,
-                HeaderValue::from_str(&self.place.account).expect("digits"),
-            );
+            let account = HeaderValue::from_str(&self.place.account);
+            headers.insert(ACCOUNT, account.expect("digits"));
             &self.place.moto
         };
         if service == Service::EventBridge {
@@ -182,17 +180,13 @@ fn lease(call: &Call, body: &[u8]) -> Option<(String, Key, AttributeValue)> {
 fn call(headers: &HeaderMap) -> Option<(Call, Service)> {
     let (service, action) = Service::of_target(headers.get("x-amz-target")?.to_str().ok()?)?;
     let process = key_id(headers)?.to_owned();
-    let function = Processes::function_of(&process).to_owned();
-    Some((
-        Call {
-            process,
-            function,
-            service,
-            action: action.to_owned(),
-            was_hurt: false,
-        },
+    let call = Call {
+        function: Processes::function_of(&process).to_owned(),
+        process,
         service,
-    ))
+        action: action.to_owned(),
+    };
+    Some((call, service))
 }
 
 /// The access key id in `Credential=ID/date/region/service/aws4_request`.
@@ -203,10 +197,8 @@ fn key_id(headers: &HeaderMap) -> Option<&str> {
 
 /// The same header with another access key id; DynamoDB Local checks no signature.
 fn as_key(headers: &HeaderMap, id: &str) -> HeaderValue {
-    let authorization = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let authorization = headers.get(AUTHORIZATION).and_then(|it| it.to_str().ok());
+    let authorization = authorization.unwrap_or_default();
     let (before, behind) = authorization.split_once("Credential=").unwrap_or_default();
     let (_, behind) = behind.split_once('/').unwrap_or_default();
     HeaderValue::from_str(&format!("{before}Credential={id}/{behind}")).expect("a header")

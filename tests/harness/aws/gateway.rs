@@ -1,5 +1,6 @@
 //! The HTTP API of the template: its routes, CORS and authorizer, and each function behind its routes.
 
+use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use local::cors;
 use local::jwt::{Guarded, Jwt};
@@ -23,66 +24,42 @@ use super::runtime_api::{Failure, Function};
 /// The largest body an HTTP API takes, bytes.
 const LARGEST: usize = 10 << 20;
 
-/// The functions behind it.
-pub(super) struct Functions {
-    pub(super) sign: Arc<Function>,
-    pub(super) redirect: Arc<Function>,
-    pub(super) webhook: Arc<Function>,
-    pub(super) channels: Arc<Function>,
-}
-
 /// Answers at `listener`.
 pub(super) fn serve(
     listener: TcpListener,
-    functions: &Functions,
+    functions: &BTreeMap<&'static str, Arc<Function>>,
     jwt: &Jwt,
     allowed: AllowedOrigins,
 ) {
-    let guarded = |routes: Router, guarded| {
-        let jwt = jwt.clone();
-        routes.layer(from_fn(move |request, next| {
-            jwt.clone().guard(guarded, request, next)
-        }))
-    };
-    let routes = |function: &Arc<Function>, routes: &[(&str, MethodRouter<Arc<Function>>)]| {
-        let add = |router: Router<_>, (path, method): &(&str, MethodRouter<_>)| {
-            router.route(path, method.clone())
-        };
-        routes
-            .iter()
-            .fold(Router::new(), add)
-            .with_state(function.clone())
-    };
-    let sign = routes(&functions.sign, &[("/{partner_id}/sign", get(invoke))]);
-    let redirect = routes(
-        &functions.redirect,
-        &[
-            ("/{partner_id}/redirect", get(invoke).post(invoke)),
-            ("/{partner_id}/redirect/{state}", get(invoke)),
-        ],
-    );
-    let webhook = routes(
-        &functions.webhook,
-        &[("/{partner_id}/webhook", post(invoke))],
-    );
-    let channels = routes(
-        &functions.channels,
-        &[
-            ("/{partner_id}/channels", get(invoke)),
-            ("/{partner_id}/channels/{channel_id}", get(invoke)),
-        ],
-    );
-    let router = Router::new()
-        .merge(guarded(sign, Guarded::All))
-        .merge(guarded(redirect, Guarded::PostOnly))
-        .merge(guarded(channels, Guarded::All))
-        .merge(webhook)
+    let all = Some(Guarded::All);
+    let mut router = Router::new();
+    for (function, path, methods, guarded) in [
+        ("sign", "sign", get(invoke), all),
+        (
+            "redirect",
+            "redirect",
+            get(invoke).post(invoke),
+            Some(Guarded::PostOnly),
+        ),
+        ("redirect", "redirect/{state}", get(invoke), None),
+        ("webhook", "webhook", post(invoke), None),
+        ("channels", "channels", get(invoke), all),
+        ("channels", "channels/{channel_id}", get(invoke), all),
+    ] {
+        let mut route = Router::new().route(&format!("/{{partner_id}}/{path}"), methods);
+        if let Some(guarded) = guarded {
+            let jwt = jwt.clone();
+            let guard = move |request, next| jwt.clone().guard(guarded, request, next);
+            route = route.layer(from_fn(guard));
+        }
+        router = router.merge(route.with_state(functions[function].clone()));
+    }
+    let cors = move |request, next| cors::answer(allowed.clone(), request, next);
+    let router = router
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(from_fn(no_head))
-        .layer(from_fn(move |request, next| {
-            cors::answer(allowed.clone(), request, next)
-        }));
+        .layer(from_fn(cors));
     tokio::spawn(axum::serve(listener, router).into_future());
 }
 

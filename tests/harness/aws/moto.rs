@@ -6,9 +6,10 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::runtime_api::REGION;
+use crate::text;
 
 /// The header that names an account.
 pub const ACCOUNT: &str = "x-moto-account-id";
@@ -37,13 +38,10 @@ impl Moto {
 
     /// Makes the current version of the secret `name` say `text`.
     pub fn put_secret(&self, name: &str, text: &str) {
-        let put = self.secret(
-            "PutSecretValue",
-            &json!({"SecretId": name, "SecretString": text}),
-        );
-        if put.is_err() {
-            self.secret("CreateSecret", &json!({"Name": name, "SecretString": text}))
-                .expect("a secret");
+        let put = json!({"SecretId": name, "SecretString": text});
+        if self.secret("PutSecretValue", &put).is_err() {
+            let create = json!({"Name": name, "SecretString": text});
+            self.secret("CreateSecret", &create).expect("a secret");
         }
     }
 
@@ -54,23 +52,18 @@ impl Moto {
 
     /// Every version of every secret: name → version id → text.
     pub fn everything(&self) -> Value {
-        let mut all = Map::new();
-        let list = self
-            .secret("ListSecrets", &json!({"MaxResults": 100}))
-            .expect("a list");
+        let mut all = json!({});
+        let list = self.secret("ListSecrets", &json!({"MaxResults": 100}));
+        let list = list.expect("a list");
         for secret in list["SecretList"].as_array().into_iter().flatten() {
-            let name = secret["Name"].as_str().expect("a name");
-            let versions = secret["SecretVersionsToStages"]
-                .as_object()
-                .cloned()
-                .unwrap_or_default();
-            let texts = versions.into_iter().map(|(id, stages)| {
+            let name = text(&secret["Name"]);
+            let versions = secret["SecretVersionsToStages"].as_object();
+            for (id, stages) in versions.into_iter().flatten() {
                 let text = self.version(json!({"SecretId": name, "VersionId": id}));
-                (id, json!({"stages": stages, "text": text}))
-            });
-            all.insert(name.to_owned(), Value::Object(texts.collect()));
+                all[name][id] = json!({"stages": stages, "text": text});
+            }
         }
-        Value::Object(all)
+        all
     }
 
     fn version(&self, which: Value) -> Option<String> {

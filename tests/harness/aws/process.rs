@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
@@ -23,13 +23,13 @@ use super::runtime_api::{Failure, Spec, request_id};
 #[derive(Clone, Default)]
 pub struct Processes(Arc<Mutex<Running>>);
 
-/// A process by the name it signs its calls with, and the name of its function.
-type Running = HashMap<String, (String, Arc<Process>)>;
+/// A process by the name it signs its calls with.
+type Running = HashMap<String, Arc<Process>>;
 
 impl Processes {
     /// The process `name`, if it runs.
     pub fn named(&self, name: &str) -> Option<Arc<Process>> {
-        self.running().get(name).map(|(_, process)| process.clone())
+        self.running().get(name).cloned()
     }
 
     /// The function that the process `name` runs or ran.
@@ -40,23 +40,26 @@ impl Processes {
     /// The running processes of `function`.
     pub fn of(&self, function: &str) -> Vec<Arc<Process>> {
         let running = self.running();
-        running
-            .values()
-            .filter(|(of, _)| of == function)
-            .map(|(_, process)| process.clone())
-            .collect()
+        let of_it = running
+            .iter()
+            .filter(|(name, _)| Self::function_of(name) == function);
+        of_it.map(|(_, process)| process.clone()).collect()
     }
 
-    pub(super) fn add(&self, function: &str, process: Arc<Process>) {
-        self.running()
-            .insert(process.name.clone(), (function.to_owned(), process));
+    pub(super) fn add(&self, process: Arc<Process>) {
+        self.running().insert(process.name.clone(), process);
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<String, (String, Arc<Process>)>> {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|_, (_, process)| !process.has_ended());
+    fn running(&self) -> MutexGuard<'_, Running> {
+        let mut running = lock(&self.0);
+        running.retain(|_, process| !process.has_ended());
         running
     }
+}
+
+/// What a mutex holds, also after a test has panicked with it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A running process of a function.
@@ -105,16 +108,10 @@ struct Shared {
     gave_up: Mutex<Option<String>>,
 }
 
-impl Shared {
-    fn open(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Process {
     /// Starts a process of the function `spec`.
     pub(super) async fn start(spec: &Spec, name: &str) -> Result<Arc<Self>, Failure> {
-        let cannot = |what: &str, why: std::io::Error| Failure::Init(format!("{what}: {why}"));
+        let cannot = |why: std::io::Error| Failure::Init(why.to_string());
         let (hand_over, invocations) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             arn: spec.arn(),
@@ -125,33 +122,28 @@ impl Process {
             answered: watch::Sender::new(0),
             gave_up: Mutex::default(),
         });
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .map_err(|why| cannot("no address", why))?;
-        let address = listener
-            .local_addr()
-            .map_err(|why| cannot("no address", why))?
-            .to_string();
+        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?.to_string();
         let server = tokio::spawn(axum::serve(listener, routes(shared.clone())).into_future());
 
-        let open = || OpenOptions::new().create(true).append(true).open(&spec.log);
-        let (output, errors) = (open(), open());
+        let log = || OpenOptions::new().create(true).append(true).open(&spec.log);
         let child = Command::new(&spec.program)
             .env_clear()
             .envs(spec.environment_of(name, &address))
             .stdin(Stdio::null())
-            .stdout(output.map_err(|why| cannot("the log", why))?)
-            .stderr(errors.map_err(|why| cannot("the log", why))?)
+            .stdout(log().map_err(cannot)?)
+            .stderr(log().map_err(cannot)?)
             .kill_on_drop(true)
-            .spawn()
-            .map_err(|why| cannot(&spec.program.display().to_string(), why))?;
+            .spawn();
+        let child =
+            child.map_err(|why| Failure::Init(format!("{}: {why}", spec.program.display())))?;
         let pid = child.id().unwrap_or_default();
         let (kill, (end, ended)) = (Arc::new(Notify::new()), watch::channel(None));
         let watched = (shared.clone(), kill.clone());
         tokio::spawn(async move {
             let why = see_end(child, &watched.1).await;
             end.send_replace(Some(why));
-            watched.0.open().take();
+            lock(&watched.0.open).take();
             server.abort();
         });
         Ok(Arc::new(Self {
@@ -186,12 +178,7 @@ impl Process {
         if outcome.is_err() {
             self.kill().await;
         }
-        let said = self
-            .shared
-            .gave_up
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let said = lock(&self.shared.gave_up).clone();
         outcome.map_err(|failure| said.map_or(failure, Failure::Init))
     }
 
@@ -205,18 +192,16 @@ impl Process {
         let id = request_id();
         let mut taken = self.shared.taken.subscribe();
         self.shared.taken.send_replace(false);
-        *self.shared.open() = Some(Open {
+        *lock(&self.shared.open) = Some(Open {
             id: id.clone(),
             answer,
         });
-        let deadline = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            + time_out;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let deadline = (now.unwrap_or_default() + time_out).as_millis();
         let invocation = Invocation {
             id,
             event,
-            deadline: deadline.as_millis(),
+            deadline,
         };
         let is_handed_over = self.hand_over.send(invocation).await.is_ok();
         let ended_before = tokio::select! {
@@ -252,9 +237,8 @@ impl Process {
     async fn end(&self) -> String {
         let mut ended = self.ended.clone();
         let end = ended.wait_for(Option::is_some).await;
-        end.ok()
-            .and_then(|end| end.clone())
-            .unwrap_or_else(|| "nobody saw how".to_owned())
+        let how = end.ok().and_then(|end| end.clone());
+        how.unwrap_or_else(|| "nobody saw how".to_owned())
     }
 }
 
@@ -266,48 +250,38 @@ async fn see_end(mut child: Child, kill: &Notify) -> String {
             let _gone = child.kill().await;
         }
     }
-    child
-        .wait()
-        .await
-        .map_or_else(|error| error.to_string(), |status| status.to_string())
+    let status = child.wait().await;
+    status.map_or_else(|error| error.to_string(), |status| status.to_string())
 }
 
 fn routes(shared: Arc<Shared>) -> Router {
-    let base = "/2018-06-01/runtime";
+    let router = Router::new()
+        .route("/invocation/next", get(next))
+        .route("/invocation/{id}/response", post(response))
+        .route("/invocation/{id}/error", post(error))
+        .route("/init/error", post(init_error));
     Router::new()
-        .route(&format!("{base}/invocation/next"), get(next))
-        .route(
-            &format!("{base}/invocation/{{id}}/response"),
-            post(response),
-        )
-        .route(&format!("{base}/invocation/{{id}}/error"), post(error))
-        .route(&format!("{base}/init/error"), post(init_error))
-        .layer(axum::extract::DefaultBodyLimit::disable())
+        .nest("/2018-06-01/runtime", router)
+        .layer(DefaultBodyLimit::disable())
         .with_state(shared)
 }
 
 async fn next(State(shared): State<Arc<Shared>>) -> Response {
     shared.asked.send_replace(true);
-    let Some(Invocation {
-        id,
-        event,
-        deadline,
-    }) = shared.invocations.lock().await.recv().await
-    else {
+    let Some(invocation) = shared.invocations.lock().await.recv().await else {
         return StatusCode::GONE.into_response();
     };
     shared.taken.send_replace(true);
+    let deadline = invocation.deadline.to_string();
+    let trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0";
     let headers = [
-        ("content-type", "application/json".to_owned()),
-        ("lambda-runtime-aws-request-id", id),
-        ("lambda-runtime-deadline-ms", deadline.to_string()),
-        ("lambda-runtime-invoked-function-arn", shared.arn.clone()),
-        (
-            "lambda-runtime-trace-id",
-            "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0".to_owned(),
-        ),
+        ("content-type", "application/json"),
+        ("lambda-runtime-aws-request-id", &invocation.id),
+        ("lambda-runtime-deadline-ms", &deadline),
+        ("lambda-runtime-invoked-function-arn", &shared.arn),
+        ("lambda-runtime-trace-id", trace),
     ];
-    (headers, event).into_response()
+    (headers, invocation.event).into_response()
 }
 
 async fn response(
@@ -321,32 +295,22 @@ async fn response(
 async fn error(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
-    body: Bytes,
+    body: String,
 ) -> StatusCode {
-    answer(
-        &shared,
-        &id,
-        Err(Failure::Error(String::from_utf8_lossy(&body).into_owned())),
-    )
+    answer(&shared, &id, Err(Failure::Error(body)))
 }
 
-async fn init_error(State(shared): State<Arc<Shared>>, _: HeaderMap, body: Bytes) -> StatusCode {
-    *shared
-        .gave_up
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner) =
-        Some(String::from_utf8_lossy(&body).into_owned());
+async fn init_error(State(shared): State<Arc<Shared>>, body: String) -> StatusCode {
+    *lock(&shared.gave_up) = Some(body);
     StatusCode::ACCEPTED
 }
 
 /// Takes the answer to the invocation that is open; another one is over.
 fn answer(shared: &Shared, id: &str, outcome: Result<Bytes, Failure>) -> StatusCode {
-    match shared.open().take_if(|open| open.id == id) {
-        Some(open) => {
-            shared.answered.send_modify(|answered| *answered += 1);
-            let _nobody_waits = open.answer.send(outcome);
-            StatusCode::ACCEPTED
-        }
-        None => StatusCode::BAD_REQUEST,
-    }
+    let Some(open) = lock(&shared.open).take_if(|open| open.id == id) else {
+        return StatusCode::BAD_REQUEST;
+    };
+    shared.answered.send_modify(|answered| *answered += 1);
+    let _nobody_waits = open.answer.send(outcome);
+    StatusCode::ACCEPTED
 }

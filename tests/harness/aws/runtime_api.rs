@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use super::process::{Process, Processes};
+use crate::owned;
 
 /// The region that functions are told they run in.
 pub const REGION: &str = "eu-central-1";
@@ -111,10 +112,7 @@ impl Function {
         loop {
             let (process, init) = match self.idle_process() {
                 Some(process) => (process, None),
-                None => self
-                    .start_process()
-                    .await
-                    .map(|(process, init)| (process, Some(init)))?,
+                None => self.start_process().await?,
             };
             let begun = Instant::now();
             // One that died while it was idle is replaced, as nobody's invocation was lost with it.
@@ -167,14 +165,14 @@ impl Function {
         idle.pop()
     }
 
-    async fn start_process(&self) -> Result<(Arc<Process>, Duration), Failure> {
+    async fn start_process(&self) -> Result<(Arc<Process>, Option<Duration>), Failure> {
         let begun = Instant::now();
         let number = self.started.fetch_add(1, Ordering::SeqCst);
         let name = format!("{}{number}", self.spec.name);
         let process = Process::start(&self.spec, &name).await?;
-        self.processes.add(&self.spec.name, process.clone());
+        self.processes.add(process.clone());
         process.asks(INIT).await?;
-        Ok((process, begun.elapsed()))
+        Ok((process, Some(begun.elapsed())))
     }
 }
 
@@ -198,18 +196,15 @@ impl Spec {
             ("_HANDLER", "bootstrap"),
             ("TZ", ":UTC"),
         ];
-        let of_lambda = of_lambda.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let mut environment = BTreeMap::from(of_lambda);
+        let mut environment = owned(&of_lambda);
         environment.extend(self.environment.clone());
         environment
     }
 
     /// What the function is called at AWS.
     pub(super) fn arn(&self) -> String {
-        format!(
-            "arn:aws:lambda:{REGION}:123456789012:function:{}",
-            self.name
-        )
+        let name = &self.name;
+        format!("arn:aws:lambda:{REGION}:123456789012:function:{name}")
     }
 }
 

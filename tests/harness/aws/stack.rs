@@ -103,26 +103,20 @@ impl Stack {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
         let hub = start_hub(secrets, settings, &url).await;
-        let environment = environment(secrets, settings, &url, hub.as_ref(), &calls.url);
+        let hub_url = hub.as_ref().map_or("", |hub| hub.url()).to_owned();
+        let environment = environment(secrets, settings, &url, &hub_url, &calls.url);
         moto.create_bus(BUS);
         calls.permit(Names::of(&environment));
         let function = |name: &'static str| {
-            (
-                name,
-                Arc::new(function(name, &environment, directory, &processes)),
-            )
+            let function = function(name, &environment, directory, &processes);
+            (name, Arc::new(function))
         };
-        let functions = BTreeMap::from(FUNCTIONS.map(function));
-        let hub_url = hub
-            .as_ref()
-            .map(|hub| hub.url().to_owned())
-            .unwrap_or_default();
         let mut stack = Self {
             url,
             hub: hub_url,
             calls,
             moto,
-            functions,
+            functions: FUNCTIONS.map(function).into(),
             environment,
             batches: stream::Batches::default(),
             tasks: Vec::new(),
@@ -131,37 +125,19 @@ impl Stack {
         };
         stack.keep_partner_secrets(&secrets.file);
         stack.table().create().await.expect("the table");
-        stack.open_gateway(listener, secrets, settings);
-        let (fold, provision) = (&stack.functions["fold"], &stack.functions["provision"]);
-        stack.tasks = stream::map(
-            (fold, provision),
-            &stack.batches,
-            &stack.calls.url,
-            stack.setting("TABLE_NAME"),
-        )
-        .await;
-        let clocks = ["fold", "reconcile"].map(|name| stack.functions[name].clone());
-        stack
-            .tasks
-            .extend(clocks.map(|function| tokio::spawn(tick(function))));
-        stack
-    }
-
-    fn open_gateway(
-        &self,
-        listener: TcpListener,
-        secrets: &Secrets,
-        settings: &BTreeMap<String, String>,
-    ) {
-        let functions = gateway::Functions {
-            sign: self.functions["sign"].clone(),
-            redirect: self.functions["redirect"].clone(),
-            webhook: self.functions["webhook"].clone(),
-            channels: self.functions["channels"].clone(),
-        };
         let jwt = settings.get("JWT_HS256_SECRET").unwrap_or(&secrets.jwt);
-        let allowed = self.setting("ALLOWED_ORIGINS").parse().expect("origins");
-        gateway::serve(listener, &functions, &Jwt::new(Secret::new(jwt)), allowed);
+        let allowed = stack.setting("ALLOWED_ORIGINS").parse().expect("origins");
+        let jwt = Jwt::new(Secret::new(jwt));
+        gateway::serve(listener, &stack.functions, &jwt, allowed);
+        let (fold, provision) = (stack.function("fold"), stack.function("provision"));
+        let endpoint = &stack.calls.url;
+        let table = stack.setting("TABLE_NAME");
+        let mut tasks = stream::map((fold, provision), &stack.batches, endpoint, table).await;
+        for clocked in ["fold", "reconcile"] {
+            tasks.push(tokio::spawn(tick(stack.function(clocked).clone())));
+        }
+        stack.tasks = tasks;
+        stack
     }
 
     /// A function by its name.
@@ -183,18 +159,10 @@ impl Stack {
 
     /// Keeps the partner secrets of `file` where the functions read them.
     pub fn keep_partner_secrets(&self, file: &Value) {
-        let prefix = self
-            .environment
-            .get("PARTNER_SECRET_PREFIX")
-            .map_or("360dialog/partners/", String::as_str);
-        for (partner, secret) in file
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(_, secret)| secret.is_object())
-        {
-            self.moto
-                .put_secret(&format!("{prefix}{partner}"), &secret.to_string());
+        let prefix = &Names::of(&self.environment).partner_prefix;
+        for (partner, secret) in partners(file) {
+            let name = format!("{prefix}{partner}");
+            self.moto.put_secret(&name, &secret.to_string());
         }
     }
 
@@ -263,13 +231,20 @@ fn function(
     Function::new(spec, processes.clone())
 }
 
+/// The partners of a secrets file; the demo's own secret is none.
+fn partners(file: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let entries = file.as_object().into_iter().flatten();
+    entries.filter(|(_, secret)| secret.is_object())
+}
+
 /// The simulated hub with the settings that the bundle on one machine gives it, unless the test brings its own.
 async fn start_hub(
     secrets: &Secrets,
     settings: &BTreeMap<String, String>,
     url: &str,
 ) -> Option<RunningSimulator> {
-    if settings.get("HUB").is_some_and(|hub| hub == "none") {
+    let setting = |name: &str| settings.get(name).map(String::as_str);
+    if setting("HUB") == Some("none") {
         return None;
     }
     let mut partners =
@@ -277,24 +252,17 @@ async fn start_hub(
     for partner in &mut partners {
         partner.webhook_url = Some(format!("{url}/{}/webhook", partner.id));
         partner.redirect_url = Some(format!("{url}/{}/redirect", partner.id));
-        partner.check_signature = settings
-            .get("HUB_CHECK_SIGNATURE")
-            .is_none_or(|check| check != "off");
+        partner.check_signature = setting("HUB_CHECK_SIGNATURE") != Some("off");
     }
-    let delay = settings
-        .get("HUB_STAGE_DELAY_MS")
-        .map(|delay| delay.parse().expect("milliseconds"));
+    let delay = setting("HUB_STAGE_DELAY_MS").unwrap_or("0").parse();
     let hub_settings = simulator::Settings {
         listen: ([127, 0, 0, 1], 0).into(),
         partners,
-        stage_delay: Duration::from_millis(delay.unwrap_or_default()),
+        stage_delay: Duration::from_millis(delay.expect("milliseconds")),
         ..simulator::Settings::default()
     };
-    Some(
-        RunningSimulator::start(hub_settings)
-            .await
-            .expect("the simulated hub"),
-    )
+    let hub = RunningSimulator::start(hub_settings).await;
+    Some(hub.expect("the simulated hub"))
 }
 
 /// What every function is started with; what a test sets wins.
@@ -302,42 +270,31 @@ fn environment(
     secrets: &Secrets,
     settings: &BTreeMap<String, String>,
     url: &str,
-    hub: Option<&RunningSimulator>,
+    hub: &str,
     aws: &str,
 ) -> BTreeMap<String, String> {
-    let partners = secrets
-        .file
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, secret)| secret.is_object());
-    let partners: Vec<&str> = partners.map(|(partner, _)| partner.as_str()).collect();
-    let mut all = BTreeMap::from([
-        ("TABLE_NAME", "onboarding".to_owned()),
-        ("TENANT_CLAIM", "sub".to_owned()),
-        ("PARTNER_IDS", partners.join(",")),
-        ("PUBLIC_URL", url.to_owned()),
-        ("ALLOWED_ORIGINS", url.to_owned()),
-        ("EVENT_BUS_NAME", BUS.to_owned()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", aws.to_owned()),
-        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", aws.to_owned()),
-        ("AWS_ENDPOINT_URL_EVENTBRIDGE", aws.to_owned()),
+    let ids: Vec<&str> = partners(&secrets.file).map(|(id, _)| id.as_str()).collect();
+    let mut all = owned(&[
+        ("TABLE_NAME", "onboarding"),
+        ("TENANT_CLAIM", "sub"),
+        ("PARTNER_IDS", &ids.join(",")),
+        ("PUBLIC_URL", url),
+        ("ALLOWED_ORIGINS", url),
+        ("EVENT_BUS_NAME", BUS),
+        ("AWS_ENDPOINT_URL_DYNAMODB", aws),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", aws),
+        ("AWS_ENDPOINT_URL_EVENTBRIDGE", aws),
     ]);
-    if let Some(hub) = hub {
-        all.insert("PARTNER_API_URL", format!("{}/api/v2", hub.url()));
-        all.insert(
-            "ONBOARDING_URL",
-            format!("{}/dashboard/app/{{partner_id}}/permissions", hub.url()),
-        );
+    if !hub.is_empty() {
+        let permissions = format!("{hub}/dashboard/app/{{partner_id}}/permissions");
+        all.extend(owned(&[
+            ("PARTNER_API_URL", &format!("{hub}/api/v2")),
+            ("ONBOARDING_URL", &permissions),
+        ]));
     }
-    let mut all: BTreeMap<String, String> = all
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-    let for_functions = settings
-        .iter()
-        .filter(|(name, _)| !NOT_FOR_FUNCTIONS.contains(&name.as_str()));
-    all.extend(for_functions.map(|(name, value)| (name.clone(), value.clone())));
+    let mut settings = settings.clone();
+    settings.retain(|name, _| !NOT_FOR_FUNCTIONS.contains(&name.as_str()));
+    all.extend(settings);
     all
 }
 

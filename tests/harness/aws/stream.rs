@@ -1,9 +1,9 @@
-//! The event source mappings of `fold` and `provision`: batches of the table's stream as [Lambda hands them over][1], and what
+//! The two event source mappings of `provision`: batches of the table's stream as [Lambda hands them over][1], and what
 //! failed of them once more.
 //!
 //! [1]: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -12,12 +12,12 @@ use fold::Fold;
 use local::follower::Follower;
 use provision::Provision;
 use runtime::clock;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use store::stream::{Change, Record, StoppedBefore};
 use store::table::Item;
 use tokio::task::JoinHandle;
 
-use super::runtime_api::{Failure, Function, REGION};
+use super::runtime_api::{Function, REGION};
 
 /// How many records `provision` gets at once; the template says the same.
 const PROVISION_BATCH: i32 = 10;
@@ -31,17 +31,11 @@ pub(super) struct Batches(Arc<Mutex<Vec<Value>>>);
 
 impl Batches {
     pub(super) fn all(&self) -> Vec<Value> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.lock().clone()
     }
 
-    fn add(&self, event: &Value) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(event.clone());
+    fn lock(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -56,20 +50,16 @@ pub(super) async fn map(
     let due = Follower::new("provision", endpoint, table, Provision::takes);
     let due = due.batches_of(PROVISION_BATCH);
     facts.prepare().await.expect("the table of the checkpoints");
-    [(facts, fold), (due, provision)]
-        .map(|(follower, function)| {
-            let follower = follower.waiting_at_most(LONGEST_WAIT);
-            let (function, batches) = (function.clone(), batches.clone());
-            tokio::spawn(follow(follower, function, batches, table.to_owned()))
+    let follow = |(follower, function): (Follower, &Arc<Function>)| {
+        let follower = follower.waiting_at_most(LONGEST_WAIT);
+        let (function, batches, table) = (function.clone(), batches.clone(), table.to_owned());
+        tokio::spawn(async move {
+            let (function, batches, table) = (&function, &batches, &table);
+            let hand_over = |records| hand_over(function, batches, table, records);
+            follower.follow(hand_over).await;
         })
-        .into()
-}
-
-async fn follow(follower: Follower, function: Arc<Function>, batches: Batches, table: String) {
-    let (function, batches, table) = (&function, &batches, &table);
-    follower
-        .follow(|records| hand_over(function, batches, table, records))
-        .await;
+    };
+    [(facts, fold), (due, provision)].map(follow).into()
 }
 
 /// Invokes the function with a batch; where it stopped, or the first record if it said nothing.
@@ -80,27 +70,16 @@ async fn hand_over(
     records: Vec<Record>,
 ) -> Result<(), StoppedBefore> {
     let event = event(&records, table);
-    batches.add(&event);
-    let answer = function.invoke(&event).await;
-    let first = || {
-        records
-            .first()
-            .map(|record| record.sequence.clone())
-            .unwrap_or_default()
-    };
-    let failed = match answer.map(|answer| failures(&answer.json())) {
-        Ok(Some(failures)) => failures,
-        Ok(None) => Some(first()),
+    batches.lock().push(event.clone());
+    let first = || records.first().map(|record| record.sequence.clone());
+    let failed = match function.invoke(&event).await {
+        Ok(answer) => failures(&answer.json()).unwrap_or_else(first),
         Err(failure) => {
-            report(&failure);
-            Some(first())
+            eprintln!("a batch failed: {failure}");
+            first()
         }
     };
     failed.map_or(Ok(()), |sequence| Err(StoppedBefore(sequence)))
-}
-
-fn report(failure: &Failure) {
-    eprintln!("a batch failed: {failure}");
 }
 
 /// The first record that failed, if any; `None` if the answer cannot be read, which makes the whole batch fail.
@@ -108,18 +87,12 @@ fn failures(answer: &Value) -> Option<Option<String>> {
     if answer.is_null() {
         return Some(None);
     }
-    let failures = answer.get("batchItemFailures")?.as_array()?;
-    let identifiers: Option<Vec<&str>> = failures
-        .iter()
-        .map(|failure| failure["itemIdentifier"].as_str())
-        .collect();
+    let failures = answer.get("batchItemFailures")?.as_array()?.iter();
+    let identifiers = failures.map(|failure| failure["itemIdentifier"].as_str());
+    let identifiers: Option<Vec<&str>> = identifiers.collect();
     // Sequence numbers are numbers of any length.
-    Some(
-        identifiers?
-            .into_iter()
-            .min_by_key(|identifier| (identifier.len(), *identifier))
-            .map(str::to_owned),
-    )
+    let first = identifiers?.into_iter().min_by_key(|it| (it.len(), *it));
+    Some(first.map(str::to_owned))
 }
 
 /// A batch as an event.
@@ -157,11 +130,10 @@ fn entry(record: &Record, table: &str) -> Value {
 }
 
 fn image(item: &Item) -> Value {
-    let pairs: Map<String, Value> = item
+    let pairs = item
         .iter()
-        .map(|(name, value)| (name.clone(), attribute(value)))
-        .collect();
-    Value::Object(pairs)
+        .map(|(name, value)| (name.clone(), attribute(value)));
+    Value::Object(pairs.collect())
 }
 
 fn attribute(value: &AttributeValue) -> Value {

@@ -1,4 +1,4 @@
-//! A running hub, met from outside: by a browser, by a partner's server, by its webhook's receiver.
+//! Tests of a running simulator over HTTP: as a browser, as a partner's server, and as the receiver of its webhooks.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod support;

@@ -1,20 +1,20 @@
-//! What a client's browser meets.
+//! The onboarding pages, as a client's browser uses them.
 
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use serde_json::json;
 use url::{Url, form_urlencoded};
 
-use crate::support::{PARTNER, RETURN, World, answer};
+use crate::support::{Fixture, PARTNER, RETURN, answer};
 
 /// Submits the form of a page as a browser does, without following where it leads.
-async fn submit(world: &World, link: &Url, fields: &[(&str, &str)]) -> (u16, String) {
+async fn submit(fixture: &Fixture, link: &Url, fields: &[(&str, &str)]) -> (u16, String) {
     let mut url = link.clone();
     url.set_path(&format!("{}/complete", link.path()));
     let body = form_urlencoded::Serializer::new(String::new())
         .extend_pairs(fields)
         .finish();
-    let request = world
+    let request = fixture
         .http
         .post(url)
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -28,16 +28,16 @@ async fn submit(world: &World, link: &Url, fields: &[(&str, &str)]) -> (u16, Str
     (status, location.unwrap_or(response.text().await.unwrap()))
 }
 
-async fn open(world: &World, link: &Url) -> (u16, String) {
-    let response = world.http.get(link.clone()).send().await.unwrap();
+async fn open(fixture: &Fixture, link: &Url) -> (u16, String) {
+    let response = fixture.http.get(link.clone()).send().await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
 #[tokio::test]
-async fn a_person_adds_a_number_and_goes_back() {
-    let world = World::new().await;
-    let link = world.link(&[("state", "a.b c"), ("name", "Acme <Ltd>")]);
-    let (status, page) = open(&world, &link).await;
+async fn a_person_adds_a_number_and_is_redirected() {
+    let fixture = Fixture::new().await;
+    let link = fixture.link(&[("state", "a.b c"), ("name", "Acme <Ltd>")]);
+    let (status, page) = open(&fixture, &link).await;
     assert_eq!(status, 200);
     assert!(page.contains("Acme &lt;Ltd&gt;") && page.contains("simulated"));
     for part in [
@@ -57,7 +57,7 @@ async fn a_person_adds_a_number_and_goes_back() {
         ("name", "Acme"),
         ("action", "grant"),
     ];
-    let (status, location) = submit(&world, &link, &fields).await;
+    let (status, location) = submit(&fixture, &link, &fields).await;
     assert_eq!(status, 303);
     assert!(
         location.starts_with(&format!("{RETURN}?client=")),
@@ -68,7 +68,7 @@ async fn a_person_adds_a_number_and_goes_back() {
         "{location}"
     );
     assert!(!location.contains("revoked"));
-    let created = world.receiver.wait_for_event("channel_created").await;
+    let created = fixture.receiver.wait_for_event("channel_created").await;
     assert_eq!(
         created.json["data"]["setup_info"],
         json!({"phone_number": "12125550123", "phone_name": "Acme"})
@@ -77,18 +77,18 @@ async fn a_person_adds_a_number_and_goes_back() {
 
 #[tokio::test]
 async fn a_known_client_is_offered_its_numbers_and_may_revoke_them() {
-    let world = World::new().await;
-    world
+    let fixture = Fixture::new().await;
+    fixture
         .complete(json!({"client": "oaY9LLfUCL", "channels": ["y9MiLoCH"]}))
         .await;
 
-    let link = world.link(&[("client", "oaY9LLfUCL")]);
-    let (_, page) = open(&world, &link).await;
+    let link = fixture.link(&[("client", "oaY9LLfUCL")]);
+    let (_, page) = open(&fixture, &link).await;
     assert!(page.contains(r#"name="revoked" value="y9MiLoCH""#));
     assert!(!page.contains(" checked"));
 
     let (status, location) = submit(
-        &world,
+        &fixture,
         &link,
         &[("client", "oaY9LLfUCL"), ("revoked", "y9MiLoCH")],
     )
@@ -100,13 +100,13 @@ async fn a_known_client_is_offered_its_numbers_and_may_revoke_them() {
             format!("{RETURN}?client=oaY9LLfUCL&revoked=[y9MiLoCH]")
         )
     );
-    world
+    fixture
         .receiver
         .wait_for_event("channel_permission_revoked")
         .await;
-    let link = world.link(&[("client", "oaY9LLfUCL")]);
+    let link = fixture.link(&[("client", "oaY9LLfUCL")]);
     assert!(
-        open(&world, &link)
+        open(&fixture, &link)
             .await
             .1
             .contains(r#"name="channels" value="y9MiLoCH""#)
@@ -115,28 +115,33 @@ async fn a_known_client_is_offered_its_numbers_and_may_revoke_them() {
 
 #[tokio::test]
 async fn a_signature_is_spent_by_completing_and_by_nothing_else() {
-    let world = World::new().await;
-    world
+    let fixture = Fixture::new().await;
+    fixture
         .complete(json!({"client": "otherCL", "channels": ["otherCH"]}))
         .await;
-    let link = world.link(&[("state", "s")]);
-    assert_eq!(open(&world, &link).await.0, 200);
-    assert_eq!(open(&world, &link).await.0, 200);
-    let cancelled = submit(&world, &link, &[("action", "cancel")]).await;
+    let link = fixture.link(&[("state", "s")]);
+    assert_eq!(open(&fixture, &link).await.0, 200);
+    assert_eq!(open(&fixture, &link).await.0, 200);
+    let cancelled = submit(&fixture, &link, &[("action", "cancel")]).await;
     assert_eq!(cancelled, (303, format!("{RETURN}?state=s")));
-    let (status, page) = submit(&world, &link, &[("client", "aCL"), ("channels", "otherCH")]).await;
+    let (status, page) = submit(
+        &fixture,
+        &link,
+        &[("client", "aCL"), ("channels", "otherCH")],
+    )
+    .await;
     assert_eq!(status, 409, "{page}");
     assert_eq!(
-        submit(&world, &link, &[("add", "on"), ("phone", "call me")])
+        submit(&fixture, &link, &[("add", "on"), ("phone", "call me")])
             .await
             .0,
         400
     );
 
-    assert_eq!(submit(&world, &link, &[("add", "on")]).await.0, 303);
+    assert_eq!(submit(&fixture, &link, &[("add", "on")]).await.0, 303);
     for (status, page) in [
-        open(&world, &link).await,
-        submit(&world, &link, &[("add", "on")]).await,
+        open(&fixture, &link).await,
+        submit(&fixture, &link, &[("add", "on")]).await,
     ] {
         assert_eq!(status, 403);
         assert!(page.contains("already been used"), "{page}");
@@ -144,12 +149,12 @@ async fn a_signature_is_spent_by_completing_and_by_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_refused_signature_is_told_with_its_reason() {
-    let world = World::new().await;
+async fn a_refused_signature_shows_its_reason() {
+    let fixture = Fixture::new().await;
     let now = Timestamp::now().as_second();
-    let mut unsigned = world.link(&[]);
+    let mut unsigned = fixture.link(&[]);
     unsigned.set_query(Some("redirect_url=http://app.example/"));
-    let mut wrong = world.link_of(now, &[]);
+    let mut wrong = fixture.link_signed_at(now, &[]);
     let query = wrong.query().unwrap();
     let query = query.replace(
         &format!("io_timestamp={now}"),
@@ -159,25 +164,29 @@ async fn a_refused_signature_is_told_with_its_reason() {
     for (link, reason) in [
         (unsigned, "carries no io_signature"),
         (wrong, "does not match"),
-        (world.link_of(now - 25 * 3600, &[]), "older than 24 hours"),
-        (world.link_of(now + 3600, &[]), "in the future"),
+        (
+            fixture.link_signed_at(now - 25 * 3600, &[]),
+            "older than 24 hours",
+        ),
+        (fixture.link_signed_at(now + 3600, &[]), "in the future"),
     ] {
-        let (status, page) = open(&world, &link).await;
+        let (status, page) = open(&fixture, &link).await;
         assert_eq!(status, 403);
         assert!(page.contains(reason), "{page}");
-        let (status, error) = world
+        let (status, error) = fixture
             .post("/_hub/complete", &json!({"link": link.as_str()}))
             .await;
         assert_eq!(status, 403);
         assert!(error["error"].as_str().unwrap().contains(reason), "{error}");
     }
-    assert!(world.receiver.events().is_empty());
+    assert!(fixture.receiver.events().is_empty());
 }
 
 #[tokio::test]
-async fn a_link_needs_a_known_partner_and_a_way_back() {
-    let world = World::with(|settings| settings.partners[0].check_signature = false).await;
-    let base = world.hub.url();
+async fn a_link_needs_a_known_partner_and_a_redirect_url() {
+    let fixture =
+        Fixture::with_settings(|settings| settings.partners[0].check_signature = false).await;
+    let base = fixture.simulator.url();
     for (address, expected) in [
         (format!("{base}/onboarding/unknownPA"), 404),
         (format!("{base}/onboarding/{PARTNER}"), 400),
@@ -194,20 +203,20 @@ async fn a_link_needs_a_known_partner_and_a_way_back() {
             200,
         ),
     ] {
-        let (status, _) = answer(world.http.get(&address).send().await.unwrap()).await;
+        let (status, _) = answer(fixture.http.get(&address).send().await.unwrap()).await;
         assert_eq!(status, expected, "{address}");
     }
 }
 
 #[tokio::test]
-async fn the_partners_own_address_is_the_way_back_of_a_link_without_one() {
-    let world = World::with(|settings| {
+async fn a_link_without_redirect_url_uses_the_configured_one() {
+    let fixture = Fixture::with_settings(|settings| {
         settings.partners[0].check_signature = false;
         settings.partners[0].redirect_url = Some("http://app.example/own?x=1".into());
     })
     .await;
-    let link = Url::parse(&format!("{}/onboarding/{PARTNER}", world.hub.url())).unwrap();
-    let (status, location) = submit(&world, &link, &[("client", "oaY9LLfUCL")]).await;
+    let link = Url::parse(&format!("{}/onboarding/{PARTNER}", fixture.simulator.url())).unwrap();
+    let (status, location) = submit(&fixture, &link, &[("client", "oaY9LLfUCL")]).await;
     assert_eq!(
         (status, location.as_str()),
         (303, "http://app.example/own?x=1&client=oaY9LLfUCL")

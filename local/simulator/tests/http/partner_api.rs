@@ -1,4 +1,4 @@
-//! What a partner's server meets.
+//! The Partner API, as a partner's server uses it.
 
 use std::collections::BTreeSet;
 
@@ -6,11 +6,11 @@ use reqwest::{Method, header::AUTHORIZATION};
 use serde_json::{Value, json};
 use simulator::Billing;
 
-use crate::support::{API_KEY, LONG, PARTNER, TOKEN, World, answer};
+use crate::support::{API_KEY, Fixture, LONG, PARTNER, TOKEN, answer};
 
-async fn call(world: &World, method: Method, path: &str) -> (u16, Value) {
+async fn call(fixture: &Fixture, method: Method, path: &str) -> (u16, Value) {
     answer(
-        world
+        fixture
             .api(method, path)
             .header("X-API-Key", API_KEY)
             .send()
@@ -20,15 +20,15 @@ async fn call(world: &World, method: Method, path: &str) -> (u16, Value) {
     .await
 }
 
-fn keys_of(channel: &str) -> String {
+fn keys_path(channel: &str) -> String {
     format!("/partners/{PARTNER}/channels/{channel}/api_keys")
 }
 
 #[tokio::test]
-async fn either_kind_of_access_opens_it_and_nothing_else_does() {
-    let world = World::new().await;
+async fn a_partner_token_or_an_api_key_is_required() {
+    let fixture = Fixture::new().await;
     let path = format!("/partners/{PARTNER}/channels");
-    let request = || world.api(Method::GET, &path);
+    let request = || fixture.api(Method::GET, &path);
     let good = [
         request().bearer_auth(TOKEN),
         request().header("x-api-key", API_KEY),
@@ -41,10 +41,10 @@ async fn either_kind_of_access_opens_it_and_nothing_else_does() {
         request().bearer_auth(API_KEY),
         request().header("x-api-key", TOKEN),
         request().header(AUTHORIZATION, TOKEN),
-        world
+        fixture
             .api(Method::GET, "/partners/unknownPA/channels")
             .bearer_auth(TOKEN),
-        world.api(Method::POST, "/partners/channels/y9MiLoCH/api-keys"),
+        fixture.api(Method::POST, "/partners/channels/y9MiLoCH/api-keys"),
     ];
     for request in bad {
         let (status, error) = answer(request.send().await.unwrap()).await;
@@ -57,14 +57,14 @@ async fn either_kind_of_access_opens_it_and_nothing_else_does() {
 
 #[tokio::test]
 async fn channels_are_listed_by_pages_and_filters() {
-    let world = World::new().await;
-    world
+    let fixture = Fixture::new().await;
+    fixture
         .complete(json!({"client": "oneCL", "channels": ["aCH", "bCH"]}))
         .await;
-    world
+    fixture
         .complete(json!({"client": "twoCL", "channels": ["cCH"]}))
         .await;
-    world
+    fixture
         .receiver
         .wait_for(|all| {
             let live = all
@@ -77,7 +77,7 @@ async fn channels_are_listed_by_pages_and_filters() {
 
     let list = async |query: &str| {
         call(
-            &world,
+            &fixture,
             Method::GET,
             &format!("/partners/{PARTNER}/channels?{query}"),
         )
@@ -107,7 +107,7 @@ async fn channels_are_listed_by_pages_and_filters() {
     for query in ["filters=no", "limit=0", "limit=x", "offset=-1"] {
         assert_eq!(
             call(
-                &world,
+                &fixture,
                 Method::GET,
                 &format!("/partners/{PARTNER}/channels?{query}")
             )
@@ -120,78 +120,83 @@ async fn channels_are_listed_by_pages_and_filters() {
 }
 
 #[tokio::test]
-async fn a_new_key_works_and_the_one_before_no_longer() {
-    let world = World::new().await;
-    world
+async fn a_new_key_revokes_the_key_before() {
+    let fixture = Fixture::new().await;
+    fixture
         .complete(json!({"client": "oneCL", "channels": ["aCH"]}))
         .await;
-    world.receiver.wait_for_event("channel_running").await;
+    fixture.receiver.wait_for_event("channel_running").await;
     assert_eq!(
-        call(&world, Method::GET, &keys_of("aCH")).await,
+        call(&fixture, Method::GET, &keys_path("aCH")).await,
         (200, json!({"api_keys": []}))
     );
 
-    let (status, first) = call(&world, Method::POST, &keys_of("aCH")).await;
+    let (status, first) = call(&fixture, Method::POST, &keys_path("aCH")).await;
     assert_eq!(status, 201);
-    assert_eq!(first["address"], format!("{}/waba", world.hub.url()));
+    assert_eq!(
+        first["address"],
+        format!("{}/waba", fixture.simulator.url())
+    );
     let first_key = first["api_key"].as_str().unwrap();
-    assert_eq!(world.send_message(first_key).await, 200);
+    assert_eq!(fixture.send_message(first_key).await, 200);
 
-    let (status, second) = call(&world, Method::POST, "/partners/channels/aCH/api-keys").await;
+    let (status, second) = call(&fixture, Method::POST, "/partners/channels/aCH/api-keys").await;
     assert_eq!(status, 201);
     let second = &second["api_keys"][0];
-    assert_eq!(world.send_message(first_key).await, 401);
+    assert_eq!(fixture.send_message(first_key).await, 401);
     assert_eq!(
-        world
+        fixture
             .send_message(second["api_key"].as_str().unwrap())
             .await,
         200
     );
     let listed = json!({"api_keys": [{"id": second["id"], "app_id": second["app_id"]}]});
     assert_eq!(
-        call(&world, Method::GET, &keys_of("aCH")).await,
+        call(&fixture, Method::GET, &keys_path("aCH")).await,
         (200, listed.clone())
     );
     assert_eq!(
-        call(&world, Method::GET, "/partners/channels/aCH/api-keys").await,
+        call(&fixture, Method::GET, "/partners/channels/aCH/api-keys").await,
         (200, listed)
     );
 }
 
 #[tokio::test]
 async fn no_key_without_the_clients_permission() {
-    let world = World::new().await;
-    world
+    let fixture = Fixture::new().await;
+    fixture
         .complete(json!({"client": "oneCL", "channels": ["aCH"]}))
         .await;
-    world.receiver.wait_for_event("channel_running").await;
-    world
+    fixture.receiver.wait_for_event("channel_running").await;
+    fixture
         .complete(json!({"client": "oneCL", "channels": [], "revoked": ["aCH"]}))
         .await;
-    let (status, error) = call(&world, Method::POST, &keys_of("aCH")).await;
+    let (status, error) = call(&fixture, Method::POST, &keys_path("aCH")).await;
     assert_eq!((status, &error["meta"]["http_code"]), (403, &json!(403)));
 }
 
 #[tokio::test]
 async fn where_the_partner_pays_no_permission_is_needed() {
-    let world = World::with(|settings| settings.partners[0].billing = Billing::PartnerPaid).await;
-    world
+    let fixture =
+        Fixture::with_settings(|settings| settings.partners[0].billing = Billing::PartnerPaid)
+            .await;
+    fixture
         .complete(json!({"client": "oneCL", "channels": ["aCH"]}))
         .await;
-    world
+    fixture
         .complete(json!({"client": "oneCL", "channels": [], "revoked": ["aCH"]}))
         .await;
-    world.receiver.wait_for_event("channel_running").await;
-    assert_eq!(call(&world, Method::POST, &keys_of("aCH")).await.0, 201);
+    fixture.receiver.wait_for_event("channel_running").await;
+    assert_eq!(call(&fixture, Method::POST, &keys_path("aCH")).await.0, 201);
 }
 
 #[tokio::test]
 async fn no_key_before_the_channel_runs_or_for_one_that_is_not_there() {
-    let world = World::with(|settings| settings.stage_delay = LONG).await;
-    world
+    let fixture = Fixture::with_settings(|settings| settings.stage_delay = LONG).await;
+    fixture
         .complete(json!({"client": "oneCL", "channels": ["aCH"]}))
         .await;
-    let (status, error) = call(&world, Method::POST, &keys_of("aCH")).await;
+    let (status, error) = call(&fixture, Method::POST, &keys_path("aCH")).await;
     assert_eq!(status, 400);
     assert!(
         error["meta"]["developer_message"]
@@ -200,10 +205,10 @@ async fn no_key_before_the_channel_runs_or_for_one_that_is_not_there() {
             .contains("not running")
     );
     for path in [
-        keys_of("noCH"),
+        keys_path("noCH"),
         "/partners/channels/noCH/api-keys".to_owned(),
     ] {
-        assert_eq!(call(&world, Method::POST, &path).await.0, 404);
-        assert_eq!(call(&world, Method::GET, &path).await.0, 404);
+        assert_eq!(call(&fixture, Method::POST, &path).await.0, 404);
+        assert_eq!(call(&fixture, Method::GET, &path).await.0, 404);
     }
 }

@@ -1,9 +1,9 @@
-//! How a partner reads and sets its own addresses.
+//! A partner reads and sets its own addresses.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{API_KEY, PARTNER, Receiver, TOKEN, World, answer, settings};
+use crate::support::{API_KEY, Fixture, PARTNER, Receiver, TOKEN, answer, settings};
 
 const WEBHOOK: &str = "https://partner.example/hook?of=360dialog";
 const REDIRECT: &str = "https://partner.example/back";
@@ -16,9 +16,9 @@ fn partner_path() -> String {
     format!("/partners/{PARTNER}")
 }
 
-async fn read(world: &World, path: &str) -> Value {
+async fn read(fixture: &Fixture, path: &str) -> Value {
     let (status, body) = answer(
-        world
+        fixture
             .api(Method::GET, path)
             .bearer_auth(TOKEN)
             .send()
@@ -30,9 +30,9 @@ async fn read(world: &World, path: &str) -> Value {
     body
 }
 
-async fn write(world: &World, method: Method, path: &str, body: Value) -> (u16, Value) {
+async fn write(fixture: &Fixture, method: Method, path: &str, body: Value) -> (u16, Value) {
     answer(
-        world
+        fixture
             .api(method, path)
             .header("X-API-Key", API_KEY)
             .json(&body)
@@ -44,29 +44,29 @@ async fn write(world: &World, method: Method, path: &str, body: Value) -> (u16, 
 }
 
 #[tokio::test]
-async fn until_the_partner_sets_them_the_settings_addresses_count() {
+async fn the_configured_addresses_count_until_the_partner_sets_others() {
     let receiver = Receiver::start().await;
     let configured = settings(&receiver).partners[0].webhook_url.clone().unwrap();
-    let world = World::beside(receiver, |settings| {
+    let fixture = Fixture::with_receiver(receiver, |settings| {
         settings.partners[0].redirect_url = Some(REDIRECT.into())
     })
     .await;
     assert_eq!(
-        read(&world, &webhook_path()).await,
+        read(&fixture, &webhook_path()).await,
         json!({"webhook_url": configured})
     );
     let partner =
         json!({"id": PARTNER, "webhook_url": configured, "partner_redirect_url": REDIRECT});
-    assert_eq!(read(&world, &partner_path()).await, partner);
+    assert_eq!(read(&fixture, &partner_path()).await, partner);
 }
 
 #[tokio::test]
-async fn webhooks_go_to_the_address_that_was_set_and_to_none_once_it_is_emptied() {
+async fn webhooks_go_to_the_address_that_was_set_and_stop_when_it_is_emptied() {
     let (old, new) = (Receiver::start().await, Receiver::start().await);
     let address = settings(&new).partners[0].webhook_url.clone().unwrap();
-    let world = World::beside(old, |_| {}).await;
+    let fixture = Fixture::with_receiver(old, |_| {}).await;
     let set = write(
-        &world,
+        &fixture,
         Method::POST,
         &webhook_path(),
         json!({"webhook_url": address}),
@@ -75,40 +75,43 @@ async fn webhooks_go_to_the_address_that_was_set_and_to_none_once_it_is_emptied(
     assert_eq!(set, (200, json!({"webhook_url": address})));
     let event = json!({"partner": PARTNER, "event": "channel_live", "data": {"id": "aCH"}});
     assert_eq!(
-        world.post("/_hub/event", &event).await,
+        fixture.post("/_hub/event", &event).await,
         (200, json!({"status": 200}))
     );
-    assert_eq!((new.events().len(), world.receiver.events().len()), (1, 0));
+    assert_eq!(
+        (new.events().len(), fixture.receiver.events().len()),
+        (1, 0)
+    );
 
     for nothing in [json!(""), Value::Null] {
         write(
-            &world,
+            &fixture,
             Method::POST,
             &webhook_path(),
             json!({"webhook_url": address}),
         )
         .await;
         write(
-            &world,
+            &fixture,
             Method::POST,
             &webhook_path(),
             json!({"webhook_url": nothing}),
         )
         .await;
         assert_eq!(
-            read(&world, &webhook_path()).await,
+            read(&fixture, &webhook_path()).await,
             json!({"webhook_url": null})
         );
-        assert_eq!(world.post("/_hub/event", &event).await.0, 409);
+        assert_eq!(fixture.post("/_hub/event", &event).await.0, 409);
     }
 }
 
 #[tokio::test]
-async fn a_change_of_the_partner_touches_only_what_it_names() {
-    let world = World::new().await;
-    let before = read(&world, &webhook_path()).await["webhook_url"].clone();
+async fn a_change_of_the_partner_changes_only_the_fields_it_names() {
+    let fixture = Fixture::new().await;
+    let before = read(&fixture, &webhook_path()).await["webhook_url"].clone();
     let (status, partner) = write(
-        &world,
+        &fixture,
         Method::PATCH,
         &partner_path(),
         json!({"partner_redirect_url": REDIRECT, "name": "x"}),
@@ -123,7 +126,7 @@ async fn a_change_of_the_partner_touches_only_what_it_names() {
         (200, &json!(REDIRECT), &before)
     );
     let (_, partner) = write(
-        &world,
+        &fixture,
         Method::PATCH,
         &partner_path(),
         json!({"webhook_url": WEBHOOK}),
@@ -133,27 +136,27 @@ async fn a_change_of_the_partner_touches_only_what_it_names() {
         partner,
         json!({"id": PARTNER, "webhook_url": WEBHOOK, "partner_redirect_url": REDIRECT})
     );
-    assert_eq!(read(&world, &partner_path()).await, partner);
+    assert_eq!(read(&fixture, &partner_path()).await, partner);
 }
 
 #[tokio::test]
-async fn a_link_without_an_address_of_its_own_ends_where_the_partner_said() {
-    let world = World::new().await;
+async fn a_link_without_redirect_url_uses_the_one_the_partner_set() {
+    let fixture = Fixture::new().await;
     write(
-        &world,
+        &fixture,
         Method::PATCH,
         &partner_path(),
         json!({"partner_redirect_url": REDIRECT}),
     )
     .await;
-    let mut link = world.link(&[("state", "s-1")]);
+    let mut link = fixture.link(&[("state", "s-1")]);
     let others: Vec<(String, String)> = link
         .query_pairs()
         .into_owned()
         .filter(|(name, _)| name != "redirect_url")
         .collect();
     link.query_pairs_mut().clear().extend_pairs(others);
-    let (status, answer) = world
+    let (status, answer) = fixture
         .post(
             "/_hub/complete",
             &json!({"link": link.as_str(), "cancel": true}),
@@ -172,31 +175,31 @@ async fn a_link_without_an_address_of_its_own_ends_where_the_partner_said() {
 async fn addresses_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hub.json");
-    let world = World::with(|settings| settings.state_file = Some(file.clone())).await;
+    let fixture = Fixture::with_settings(|settings| settings.state_file = Some(file.clone())).await;
     write(
-        &world,
+        &fixture,
         Method::POST,
         &webhook_path(),
         json!({"webhook_url": WEBHOOK}),
     )
     .await;
     write(
-        &world,
+        &fixture,
         Method::PATCH,
         &partner_path(),
         json!({"partner_redirect_url": REDIRECT}),
     )
     .await;
-    world.hub.stop().await;
-    let world = World::with(|settings| settings.state_file = Some(file.clone())).await;
+    fixture.simulator.stop().await;
+    let fixture = Fixture::with_settings(|settings| settings.state_file = Some(file.clone())).await;
     let partner = json!({"id": PARTNER, "webhook_url": WEBHOOK, "partner_redirect_url": REDIRECT});
-    assert_eq!(read(&world, &partner_path()).await, partner);
+    assert_eq!(read(&fixture, &partner_path()).await, partner);
 }
 
 #[tokio::test]
-async fn what_is_no_address_is_refused_and_changes_nothing() {
-    let world = World::new().await;
-    let before = read(&world, &partner_path()).await;
+async fn a_malformed_address_is_refused_and_changes_nothing() {
+    let fixture = Fixture::new().await;
+    let before = read(&fixture, &partner_path()).await;
     for body in [
         json!({}),
         json!([]),
@@ -204,7 +207,7 @@ async fn what_is_no_address_is_refused_and_changes_nothing() {
         json!({"webhook_url": "partner.example"}),
     ] {
         assert_eq!(
-            write(&world, Method::POST, &webhook_path(), body.clone())
+            write(&fixture, Method::POST, &webhook_path(), body.clone())
                 .await
                 .0,
             400,
@@ -216,31 +219,31 @@ async fn what_is_no_address_is_refused_and_changes_nothing() {
         json!({"partner_redirect_url": "ftp://partner.example"}),
     ] {
         assert_eq!(
-            write(&world, Method::PATCH, &partner_path(), body.clone())
+            write(&fixture, Method::PATCH, &partner_path(), body.clone())
                 .await
                 .0,
             400,
             "{body}"
         );
     }
-    assert_eq!(read(&world, &partner_path()).await, before);
+    assert_eq!(read(&fixture, &partner_path()).await, before);
 }
 
 #[tokio::test]
-async fn nobody_else_reads_or_sets_them() {
-    let world = World::new().await;
+async fn only_the_partner_reads_and_sets_its_addresses() {
+    let fixture = Fixture::new().await;
     for (method, path) in [
         (Method::GET, webhook_path()),
         (Method::POST, webhook_path()),
         (Method::GET, partner_path()),
         (Method::PATCH, partner_path()),
     ] {
-        let asked = world
+        let asked = fixture
             .api(method.clone(), &path)
             .json(&json!({"webhook_url": WEBHOOK}));
         assert_eq!(asked.send().await.unwrap().status(), 401, "{method} {path}");
         let unknown = path.replace(PARTNER, "unknownPA");
-        let asked = world
+        let asked = fixture
             .api(method.clone(), &unknown)
             .bearer_auth(TOKEN)
             .json(&json!({"webhook_url": WEBHOOK}));

@@ -1,4 +1,4 @@
-//! One hub, one receiver of webhooks, and links signed as a partner's server signs them.
+//! A simulator, a receiver of its webhooks, and links signed as a partner's server signs them.
 
 use std::{
     sync::{
@@ -31,31 +31,34 @@ pub(crate) const TOKEN: &str = "test_token";
 pub(crate) const API_KEY: &str = "test_api_key";
 pub(crate) const RETURN: &str = "http://app.example/back";
 pub(crate) const LONG: Duration = Duration::from_secs(3600);
-/// Far enough back that no test runs out of seconds.
+/// The first link is signed for so long ago, so that no test runs out of seconds.
 const OLDEST_LINK_SECONDS: i64 = 3600;
-/// Only ends a test that would otherwise hang.
+/// Ends a test that would otherwise hang.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(crate) struct World {
-    pub(crate) hub: RunningSimulator,
+pub(crate) struct Fixture {
+    pub(crate) simulator: RunningSimulator,
     pub(crate) receiver: Receiver,
     pub(crate) http: Client,
     next_second: AtomicI64,
 }
 
-impl World {
+impl Fixture {
     pub(crate) async fn new() -> Self {
-        Self::with(|_| {}).await
+        Self::with_settings(|_| {}).await
     }
 
-    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        Self::beside(Receiver::start().await, change).await
+    pub(crate) async fn with_settings(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_receiver(Receiver::start().await, change).await
     }
 
-    pub(crate) async fn beside(receiver: Receiver, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn with_receiver(
+        receiver: Receiver,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mut settings = settings(&receiver);
         change(&mut settings);
-        let hub = RunningSimulator::start(settings).await.unwrap();
+        let simulator = RunningSimulator::start(settings).await.unwrap();
         let http = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -63,23 +66,23 @@ impl World {
             .unwrap();
         let next_second = AtomicI64::new(Timestamp::now().as_second() - OLDEST_LINK_SECONDS);
         Self {
-            hub,
+            simulator,
             receiver,
             http,
             next_second,
         }
     }
 
-    /// A link with a signature no other has, with more parameters if need be.
+    /// A link with a signature of its own, and the parameters `more`.
     pub(crate) fn link(&self, more: &[(&str, &str)]) -> Url {
-        self.link_of(self.next_second.fetch_add(1, Ordering::SeqCst), more)
+        self.link_signed_at(self.next_second.fetch_add(1, Ordering::SeqCst), more)
     }
 
     /// A link signed for a given second.
-    pub(crate) fn link_of(&self, second: i64, more: &[(&str, &str)]) -> Url {
+    pub(crate) fn link_signed_at(&self, second: i64, more: &[(&str, &str)]) -> Url {
         let mut url = Url::parse(&format!(
             "{}/dashboard/app/{PARTNER}/permissions",
-            self.hub.url()
+            self.simulator.url()
         ))
         .unwrap();
         url.query_pairs_mut()
@@ -93,7 +96,7 @@ impl World {
     pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         answer(
             self.http
-                .post(format!("{}{path}", self.hub.url()))
+                .post(format!("{}{path}", self.simulator.url()))
                 .json(body)
                 .send()
                 .await
@@ -102,7 +105,7 @@ impl World {
         .await
     }
 
-    /// Follows a fresh link as the given client does, and answers where the browser goes.
+    /// Follows a fresh link with `choice`, and returns the address the browser is redirected to.
     pub(crate) async fn complete(&self, choice: Value) -> Url {
         let mut body = json!({"link": self.link(&[]).as_str()});
         body.as_object_mut()
@@ -115,13 +118,13 @@ impl World {
 
     pub(crate) fn api(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         self.http
-            .request(method, format!("{}/api/v2{path}", self.hub.url()))
+            .request(method, format!("{}/api/v2{path}", self.simulator.url()))
     }
 
     pub(crate) async fn send_message(&self, key: &str) -> u16 {
         let request = self
             .http
-            .post(format!("{}/waba/messages", self.hub.url()))
+            .post(format!("{}/waba/messages", self.simulator.url()))
             .header("D360-API-KEY", key);
         request
             .json(&json!({}))
@@ -165,7 +168,7 @@ fn sign(partner: &str, second: i64) -> String {
     HEXLOWER.encode(&mac.finalize().into_bytes())
 }
 
-/// A partner's webhook, which keeps what it was sent and answers with a status of the test's choice.
+/// A partner's webhook. It keeps what it receives and answers with the status that the test sets.
 pub(crate) struct Receiver {
     url: String,
     status: Arc<AtomicU16>,
@@ -215,7 +218,7 @@ impl Receiver {
             .collect()
     }
 
-    /// Waits until what has arrived is enough, and answers it.
+    /// Waits until `enough` holds for the webhooks received, and returns them.
     pub(crate) async fn wait_for(&self, enough: impl Fn(&[Webhook]) -> bool) -> Vec<Webhook> {
         let mut seen = self.seen.clone();
         let arrived = timeout(PATIENCE, seen.wait_for(|webhooks| enough(webhooks))).await;

@@ -1,8 +1,8 @@
-//! How the SDK's clients are set up: from what Lambda puts into the environment, with one connector for all of them.
+//! The configuration of the SDK's clients, from the environment that Lambda sets, with one connector for all of them.
 //!
-//! The SDK's own loader looks further (profile files, web identities, containers, instances), where on Lambda nothing is,
-//! and prepares a client of STS for it; and each client of its making reads the root certificates into a TLS set-up of its
-//! own, twice. Together that was a third of a function's start.
+//! The SDK's own loader also looks for profile files, web identities, containers and instances, which do not exist on
+//! Lambda, and prepares an STS client for them. Each client it makes reads the root certificates twice, into a TLS set-up
+//! of its own. Together that was a third of a function's start.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,20 +16,20 @@ use crate::sdk_connector;
 use crate::settings::Environment;
 use crate::tls::{NoTls, Tls};
 
-/// The address of every service; with `_DYNAMODB` and the like behind it, of one.
+/// The endpoint of all services; with a suffix such as `_DYNAMODB`, of one service.
 const ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
 
-/// Opening a connection, a TLS handshake among it, within one region.
+/// The time-out for opening a connection with TLS within one region.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// One try of one call. DynamoDB answers within 10 ms as a rule; whoever waits longer had better ask again.
+/// The time-out of one attempt. DynamoDB usually answers within 10 ms, so a new attempt is better than a long wait.
 const ATTEMPT: Duration = Duration::from_millis(1500);
 
-/// One call with the SDK's own retries (three tries): shorter than the 5 s the hub waits for a webhook's answer. A function
-/// that makes several may take longer; `webhook` has a limit of its own.
+/// The time-out of one call with the SDK's retries (three attempts): shorter than the 5 s that 360dialog waits for the
+/// answer to a webhook. A function that makes several calls may take longer; `webhook` has a limit of its own.
 const OPERATION: Duration = Duration::from_secs(4);
 
-/// What every client is made from.
+/// The configuration that every client is made from.
 pub(super) fn from_environment(environment: &Environment, tls: &Tls) -> Result<SdkConfig, NoTls> {
     let http = tls
         .client()
@@ -54,7 +54,7 @@ pub(super) fn from_environment(environment: &Environment, tls: &Tls) -> Result<S
     config.set_credentials_provider(credentials(environment));
     config.set_timeout_config(Some(times));
     config.set_retry_config(Some(sdk_connector::retries()));
-    config.set_http_client(Some(sdk_connector::by(http)));
+    config.set_http_client(Some(sdk_connector::from_client(http)));
     config.set_use_fips(is_on("AWS_USE_FIPS_ENDPOINT"));
     config.set_use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"));
     config.set_endpoint_url(environment.text(ENDPOINT_URL).map(str::to_owned));
@@ -62,7 +62,7 @@ pub(super) fn from_environment(environment: &Environment, tls: &Tls) -> Result<S
     Ok(config.build())
 }
 
-/// Those of the function's role, which outlive the process that finds them in its environment.
+/// The credentials of the function's role. They are valid for longer than the process that finds them runs.
 fn credentials(environment: &Environment) -> Option<SharedCredentialsProvider> {
     let (id, secret) = (
         environment.text("AWS_ACCESS_KEY_ID")?,
@@ -92,7 +92,7 @@ impl LoadServiceConfig for PerService {
     }
 }
 
-// By hand: the environment holds credentials.
+// Not derived: the environment holds credentials.
 impl fmt::Debug for PerService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PerService")
@@ -115,12 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_that_of_the_service_before_that_of_all() {
+    fn the_endpoint_of_one_service_wins_over_the_endpoint_of_all() {
         let all = config(&environment(&[
             ("AWS_ENDPOINT_URL", "http://all.example"),
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://secrets.example"),
         ]));
-        let of_service = |id| {
+        let endpoint = |id| {
             let key = ServiceConfigKey::builder()
                 .service_id(id)
                 .env(ENDPOINT_URL)
@@ -128,15 +128,15 @@ mod tests {
             all.service_config()?.load_config(key.build().ok()?)
         };
         assert_eq!(
-            of_service("Secrets Manager").as_deref(),
+            endpoint("Secrets Manager").as_deref(),
             Some("http://secrets.example")
         );
-        assert_eq!(of_service("DynamoDB"), None);
+        assert_eq!(endpoint("DynamoDB"), None);
         assert_eq!(all.endpoint_url(), Some("http://all.example"));
     }
 
     #[test]
-    fn region_and_fips_are_the_environments() {
+    fn region_and_fips_come_from_the_environment() {
         let config = config(&environment(&[
             ("AWS_REGION", "eu-central-1"),
             ("AWS_USE_FIPS_ENDPOINT", "true"),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_printed_holds_a_credential() {
+    fn debug_shows_no_credential() {
         let secret = "needle-0001";
         let config = config(&environment(&[
             ("AWS_ACCESS_KEY_ID", "id"),

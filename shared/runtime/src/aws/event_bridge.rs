@@ -7,7 +7,7 @@ use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use crate::event_bus::{BusEvent, EventBus, LARGEST_DETAIL, NotTaken, SOURCE};
 use store::sdk_error::code;
 
-/// The most entries of one call.
+/// How many entries one call may have.
 /// Source: <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>
 const MOST_ENTRIES: usize = 10;
 
@@ -35,7 +35,7 @@ impl EventBridge {
             .build()
     }
 
-    /// One call; the places of the events that were not taken, with what the bus said of the last of them.
+    /// Makes one call. The error holds the indexes of the events that were not accepted, and the bus's last error code.
     async fn put_call(&self, events: &[BusEvent]) -> Result<(), NotTaken> {
         let entries = events.iter().map(|event| self.entry(event)).collect();
         let put = self
@@ -48,7 +48,7 @@ impl EventBridge {
             why: code(&error).to_owned(),
             places: (0..events.len()).collect(),
         })?;
-        // The whole call is answered 200 even if some or all entries were refused.
+        // The call is answered 200 even if some or all entries were refused.
         let results = put.entries.unwrap_or_default().into_iter().enumerate();
         let refused = results.filter_map(|(place, entry)| Some((place, entry.error_code?)));
         let (places, codes): (Vec<usize>, Vec<String>) = refused.unzip();
@@ -59,7 +59,7 @@ impl EventBridge {
     }
 }
 
-/// The first place behind a call that begins at `from`: at most ten events, and no more bytes than fit.
+/// The end index of a call that begins at `from`: at most ten events, and at most `LARGEST_DETAIL` bytes.
 fn end_of_call(events: &[BusEvent], from: usize) -> usize {
     let mut size = 0_usize;
     let rest = events.iter().enumerate().skip(from).take(MOST_ENTRIES);
@@ -83,13 +83,13 @@ impl EventBus for EventBridge {
             let end = end_of_call(events, from);
             let call = events.get(from..end).unwrap_or_default();
             if let Err(NotTaken { why, places }) = self.put_call(call).await {
-                let is_away = places.len() == call.len();
+                let is_down = places.len() == call.len();
                 not_taken.why = why;
                 not_taken
                     .places
                     .extend(places.iter().map(|place| from.saturating_add(*place)));
-                // A bus that takes nothing is not asked again now: each call may take seconds.
-                if is_away {
+                // A bus that accepts nothing is not called again now: each call may take seconds.
+                if is_down {
                     not_taken.places.extend(end..events.len());
                     break;
                 }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_holds_ten_events_and_no_more_bytes_than_fit() {
+    fn a_call_has_at_most_ten_events_and_250_kib() {
         let partner = "aPA".parse().unwrap();
         let event =
             |length: usize| BusEvent::new(&partner, "1", "hub.event", &"x".repeat(length)).unwrap();

@@ -14,7 +14,7 @@ pub fn table(endpoint: &str, name: &str) -> Table {
     Table::new(Client::from_conf(dynamodb_config(endpoint)), name)
 }
 
-/// How a client reaches it.
+/// The configuration of a client for `endpoint`.
 pub fn dynamodb_config(endpoint: &str) -> aws_sdk_dynamodb::Config {
     aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())

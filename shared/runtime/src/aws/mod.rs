@@ -1,4 +1,4 @@
-//! The places on AWS: how they are reached, and the three ports carried out there.
+//! The AWS clients, and the implementations of the three ports (secrets, key vault, event bus) on AWS.
 
 mod config;
 pub mod local;
@@ -19,14 +19,14 @@ use crate::tls::{NoTls, Tls};
 use crate::vault::KeyVault;
 use store::table::Table;
 
-/// How the names of partner secrets start unless `PARTNER_SECRET_PREFIX` says otherwise.
+/// The prefix of the names of partner secrets, unless `PARTNER_SECRET_PREFIX` says otherwise.
 pub const PARTNER_SECRET_PREFIX: &str = "360dialog/partners/";
 
-/// AWS as one function reaches it: region, credentials and endpoints as Lambda puts them into the environment.
+/// The AWS clients of one function, with the region, credentials and endpoints that Lambda sets in the environment.
 pub struct Aws {
-    /// What the process was started with.
+    /// The environment variables of the process.
     pub environment: Environment,
-    /// What every client is made with.
+    /// The TLS set-up of every client.
     pub tls: Tls,
     config: SdkConfig,
 }
@@ -58,8 +58,8 @@ impl Aws {
         )))
     }
 
-    /// The key vault in Secrets Manager; new secrets are encrypted with `CHANNEL_SECRET_KMS_KEY_ID`, without it with
-    /// the account's own key.
+    /// The key vault in Secrets Manager. New secrets are encrypted with `CHANNEL_SECRET_KMS_KEY_ID`, or with the
+    /// account's own key if that is not set.
     pub fn vault(&self) -> Arc<dyn KeyVault> {
         let key = self
             .environment
@@ -71,7 +71,7 @@ impl Aws {
         ))
     }
 
-    /// The event bus `EVENT_BUS_NAME`; without a name, none.
+    /// The event bus `EVENT_BUS_NAME`, or none if that is not set.
     pub fn event_bus(&self) -> Arc<dyn EventBus> {
         match self.environment.text("EVENT_BUS_NAME") {
             Some(name) => Arc::new(EventBridge::new(

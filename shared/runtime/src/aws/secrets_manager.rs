@@ -1,4 +1,4 @@
-//! Secrets Manager: the partner's own secret, and the key vault, whose version labels are the fence.
+//! Secrets Manager: the partner's own secret, and the key vault. The vault's version labels are the fence.
 
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::Client;
@@ -10,9 +10,9 @@ use crate::secrets::{SecretSource, SecretUnavailable};
 use crate::vault::{ChannelKey, KeyVault, Moved, VaultError, Version};
 use store::sdk_error::code;
 
-/// The label of the version that counts.
+/// The label of the current version.
 const CURRENT: &str = "AWSCURRENT";
-/// The label of a version that was put and does not count yet.
+/// The label of a version that is not current yet.
 const ATTEMPT: &str = "ATTEMPT";
 /// The content of a secret before its first key.
 const EMPTY: &str = "{}";
@@ -46,13 +46,13 @@ impl SecretSource for SecretsManagerSource {
                 .secret_string
                 .map(Secret::new)
                 .ok_or(SecretUnavailable::Missing),
-            Err(error) if is(&error, "ResourceNotFoundException") => {
+            Err(error) if has_code(&error, "ResourceNotFoundException") => {
                 Err(SecretUnavailable::Missing)
             }
-            // IAM knows a secret that is not there only by a name without its suffix, which no policy of ours matches.
-            Err(error) if is(&error, "AccessDeniedException") => {
+            // A secret that does not exist has no suffix in its ARN, so our policies do not match it and IAM denies access.
+            Err(error) if has_code(&error, "AccessDeniedException") => {
                 Err(SecretUnavailable::Unreachable(
-                    "it is not there, or this function may not read it".to_owned(),
+                    "it does not exist, or this function may not read it".to_owned(),
                 ))
             }
             Err(error) => Err(SecretUnavailable::Unreachable(code(&error).to_owned())),
@@ -67,7 +67,7 @@ pub struct SecretsManagerVault {
 }
 
 impl SecretsManagerVault {
-    /// The vault; new secrets are encrypted with the key `kms_key_id`, without it with the account's `aws/secretsmanager`.
+    /// The vault. New secrets are encrypted with the key `kms_key_id`, or with the account's `aws/secretsmanager`.
     pub fn new(client: Client, kms_key_id: Option<String>) -> Self {
         Self { client, kms_key_id }
     }
@@ -82,7 +82,7 @@ impl SecretsManagerVault {
         let get = self.client.get_secret_value().secret_id(name);
         let got = match get.version_stage(CURRENT).send().await {
             Ok(got) => got,
-            Err(error) if is(&error, "ResourceNotFoundException") => return Ok(None),
+            Err(error) if has_code(&error, "ResourceNotFoundException") => return Ok(None),
             Err(error) => return Err(unavailable(&error)),
         };
         match (got.version_id, got.secret_string.map(Secret::new)) {
@@ -119,8 +119,8 @@ impl KeyVault for SecretsManagerVault {
                 id: token.to_owned(),
                 key_id: None,
             }),
-            // Another worker made it since.
-            Err(error) if is(&error, "ResourceExistsException") => {
+            // Another worker has created it since.
+            Err(error) if has_code(&error, "ResourceExistsException") => {
                 let gone =
                     || VaultError::Unavailable("the secret exists and cannot be read".to_owned());
                 self.find(name).await?.ok_or_else(gone)
@@ -162,10 +162,10 @@ impl KeyVault for SecretsManagerVault {
             .await;
         match moved {
             Ok(_) => Ok(Moved::Done),
-            // The label is not where it was seen. Our own move, if its answer was lost, has put it where it should be.
+            // The label is no longer on `from`. If the answer to our own move was lost, it is on `token` already.
             Err(error)
-                if is(&error, "InvalidParameterException")
-                    || is(&error, "InvalidRequestException") =>
+                if has_code(&error, "InvalidParameterException")
+                    || has_code(&error, "InvalidRequestException") =>
             {
                 let current = self.find(name).await?;
                 Ok(if current.is_some_and(|current| current.id == token) {
@@ -179,7 +179,7 @@ impl KeyVault for SecretsManagerVault {
     }
 }
 
-fn is<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, code: &str) -> bool {
+fn has_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, code: &str) -> bool {
     error.code() == Some(code)
 }
 

@@ -1,4 +1,4 @@
-//! What a request says, checked before a handler sees it; every rejection is a [`Refusal`].
+//! Extractors: they check the parts of a request before a handler runs. Every rejection is a [`Refusal`].
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ pub trait PartnerState: Send + Sync {
     fn partner_ids(&self) -> &PartnerIds;
 }
 
-/// A function whose callers speak for a tenant.
+/// A function whose callers act for a tenant.
 pub trait TenantState: PartnerState {
     /// The JWT claim that names the tenant.
     fn tenant_claim(&self) -> &str;
 }
 
-/// The served partner that the path names, else 404.
+/// The served partner in the path; any other id is answered 404.
 #[derive(Clone, Debug)]
 pub struct Partner(pub PartnerId);
 
@@ -33,18 +33,18 @@ impl<S: PartnerState> FromRequestParts<Arc<S>> for Partner {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<S>) -> Result<Self, Refusal> {
-        let partner = served_in(parts.uri.path(), state.partner_ids()).cloned();
+        let partner = served_partner(parts.uri.path(), state.partner_ids()).cloned();
         let unknown = "There is no such partner here. Check the partner id in the address.";
         Ok(Self(partner.ok_or_else(|| Problem::not_found(unknown))?))
     }
 }
 
-/// Every route starts with the partner id; it is looked up as it stands, whatever the rest of the path holds.
-pub(super) fn served_in<'a>(path: &str, served: &'a PartnerIds) -> Option<&'a PartnerId> {
+/// The served partner in the first segment of the path, with which every route begins. The id is not decoded.
+pub(super) fn served_partner<'a>(path: &str, served: &'a PartnerIds) -> Option<&'a PartnerId> {
     path.split('/').nth(1).and_then(|id| served.find(id))
 }
 
-/// The query as pairs, percent-decoded, else 400.
+/// The query as percent-decoded pairs; a query that cannot be parsed is answered 400.
 #[derive(Clone, Debug)]
 pub struct Parameters(pub Vec<(String, String)>);
 
@@ -69,23 +69,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     }
 }
 
-/// Who is calling, as the gateway's authorizer (on one machine: the bundle) found out.
+/// The caller, as the gateway's authorizer (on one machine: the bundle) has authenticated it.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// The bearer of a valid JWT with these claims.
+    /// The bearer of a valid JWT, with its JWT claims.
     Jwt(Map<String, Value>),
-    /// A caller with AWS credentials: the partner's own backend, which speaks for any tenant it names.
+    /// A caller with AWS credentials: the partner's own backend, which may name any tenant.
     Iam,
 }
 
-/// The gateway's own domain name, as the gateway says it; never the `Host` header.
+/// The gateway's own domain name, from the request context; never from the `Host` header.
 #[derive(Clone, Debug)]
 pub struct GatewayDomain(pub String);
 
 /// The tenant on whose behalf the request is made.
 ///
-/// 401 without a caller. With a JWT: 403 if the JWT claim is not a text of 1–128 characters, 400 if `tenant` is given in
-/// the query, since a bearer cannot choose. With IAM: 400 unless `tenant` is given once, 1–128 characters.
+/// Without a caller: 401. With a JWT: 403 if the JWT claim is not a text of 1–128 characters; 400 if the query has
+/// `tenant`, since a bearer cannot choose. With IAM: 400 unless the query has `tenant` once, with 1–128 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallerTenant(pub Tenant);
 
@@ -99,14 +99,14 @@ impl<S: TenantState> FromRequestParts<Arc<S>> for CallerTenant {
         let parameters: Parameters = parts.extract().await?;
         let named: Vec<&str> = parameters.values("tenant").collect();
         let tenant = match caller {
-            Caller::Jwt(claims) => tenant_of_token(&claims, state.tenant_claim(), &named),
-            Caller::Iam => tenant_of_query(&named),
+            Caller::Jwt(claims) => tenant_from_jwt(&claims, state.tenant_claim(), &named),
+            Caller::Iam => tenant_from_query(&named),
         };
         Ok(Self(tenant?))
     }
 }
 
-fn tenant_of_token(
+fn tenant_from_jwt(
     claims: &Map<String, Value>,
     jwt_claim: &str,
     named: &[&str],
@@ -125,7 +125,7 @@ fn tenant_of_token(
     Ok(tenant)
 }
 
-fn tenant_of_query(named: &[&str]) -> Result<Tenant, Problem> {
+fn tenant_from_query(named: &[&str]) -> Result<Tenant, Problem> {
     let tenant = match named {
         [tenant] => tenant.parse().ok(),
         _ => None,
@@ -134,7 +134,7 @@ fn tenant_of_query(named: &[&str]) -> Result<Tenant, Problem> {
     tenant.ok_or_else(|| Problem::bad_request(detail))
 }
 
-/// A body of at most `LIMIT` bytes, else 413.
+/// A body of at most `LIMIT` bytes; a larger one is answered 413.
 #[derive(Clone, Debug)]
 pub struct LimitedBody<const LIMIT: usize>(pub Bytes);
 

@@ -1,4 +1,4 @@
-//! What every HTTP function shares: refusals, extractors, one log line for each request.
+//! The common part of all HTTP functions: refusals, extractors, and one log line per request.
 
 mod extract;
 mod problem;
@@ -22,10 +22,10 @@ use store::table::StoreError;
 
 use crate::secrets::SecretUnavailable;
 use crate::settings::PartnerIds;
-use extract::served_in;
+use extract::served_partner;
 use problem::MEDIA_TYPE;
 
-/// A refusal, ready to be answered.
+/// A refusal: a problem document as an HTTP response.
 #[derive(Clone, Debug)]
 pub struct Refusal(pub Problem);
 
@@ -69,13 +69,13 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// What all routes of a function share: `no-store`, refusals for other methods, one log line per request.
+/// Adds to the routes of a function: `no-store`, the refusal of other methods, and one log line per request.
 pub fn finish(routes: Router, function: &'static str, served: PartnerIds) -> Router {
     let served = Arc::new(served);
     routes
         .method_not_allowed_fallback(|| async { no_such_method() })
         .layer(from_fn(move |request, next| {
-            log(function, served.clone(), request, next)
+            log_request(function, served.clone(), request, next)
         }))
 }
 
@@ -83,9 +83,9 @@ fn no_such_method() -> Refusal {
     Problem::method_not_allowed("This address does not take this method.").into()
 }
 
-/// Logs one line: the route's template and the served partner, never the path, which may hold a state or anything else
-/// that was sent, and never the query.
-async fn log(
+/// Logs one line with the route's template and the served partner. It never logs the query or the path, which may hold
+/// a state or any other text.
+async fn log_request(
     function: &'static str,
     served: Arc<PartnerIds>,
     request: Request,
@@ -96,9 +96,9 @@ async fn log(
         .get::<MatchedPath>()
         .map(|path| path.as_str().to_owned())
         .unwrap_or_default();
-    let partner = served_in(request.uri().path(), &served).map(PartnerId::as_str);
+    let partner = served_partner(request.uri().path(), &served).map(PartnerId::as_str);
     let method = request.method().clone();
-    // The router would answer HEAD by GET, which here records things.
+    // The router would answer HEAD with the handler of GET, which here may write to the table.
     let mut response = match method {
         Method::HEAD => no_such_method().into_response(),
         _ => next.run(request).await,

@@ -1,20 +1,20 @@
-//! A refusal in the form of RFC 9457: what an outsider reads. It says what to do, never who or what was asked for.
+//! Problem documents (RFC 9457), which the caller reads. They say what to do, and repeat nothing of the request.
 
 use serde::Serialize;
 
 /// The media type of a problem document, [RFC 9457 §3](https://www.rfc-editor.org/rfc/rfc9457#section-3).
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
-/// A problem document: `{"status":…,"title":…,"detail":…}`; the type is `about:blank`, so it is left out.
+/// A problem document: `{"status":…,"title":…,"detail":…}`. The type is `about:blank`, so it is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The HTTP status code.
     pub status: u16,
-    /// The status in words.
+    /// The name of the status.
     pub title: &'static str,
-    /// What to do now.
+    /// What the caller should do.
     pub detail: String,
-    /// Seconds until another try makes sense; sent as `Retry-After`.
+    /// After how many seconds to try again; sent as `Retry-After`.
     #[serde(skip)]
     pub retry_after: Option<u64>,
 }
@@ -34,7 +34,7 @@ impl Problem {
         Self::new(400, "Bad Request", detail)
     }
 
-    /// 401: nobody known is asking.
+    /// 401: the caller is not authenticated.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(401, "Unauthorized", detail)
     }
@@ -44,7 +44,7 @@ impl Problem {
         Self::new(403, "Forbidden", detail)
     }
 
-    /// 404: unknown, or somebody else's, which looks the same.
+    /// 404: unknown, or of another tenant; the answer is the same.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(404, "Not Found", detail)
     }
@@ -63,7 +63,7 @@ impl Problem {
         )
     }
 
-    /// 429: ask again in `retry_after` seconds.
+    /// 429: try again in `retry_after` seconds.
     pub fn too_many(retry_after: u64, detail: impl Into<String>) -> Self {
         Self {
             retry_after: Some(retry_after),
@@ -71,7 +71,7 @@ impl Problem {
         }
     }
 
-    /// 503: something behind us failed; nothing is wrong with the request.
+    /// 503: the table or a secret failed; the request is not at fault.
     pub fn unavailable() -> Self {
         Self {
             retry_after: Some(1),
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_three_fields() {
+    fn a_problem_has_three_fields() {
         let problem = serde_json::to_value(Problem::too_many(3, "Ask again later.")).unwrap();
         let expected = serde_json::json!({"status": 429, "title": "Too Many Requests", "detail": "Ask again later."});
         assert_eq!(problem, expected);

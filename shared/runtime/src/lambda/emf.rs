@@ -1,4 +1,4 @@
-//! Metrics in CloudWatch's [Embedded Metric Format][1]: a line of the log that CloudWatch reads as metrics.
+//! Metrics in CloudWatch's [Embedded Metric Format][1]: log lines that CloudWatch reads as metrics.
 //!
 //! [1]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
@@ -15,15 +15,15 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::clock;
 use crate::metric::{NAMESPACE, TARGET};
 
-/// Hands every metric, as a line, to `write`.
+/// A layer that passes every metric, as a line, to `write`.
 pub(super) struct Metrics<W> {
     function: String,
     write: W,
 }
 
 impl<W: Fn(&Value) + 'static> Metrics<W> {
-    /// The metrics of the function `function`. What is none is not even looked at, which spares the libraries' lines of
-    /// all levels a visit.
+    /// The layer of the function `function`. A filter skips all events that are not metrics, so the log lines of
+    /// libraries cost nothing here.
     pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(
         function: String,
         write: W,
@@ -39,7 +39,7 @@ impl<W: Fn(&Value) + 'static> Metrics<W> {
         let now = clock::now();
         let definition = json!({"Name": metric.name, "Unit": metric.unit});
         let mut line = json!({
-            // Without a level the line would be dropped by a filter above INFO.
+            // Without a level, a log filter above INFO would drop the line.
             "level": "INFO",
             "timestamp": now.to_string(),
             "_aws": {
@@ -65,9 +65,9 @@ impl<W: Fn(&Value) + 'static> Metrics<W> {
     }
 }
 
-/// Writes a line to standard output, which Lambda takes for the log.
+/// Writes a line to standard output, which Lambda writes to the log.
 pub(super) fn print(line: &Value) {
-    // A log that is closed is nothing a function could do about.
+    // A function can do nothing about a closed log.
     let _written = writeln!(std::io::stdout().lock(), "{line}");
 }
 
@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    /// The lines that `work` leads to.
+    /// The lines that `work` writes.
     fn lines(work: impl FnOnce()) -> Vec<Value> {
         let (sender, receiver) = mpsc::channel();
         let metrics = Metrics::layer("a-function".to_owned(), move |line: &Value| {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dimension_is_named_only_if_it_is_there() {
+    fn a_dimension_without_a_value_is_left_out() {
         let lines = lines(|| crate::metric::oldest_due(std::time::Duration::from_secs(61)));
         assert_eq!(
             lines[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"],
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_metric_makes_no_line() {
+    fn an_event_that_is_no_metric_makes_no_line() {
         assert!(
             lines(|| tracing::info!(metric = "Signatures", value = 9_u64, "no metric")).is_empty()
         );

@@ -1,4 +1,4 @@
-//! Requests as the gateway (an HTTP API, payload 2.0) hands them over: who is calling, which domain, which stage.
+//! Requests from the gateway (an HTTP API, payload 2.0): takes caller, domain and stage from the request context.
 
 use axum::Router;
 use axum::body::to_bytes;
@@ -19,21 +19,21 @@ use serde_json::{Map, Value};
 use crate::http::{Caller, GatewayDomain};
 use crate::lambda::Error;
 
-/// The most Lambda takes for an answer, bytes.
+/// The largest answer that Lambda accepts, bytes.
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const LARGEST_ANSWER: usize = 6 * 1024 * 1024;
 
 /// Answers the gateway's events with `routes` until Lambda ends the process.
 pub async fn serve(routes: Router) -> Result<(), Error> {
-    let answer = service_fn(move |request| answer(routes.clone(), as_routed(request)));
+    let answer = service_fn(move |request| answer(routes.clone(), with_gateway_context(request)));
     let runtime = lambda_http::runtime(answer).layer(TracingLayer::new());
     runtime
-        .layer(layer_fn(|inner| MapRequest::new(inner, readable)))
+        .layer(layer_fn(|inner| MapRequest::new(inner, encode_query)))
         .run()
         .await
 }
 
-/// The whole answer at once; every one of ours is a text, and short.
+/// Reads the whole body of the answer: all answers are short texts.
 async fn answer(routes: Router, request: Request) -> Result<Response<Body>, Error> {
     let (parts, body) = routes.oneshot(request).await?.into_parts();
     let body = to_bytes(body, LARGEST_ANSWER).await?;
@@ -43,9 +43,9 @@ async fn answer(routes: Router, request: Request) -> Result<Response<Body>, Erro
     ))
 }
 
-/// The invocation with a query that `lambda_http` can read: what it cannot, anybody may send, and would end in a panic.
-fn readable(invocation: LambdaInvocation) -> LambdaInvocation {
-    match with_encoded_query(&invocation.body) {
+/// Percent-encodes the query of an invocation. `lambda_http` panics on some query strings, which any caller can send.
+fn encode_query(invocation: LambdaInvocation) -> LambdaInvocation {
+    match event_with_encoded_query(&invocation.body) {
         Some(body) => LambdaInvocation {
             body: body.into(),
             ..invocation
@@ -54,8 +54,8 @@ fn readable(invocation: LambdaInvocation) -> LambdaInvocation {
     }
 }
 
-/// The event with its query percent-encoded where that is needed; `None` if it is not.
-fn with_encoded_query(event: &[u8]) -> Option<Vec<u8>> {
+/// The event with its query percent-encoded; `None` if the query needs no encoding.
+fn event_with_encoded_query(event: &[u8]) -> Option<Vec<u8>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Sent {
@@ -82,8 +82,8 @@ fn with_encoded_query(event: &[u8]) -> Option<Vec<u8>> {
     serde_json::to_vec(&event).ok()
 }
 
-/// The request with what the gateway says of it, at the address the routes know.
-fn as_routed(mut request: Request) -> Request {
+/// Adds the gateway's caller and domain to the request, and removes the stage from its path.
+fn with_gateway_context(mut request: Request) -> Request {
     let Some(RequestContext::ApiGatewayV2(context)) =
         request.extensions_mut().remove::<RequestContext>()
     else {
@@ -100,7 +100,7 @@ fn as_routed(mut request: Request) -> Request {
                 .headers()
                 .get(AUTHORIZATION)
                 .and_then(|header| header.to_str().ok());
-            let caller = Caller::Jwt(claims(jwt.claims, header));
+            let caller = Caller::Jwt(typed_claims(jwt.claims, header));
             request.extensions_mut().insert(caller);
         }
     }
@@ -113,24 +113,24 @@ fn as_routed(mut request: Request) -> Request {
     request
 }
 
-/// The claims as the token has them. The gateway writes every claim as a text, so that a list or a number would pass
-/// for a name; the token, whose signature it has checked, tells.
-fn claims(
-    of_gateway: impl IntoIterator<Item = (String, String)>,
+/// The JWT claims with the types they have in the token. The gateway passes every JWT claim as a text, so a list or a
+/// number would look like a name. The types are read from the token, whose signature the gateway has checked.
+fn typed_claims(
+    from_gateway: impl IntoIterator<Item = (String, String)>,
     header: Option<&str>,
 ) -> Map<String, Value> {
-    let of_token = header.and_then(claims_of_token).unwrap_or_default();
+    let from_token = header.and_then(token_claims).unwrap_or_default();
     let typed = |(name, text): (String, String)| {
-        let value = of_token
+        let value = from_token
             .get(&name)
             .filter(|value| !value.is_string())
             .cloned();
         (name, value.unwrap_or(Value::String(text)))
     };
-    of_gateway.into_iter().map(typed).collect()
+    from_gateway.into_iter().map(typed).collect()
 }
 
-fn claims_of_token(header: &str) -> Option<Map<String, Value>> {
+fn token_claims(header: &str) -> Option<Map<String, Value>> {
     let token = header.split_whitespace().last()?;
     let payload = BASE64URL_NOPAD
         .decode(token.split('.').nth(1)?.as_bytes())
@@ -138,7 +138,7 @@ fn claims_of_token(header: &str) -> Option<Map<String, Value>> {
     serde_json::from_slice(&payload).ok()
 }
 
-/// The address without the name of a stage in front, which a gateway without a domain of its own puts there.
+/// The address without the stage at the beginning of its path. A gateway adds the stage unless it has a custom domain.
 fn without_stage(uri: &Uri, stage: &str) -> Option<Uri> {
     let path = uri.path().strip_prefix('/')?.strip_prefix(stage)?;
     if !path.starts_with('/') {
@@ -167,24 +167,27 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_is_no_text_in_the_token_does_not_become_one() {
-        let of_gateway = [
+    fn a_jwt_claim_keeps_the_type_it_has_in_the_token() {
+        let from_gateway = [
             ("sub".to_owned(), "7".to_owned()),
             ("org".to_owned(), "[acme]".to_owned()),
         ];
         let header = token(&json!({"sub": "7", "org": ["acme"]}));
-        let seen = claims(of_gateway.clone(), Some(&header));
+        let seen = typed_claims(from_gateway.clone(), Some(&header));
         assert_eq!(
             (&seen["sub"], &seen["org"]),
             (&json!("7"), &json!(["acme"]))
         );
-        assert_eq!(claims(of_gateway.clone(), None)["org"], "[acme]");
-        assert_eq!(claims(of_gateway, Some("Bearer nonsense"))["sub"], "7");
+        assert_eq!(typed_claims(from_gateway.clone(), None)["org"], "[acme]");
+        assert_eq!(
+            typed_claims(from_gateway, Some("Bearer nonsense"))["sub"],
+            "7"
+        );
     }
 
     #[test]
-    fn a_token_adds_no_claim_that_the_gateway_did_not_name() {
-        let seen = claims(
+    fn only_jwt_claims_that_the_gateway_passed_on_are_used() {
+        let seen = typed_claims(
             [("sub".to_owned(), "acme".to_owned())],
             Some(&token(&json!({"sub": "other", "org": "x"}))),
         );
@@ -192,11 +195,12 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_encoded_only_where_it_must_be() {
+    fn only_queries_that_lambda_http_cannot_parse_are_encoded() {
         let encoded = |query: &str| {
             let event = json!({"rawPath": "/", "rawQueryString": query, "headers": {"a": "b"}});
             let event: Value =
-                serde_json::from_slice(&with_encoded_query(event.to_string().as_bytes())?).unwrap();
+                serde_json::from_slice(&event_with_encoded_query(event.to_string().as_bytes())?)
+                    .unwrap();
             assert_eq!(
                 (&event["rawPath"], &event["headers"]),
                 (&json!("/"), &json!({"a": "b"}))
@@ -210,11 +214,11 @@ mod tests {
             encoded("a=<\"ü +%20>#").as_deref(),
             Some("a=%3C%22%C3%BC%20+%20%3E%23")
         );
-        assert_eq!(with_encoded_query(b"no event"), None);
+        assert_eq!(event_with_encoded_query(b"no event"), None);
     }
 
     #[test]
-    fn only_the_stage_itself_is_taken_off() {
+    fn only_the_name_of_the_stage_is_removed() {
         let path = |uri: &str, stage| {
             without_stage(&uri.parse().unwrap(), stage).map(|uri| uri.to_string())
         };

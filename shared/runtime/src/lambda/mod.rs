@@ -1,4 +1,4 @@
-//! Runs a function on AWS Lambda: its start, its log lines, its metrics, and what the gateway says of a request.
+//! Runs a function on AWS Lambda: its start, its log, its metrics, requests from the gateway, and batches of the stream.
 
 mod emf;
 mod gateway;
@@ -23,7 +23,7 @@ use crate::aws::Aws;
 use crate::metric;
 use crate::settings::Environment;
 
-/// The crates whose log lines are written with I8 in mind.
+/// Our own crates. Their log lines obey I8 (no secrets in the log) at every level.
 const OURS: [&str; 11] = [
     "dialog360",
     "onboarding",
@@ -38,13 +38,13 @@ const OURS: [&str; 11] = [
     "reconcile",
 ];
 
-/// Why a function does not start or does not go on.
+/// Why a function does not start, or ends.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Starts a function: log lines first, so that a setting that is missing is said in one of them.
+/// Starts a function. The log is started first, so that it shows a missing setting.
 pub async fn start<F: Future<Output = Result<(), Error>>>(run: impl FnOnce(Aws) -> F) -> ExitCode {
-    log();
-    // A future of its own on the heap: nested in `main`'s, its type is deeper than the compiler looks.
+    start_log();
+    // Boxed: nested in the future of `main`, its type would exceed the compiler's recursion limit.
     let run: Pin<Box<dyn Future<Output = Result<(), Error>>>> =
         Box::pin(async { run(Aws::from_environment(Environment::from_process())?).await });
     match run.await {
@@ -56,7 +56,7 @@ pub async fn start<F: Future<Output = Result<(), Error>>>(run: impl FnOnce(Aws) 
     }
 }
 
-/// Does `work` at every tick of a schedule until Lambda ends the process; an error is the function's, and counted.
+/// Does `work` at every event of a schedule until Lambda ends the process. Lambda counts an error as one of the function.
 pub async fn tick<T, E, F>(work: impl Fn() -> F) -> Result<(), Error>
 where
     F: Future<Output = Result<T, E>>,
@@ -66,16 +66,16 @@ where
     lambda_runtime::run(service_fn(move |_: LambdaEvent<IgnoredAny>| async move {
         work().await.map(|_| ()).map_err(|error| {
             let error: Error = error.into();
-            tracing::error!(%error, "the tick failed");
+            tracing::error!(%error, "the scheduled run failed");
             error
         })
     }))
     .await
 }
 
-/// JSON lines with `level` and an RFC 3339 `timestamp`, as Lambda's log filter reads them; metrics in a form of their own.
-fn log() {
-    // Levels by target, no more: the filter that knows fields, too, brings a regex engine along.
+/// Logs JSON lines with `level` and an RFC 3339 `timestamp`, which Lambda's log filter reads, and metrics as EMF lines.
+fn start_log() {
+    // `Targets` filters by target only. `EnvFilter` also filters by field, but needs a regex engine.
     let levels = std::env::var("RUST_LOG")
         .ok()
         .and_then(|levels| levels.parse().ok());
@@ -88,23 +88,23 @@ fn log() {
 }
 
 fn lines_and_metrics(levels: Targets, function: String) -> impl Subscriber + Send + Sync {
-    // The one span is the invocation's: no list of spans beside it.
+    // There is only the span of the invocation, so no list of spans is needed.
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_span_list(false);
     let lines = lines.with_filter(filter::filter_fn(|line| {
-        is_fit_for_the_log(line.target(), *line.level())
+        is_logged(line.target(), *line.level())
     }));
-    // The levels outside: only so is a line below them passed over without being asked about.
+    // The level filter must be the outer one: only then are lines below the level skipped early.
     let lines = lines.with_filter(levels);
     let metrics = emf::Metrics::layer(function, emf::print);
     tracing_subscriber::registry().with(lines).with(metrics)
 }
 
-/// Libraries write whole requests, with the states and tokens in them, below INFO; whatever `RUST_LOG` says, they do
-/// not get to.
-fn is_fit_for_the_log(target: &str, level: Level) -> bool {
+/// Whether a line is logged. Below INFO libraries log whole requests, with states and tokens in them, so their lines
+/// below INFO are dropped whatever `RUST_LOG` says.
+fn is_logged(target: &str, level: Level) -> bool {
     let library = target.split("::").next().unwrap_or_default();
     target != metric::TARGET && (OURS.contains(&library) || level <= Level::INFO)
 }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_below_the_level_is_passed_over_at_once() {
+    fn the_subscriber_reports_its_most_verbose_level() {
         for (levels, most) in [
             ("info", LevelFilter::INFO),
             ("warn,sign=debug", LevelFilter::DEBUG),
@@ -125,12 +125,9 @@ mod tests {
     }
 
     #[test]
-    fn no_library_writes_requests_into_the_log() {
-        assert!(
-            is_fit_for_the_log("runtime::http", Level::TRACE)
-                && is_fit_for_the_log("sign", Level::DEBUG)
-        );
-        assert!(is_fit_for_the_log("lambda_runtime::layers", Level::INFO));
+    fn libraries_log_nothing_below_info() {
+        assert!(is_logged("runtime::http", Level::TRACE) && is_logged("sign", Level::DEBUG));
+        assert!(is_logged("lambda_runtime::layers", Level::INFO));
         for chatty in [
             "lambda_runtime::requests",
             "aws_smithy_runtime",
@@ -138,7 +135,7 @@ mod tests {
             "signature",
             "metric",
         ] {
-            assert!(!is_fit_for_the_log(chatty, Level::DEBUG), "{chatty}");
+            assert!(!is_logged(chatty, Level::DEBUG), "{chatty}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Batches of the table's stream, with the partial answer that makes what failed come again.
+//! Batches of the table's stream, with partial batch responses: Lambda repeats a batch from the record that failed.
 
 use std::future::Future;
 
@@ -12,10 +12,10 @@ use crate::lambda::Error;
 use store::stream::{Change, Record, StoppedBefore};
 use store::table::Item;
 
-/// Handles every batch with `handle`, and every event of a schedule with `tick`, until Lambda ends the process; both are
-/// told when Lambda ends the run. What `handle` stopped before comes again.
+/// Calls `handle` for every batch, and `tick` for every event of a schedule, until Lambda ends the process. Both get the
+/// time at which Lambda ends the run. Lambda repeats the batch from the record at which `handle` stopped.
 ///
-/// A record that is none of DynamoDB's is logged and passed. An error of `tick` is the function's, and counted.
+/// A record that is not of a DynamoDB stream is logged and skipped. Lambda counts an error of `tick` as one of the function.
 pub async fn consume<H, T, E>(
     handle: impl Fn(Vec<Record>, Instant) -> H,
     tick: impl Fn(Instant) -> T,
@@ -27,12 +27,12 @@ where
 {
     let (handle, tick) = (&handle, &tick);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
-        let until = Instant::now() + left(event.context.deadline);
+        let until = Instant::now() + time_left(event.context.deadline);
         let stopped = match event.payload.records {
             Some(records) => handle(records.into_iter().filter_map(read).collect(), until).await,
             None => tick(until).await.map(Ok).map_err(|error| {
                 let error: Error = error.into();
-                tracing::error!(%error, "the tick failed");
+                tracing::error!(%error, "the scheduled run failed");
                 error
             })?,
         };
@@ -46,7 +46,7 @@ where
     .await
 }
 
-/// The same for a function that no schedule runs.
+/// The same for a function without a schedule.
 pub async fn consume_stream<H>(handle: impl Fn(Vec<Record>, Instant) -> H) -> Result<(), Error>
 where
     H: Future<Output = Result<(), StoppedBefore>>,
@@ -54,8 +54,8 @@ where
     consume(handle, |_| async { Err("this function has no schedule") }).await
 }
 
-/// The time until `deadline`, ms since 1970.
-fn left(deadline: u64) -> Duration {
+/// The time until `deadline`, which is in ms since 1970.
+fn time_left(deadline: u64) -> Duration {
     let now = u64::try_from(crate::clock::now().as_millisecond()).unwrap_or_default();
     Duration::from_millis(deadline.saturating_sub(now))
 }
@@ -83,7 +83,7 @@ struct StreamData {
     old_image: Option<AnyItem>,
 }
 
-/// What Lambda reads of the answer: [`ReportBatchItemFailures`][1].
+/// The answer to a batch, as [`ReportBatchItemFailures`][1] defines it.
 ///
 /// [1]: https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
 #[derive(Serialize)]
@@ -102,7 +102,7 @@ fn read(entry: Value) -> Option<Record> {
     let entry: StreamEntry = match serde_json::from_value(entry) {
         Ok(entry) => entry,
         Err(_) => {
-            tracing::error!("a record was passed: it is none of a DynamoDB stream");
+            tracing::error!("a record was skipped: it is not of a DynamoDB stream");
             return None;
         }
     };
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_passed() {
+    fn what_is_no_dynamodb_record_is_skipped() {
         for strange in [
             json!(7),
             json!({}),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_names_what_comes_again() {
+    fn the_answer_names_the_record_to_repeat_from() {
         let answer = Answer {
             batch_item_failures: vec![Failure {
                 item_identifier: "42".into(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reqwest::{Method, RequestBuilder};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tests::search::{Found, Search};
 use tests::{Answer, Ask, Bundle, Secrets, text};
@@ -75,7 +75,7 @@ impl Run {
     }
 
     /// A request to the bundle on behalf of `tenant`.
-    pub(crate) fn request(&mut self, tenant: &str, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&mut self, tenant: &str, method: &str, path: &str) -> RequestBuilder {
         let token = self.token(tenant);
         self.bundle.request(method, path).bearer_auth(token)
     }
@@ -101,7 +101,7 @@ impl Run {
 
     /// A signed link for `tenant`; its state is searched for, and may be in no other answer.
     pub(crate) async fn sign(&mut self, partner: &str, tenant: &str, query: &str) -> Value {
-        let request = self.request(tenant, Method::GET, &format!("/{partner}/sign{query}"));
+        let request = self.request(tenant, "GET", &format!("/{partner}/sign{query}"));
         let signed = self.ask(request).await.is(200).json();
         for (name, value) in of_link(&signed) {
             self.add(&name, &value);
@@ -146,7 +146,7 @@ impl Run {
     pub(crate) async fn stored(&mut self, partner: &str, tenant: &str, channel: &str) {
         self.bundle.stored(partner, tenant, channel).await;
         let path = format!("/{partner}/channels/{channel}");
-        let request = self.request(tenant, Method::GET, &path);
+        let request = self.request(tenant, "GET", &path);
         self.ask(request).await.is(200);
         let key = self.bundle.vault_key(partner, channel).expect("a key");
         self.add(&format!("the key of {channel}"), text(&key["api_key"]));

@@ -14,7 +14,7 @@ async fn one_record_of_a_batch_that_fails_keeps_no_other_waiting_and_comes_again
     bundle.event("channel_running", "seenCH").await;
     let table = bundle.table().await;
     let (channels, mints) = (Channels::new(table.clone()), Mints::new(table));
-    // Numbers of its own for each kind: a fact that is folded leads to a look by itself.
+    // Numbers of its own for each kind: a fact that is folded makes its key due by itself.
     for (kind, bad, good, is_good_first) in [
         ("FACT#", "aCH", "bCH", false),
         ("FACT#", "cCH", "dCH", true),
@@ -22,14 +22,15 @@ async fn one_record_of_a_batch_that_fails_keeps_no_other_waiting_and_comes_again
         ("CHANNEL#", "gCH", "hCH", true),
     ] {
         let seen = until(|| async { record_of(&bundle, kind).ok_or("none".to_owned()) }).await;
-        let fault = Fault::of("provision", Harm::Fail).at(Service::DynamoDb);
+        let function = if kind == "FACT#" { "fold" } else { "provision" };
+        let fault = Fault::of(function, Harm::Fail).at(Service::DynamoDb);
         calls.hurt(fault.about(bad));
         let mut records = vec![renamed(&seen, bad, "11"), renamed(&seen, good, "12")];
         if is_good_first {
             records.reverse();
         }
         let batch = json!({"Records": records});
-        let answer = bundle.aws().function("provision").invoke(&batch).await;
+        let answer = bundle.aws().function(function).invoke(&batch).await;
         let failed = json!({"batchItemFailures": [{"itemIdentifier": "11"}]});
         assert_eq!(answer.expect("an answer").json(), failed, "{kind} {good}");
         let good = channel_ref(PARTNER, good);
