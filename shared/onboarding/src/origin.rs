@@ -3,7 +3,6 @@
 //! Origins are compared as parsed by the URL standard, never as pieces of text.
 //! Source: <https://url.spec.whatwg.org/#origin>, <https://html.spec.whatwg.org/#origin>.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -115,18 +114,6 @@ impl TryFrom<String> for Origin {
 impl From<Origin> for String {
     fn from(origin: Origin) -> Self {
         origin.0
-    }
-}
-
-impl AsRef<str> for Origin {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -299,6 +286,8 @@ mod tests {
             ("https://", OriginError::Malformed),
             ("https://a b.example", OriginError::Malformed),
             ("https://app.example.com\n", OriginError::Malformed),
+            ("https://app.example.com ", OriginError::Malformed),
+            ("https://app.example.com\u{1}", OriginError::Malformed),
             ("null", OriginError::Malformed),
             ("file://host", OriginError::Scheme),
             ("https://app.example.com/", OriginError::Path),
@@ -407,9 +396,17 @@ mod tests {
             ReturnTo::parse(&format!("{longest}x"), &allowed()),
             Err(ReturnToError::TooLong)
         );
-        let swelling = format!("{base}{}", "🔑".repeat(900));
+    }
+
+    #[test]
+    fn an_address_has_at_most_2048_bytes_once_it_is_encoded() {
+        let base = "https://app.example.com/?";
+        // "ü" is written as %C3%BC.
+        let longest = format!("{base}x{}", "ü".repeat((2_047 - base.len()) / 6));
+        let address = ReturnTo::parse(&longest, &allowed()).unwrap();
+        assert_eq!(address.as_str().len(), 2_048);
         assert_eq!(
-            ReturnTo::parse(&swelling, &allowed()),
+            ReturnTo::parse(&format!("{longest}x"), &allowed()),
             Err(ReturnToError::TooLong)
         );
     }
