@@ -42,8 +42,8 @@ deploy: ## build the functions and deploy them to your AWS account; asks for the
 	sam build
 	sam deploy --guided --stack-name whatsapp-onboarding --capabilities CAPABILITY_IAM
 
-connect: ## point 360dialog at the bundle you have deployed (ARGS="--check" changes nothing; ARGS="--help" tells more)
-	cargo run --locked -p operator -- connect $(ARGS)
+connect: ## point 360dialog at the bundle you have deployed (ARGS="--check" changes nothing; ARGS="--help" lists the rest)
+	cargo run --locked -p operator -- connect --stack whatsapp-onboarding $(ARGS)
 
 audit: tools ## look for known vulnerabilities in the dependencies (needs the network)
 	cargo deny --locked check advisories
