@@ -9,6 +9,8 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::until;
+
 /// A running bundle.
 pub(crate) struct OneMachine {
     /// Its address.
@@ -21,6 +23,14 @@ pub(crate) struct OneMachine {
 impl OneMachine {
     /// Starts it with `settings`; its log is in `directory`.
     pub(crate) async fn start(settings: &BTreeMap<String, String>, directory: &Path) -> Self {
+        let started = Self::try_start(settings, directory).await;
+        started.unwrap_or_else(|log| panic!("the bundle did not start:\n{log}"))
+    }
+
+    async fn try_start(
+        settings: &BTreeMap<String, String>,
+        directory: &Path,
+    ) -> Result<Self, String> {
         let mut process = Command::new(crate::program())
             .env_clear()
             .envs(settings)
@@ -38,12 +48,11 @@ impl OneMachine {
             match line.split_whitespace().collect::<Vec<_>>().as_slice() {
                 ["bundle", address] => url = (*address).to_owned(),
                 ["hub", address, ..] => hub = (*address).to_owned(),
-                ["Ctrl-C", ..] => return Self { url, hub, process },
+                ["Ctrl-C", ..] => return Ok(Self { url, hub, process }),
                 _ => {}
             }
         }
-        let log = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
-        panic!("the bundle did not start:\n{log}");
+        Err(std::fs::read_to_string(directory.join("log")).unwrap_or_default())
     }
 
     /// Kills it (SIGKILL), if it runs.
@@ -53,7 +62,8 @@ impl OneMachine {
         }
     }
 
-    /// Starts it again with the same addresses, which are set in `settings`.
+    /// Starts it again with the same addresses, which are set in `settings`; somebody's connection may have one of them
+    /// for a moment.
     pub(crate) async fn restart(
         &mut self,
         settings: &mut BTreeMap<String, String>,
@@ -63,7 +73,7 @@ impl OneMachine {
             let address = url.trim_start_matches("http://").to_owned();
             settings.insert(name.to_owned(), address);
         }
-        let again = Self::start(settings, directory).await;
+        let again = until(|| Self::try_start(settings, directory)).await;
         assert_eq!((&again.url, &again.hub), (&self.url, &self.hub));
         *self = again;
     }

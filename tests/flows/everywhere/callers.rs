@@ -132,28 +132,6 @@ async fn an_address_or_method_without_a_route_is_told() {
     }
 }
 
-/// What they may is held by the units of `local::cors`, and by the template against a bundle.
-#[tokio::test]
-async fn pages_of_allowed_origins_alone_may_read_answers_and_refusals() {
-    let bundle = Bundle::start_with(&[("ALLOWED_ORIGINS", "https://app.example")]).await;
-    for (origin, allowed) in [
-        ("https://app.example", "https://app.example"),
-        ("https://evil.example", ""),
-    ] {
-        for (method, path) in guarded() {
-            let preflight = bundle.request("OPTIONS", &path);
-            let refused = bundle.request(method, &path);
-            let token = bundle.token("acme");
-            let answered = bundle.request(method, &path).bearer_auth(token);
-            for request in [preflight, refused, answered] {
-                let answer = request.header("origin", origin).ask().await;
-                let seen = answer.header("access-control-allow-origin");
-                assert_eq!(seen, allowed, "{path}");
-            }
-        }
-    }
-}
-
 /// The routes that need a token.
 fn guarded() -> [(&'static str, String); 4] {
     [

@@ -32,23 +32,6 @@ async fn a_partner_who_pays_needs_no_permission() {
     bundle.can_send(PAYING_PARTNER, "oneCH").await;
 }
 
-#[tokio::test]
-async fn several_numbers_of_one_visit_each_get_a_key_of_their_own() {
-    let bundle = Bundle::start().await;
-    let numbers = ["oneCH", "twoCH", "threeCH"];
-    let choice = json!({"client": "aCL", "channels": numbers});
-    bundle.onboard(PARTNER, "acme", choice).await;
-    let mut keys = Vec::new();
-    for number in numbers {
-        bundle.stored(PARTNER, "acme", number).await;
-        bundle.can_send(PARTNER, number).await;
-        keys.push(bundle.key_id(PARTNER, number));
-    }
-    keys.sort();
-    keys.dedup();
-    assert_eq!(keys.len(), numbers.len());
-}
-
 /// I5
 #[tokio::test]
 async fn the_same_ids_at_two_hubs_are_two_numbers() {

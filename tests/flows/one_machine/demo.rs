@@ -44,9 +44,11 @@ async fn the_stock_button_brings_a_number_to_its_stored_key() {
 }
 
 #[tokio::test]
-async fn a_popup_of_the_page_brings_a_number_to_its_stored_key() {
+async fn a_popup_brings_a_number_to_its_stored_key_by_the_other_name_of_this_machine_too() {
     let bundle = super::start().await;
-    let page = Page::open(&bundle).await;
+    // It is led to the address whose origin is allowed.
+    let page = Page::open_at(&bundle, &bundle.url.replace("127.0.0.1", "localhost")).await;
+    page.find("dialog-connect-button").await;
     page.click("#connect:enabled").await;
     let address = page.in_popup("#grant").await;
     assert!(address.starts_with(&bundle.hub), "{address}");
@@ -54,18 +56,7 @@ async fn a_popup_of_the_page_brings_a_number_to_its_stored_key() {
 }
 
 #[tokio::test]
-async fn the_page_works_by_the_other_name_of_this_machine_too() {
-    let bundle = super::start().await;
-    // It is led to the address whose origin is allowed.
-    let page = Page::open_at(&bundle, &bundle.url.replace("127.0.0.1", "localhost")).await;
-    page.find("dialog-connect-button").await;
-    page.click("#connect:enabled").await;
-    page.in_popup("#grant").await;
-    page.ends_with_stored_key(&bundle).await;
-}
-
-#[tokio::test]
-async fn a_cancelled_visit_is_told_and_the_next_one_works() {
+async fn a_visit_that_is_cancelled_or_closed_is_told_and_the_next_one_works() {
     let bundle = super::start().await;
     let page = Page::open(&bundle).await;
     page.click_stock_button().await;
@@ -78,17 +69,11 @@ async fn a_cancelled_visit_is_told_and_the_next_one_works() {
     page.in_popup("#cancel").await;
     page.find("#outcome [data-kind=cancelled]").await;
     page.click("#connect:enabled").await;
-    page.in_popup("#grant").await;
-    page.ends_with_stored_key(&bundle).await;
-}
-
-#[tokio::test]
-async fn a_popup_that_is_closed_is_told() {
-    let bundle = super::start().await;
-    let page = Page::open(&bundle).await;
-    page.click("#connect:enabled").await;
     page.close_popup().await;
     page.find("#outcome [data-kind=closed]").await;
+    page.click("#connect:enabled").await;
+    page.in_popup("#grant").await;
+    page.ends_with_stored_key(&bundle).await;
 }
 
 /// The README's two blocks of JavaScript, on the demo page in place of the page's own code.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use tests::text;
 
 use super::{entries, list};
 
@@ -194,8 +195,4 @@ impl Stack<'_> {
 fn function(fields: &Map<String, Value>) -> Option<(&str, &Value)> {
     let (name, argument) = fields.iter().next().filter(|_| fields.len() == 1)?;
     (name == "Ref" || name.starts_with("Fn::")).then_some((name.as_str(), argument))
-}
-
-fn text(value: &Value) -> &str {
-    tests::text(value)
 }

@@ -39,16 +39,14 @@ impl Service {
 }
 
 /// One call, also one that the SDK made again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub(super) struct Call {
     /// The process that made it; `local` is the harness itself.
-    pub process: String,
+    pub(super) process: String,
     /// The function that runs there.
-    pub function: String,
-    /// The service.
-    pub service: Service,
+    pub(super) function: String,
+    pub(super) service: Service,
     /// What was asked, such as `PutItem`.
-    pub action: String,
+    pub(super) action: String,
 }
 
 /// How a call goes wrong.

@@ -39,16 +39,8 @@ pub const FUNCTIONS: [&str; 7] = [
 pub const BUS: &str = "onboarding";
 
 /// What the bundle on one machine reads, and no function.
-const NOT_FOR_FUNCTIONS: [&str; 8] = [
-    "LISTEN",
-    "HUB",
-    "HUB_LISTEN",
-    "HUB_STAGE_DELAY_MS",
-    "HUB_CHECK_SIGNATURE",
-    "DATA",
-    "SECRETS_FILE",
-    "JWT_HS256_SECRET",
-];
+const NOT_FOR_FUNCTIONS: &str = "LISTEN HUB HUB_LISTEN HUB_STAGE_DELAY_MS HUB_CHECK_SIGNATURE DATA \
+                                SECRETS_FILE JWT_HS256_SECRET";
 
 /// How often the clock ticks: once a minute on AWS, more often for tests.
 const TICK: Duration = Duration::from_secs(1);
@@ -293,7 +285,7 @@ fn environment(
         ]));
     }
     let mut settings = settings.clone();
-    settings.retain(|name, _| !NOT_FOR_FUNCTIONS.contains(&name.as_str()));
+    settings.retain(|name, _| NOT_FOR_FUNCTIONS.split(' ').all(|not| not != name));
     all.extend(settings);
     all
 }

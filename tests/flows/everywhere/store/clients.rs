@@ -7,7 +7,6 @@ use store::{Clients, Write};
 use super::{Succeeds, items_of, other_partner, partner, tenant};
 
 contract! {
-    a_client_nobody_bound_has_no_owner,
     the_first_tenant_gets_the_client_and_keeps_it,
     binding_again_changes_nothing,
     a_client_of_another_partner_is_another_client,
@@ -28,15 +27,11 @@ async fn owner(clients: &Clients, id: &str) -> Option<String> {
     owner.map(|owner| owner.as_str().to_owned())
 }
 
-async fn a_client_nobody_bound_has_no_owner(table: Table) {
+async fn the_first_tenant_gets_the_client_and_keeps_it(table: Table) {
     let clients = Clients::new(table.clone());
     assert_eq!(owner(&clients, "aCL").await, None);
     // Asking leaves nothing behind.
     assert!(items_of(&table, "CLIENT#").await.is_empty());
-}
-
-async fn the_first_tenant_gets_the_client_and_keeps_it(table: Table) {
-    let clients = Clients::new(table);
     assert_eq!(bind(&clients, "aCL", "acme").await, Write::Done);
     for other in ["other", "Acme", "acme ", "acme#"] {
         let bound = bind(&clients, "aCL", other).await;

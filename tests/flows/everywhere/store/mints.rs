@@ -15,11 +15,10 @@ contract! {
     a_run_by_the_clock_waits_until_it_is_due,
     a_run_by_the_clock_requests_no_rerun,
     a_lease_holds_to_its_end_and_is_taken_over_behind_it,
-    the_same_holder_may_ask_again,
     of_two_who_race_for_a_lease_one_gets_it,
     an_old_token_writes_nothing_any_more,
     a_rerun_requested_of_an_old_holder_does_not_bother_the_new_one,
-    a_renewed_lease_holds_longer,
+    a_lease_that_is_renewed_or_asked_for_again_holds_longer,
     a_lease_that_ran_out_cannot_be_renewed,
     an_intent_is_found_by_the_next_holder_until_it_is_closed,
     an_intent_survives_a_rerun_requested_meanwhile,
@@ -192,13 +191,6 @@ async fn a_lease_holds_to_its_end_and_is_taken_over_behind_it(table: Table) {
     }
 }
 
-async fn the_same_holder_may_ask_again(table: Table) {
-    let key = Key::new(table);
-    key.lease("a", 0).await;
-    key.lease("a", 10).await;
-    assert_eq!(key.due_at().await, Some(10 + LEASE));
-}
-
 async fn of_two_who_race_for_a_lease_one_gets_it(table: Table) {
     let key = Key::new(table);
     for round in 0..20 {
@@ -244,9 +236,11 @@ async fn a_rerun_requested_of_an_old_holder_does_not_bother_the_new_one(table: T
     assert_eq!(key.inspect().await, (None, None));
 }
 
-async fn a_renewed_lease_holds_longer(table: Table) {
+async fn a_lease_that_is_renewed_or_asked_for_again_holds_longer(table: Table) {
     let key = Key::new(table);
     let mint = key.lease("a", 0).await;
+    key.lease("a", 10).await;
+    assert_eq!(key.due_at().await, Some(10 + LEASE));
     assert!(key.renew(&mint, 20).await);
     assert_eq!(key.due_at().await, Some(20 + LEASE));
     is_taken(key.by_change("b", 26).await);
