@@ -1,4 +1,4 @@
-# The life of the project; `make` alone lists it.
+# The commands of the project; `make` lists them.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,25 +9,25 @@ SHELL := bash
 demo := local/bundle/demo
 export PATH := $(CURDIR)/tools/bin:$(CURDIR)/tools/python/bin:$(PATH)
 export SAM_CLI_TELEMETRY := 0
-ifdef CI # where every build is the first one
+ifdef CI # every build there starts from nothing
 export CARGO_INCREMENTAL := 0
 endif
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
 
-run: packages ## the whole bundle on this machine
+run: packages ## run the whole bundle on this machine
 	cargo run --locked
 
-check: ## the gate: format, template, dependencies, lints, documentation, tests; ends with how long each took
+check: ## the gate: format, template, dependencies, lints, documentation, tests; prints how long each took
 	@scripts/check
 
-# No account is asked: the region only says which services there are.
+# No AWS account is used: the region only decides which services there are.
 template: tools ## check template.yaml
 	sam validate --lint --region eu-central-1
 	cfn-lint --regions eu-central-1 -- template.yaml
 
-soak: tools ## the tests that take longer than 20 s
+soak: tools ## run the tests that take longer than 20 s
 	@scripts/test soak
 
 bench: ## measure the functions as they run on Lambda, beside hello-worlds, bare and with the AWS SDK
@@ -42,17 +42,17 @@ deploy: ## build the functions and deploy them to your AWS account; asks for the
 	sam build
 	sam deploy --guided --stack-name whatsapp-onboarding --capabilities CAPABILITY_IAM
 
-connect: ## point 360dialog at the bundle you have deployed (ARGS="--check" changes nothing; ARGS="--help" lists the rest)
+connect: ## point 360dialog at the bundle you have deployed (ARGS="--check" changes nothing; ARGS="--help" explains more)
 	cargo run --locked -p operator -- connect --stack whatsapp-onboarding $(ARGS)
 
-audit: tools ## look for known vulnerabilities in the dependencies (needs the network)
+audit: tools ## search for known vulnerabilities in the dependencies (needs the network)
 	cargo deny --locked check advisories
 
-tools: ## install what check needs and this machine lacks (needs the network the first time)
+tools: ## install the missing tools that check needs (needs the network the first time)
 	@scripts/tools
 	@$(MAKE) --no-print-directory packages
 
-# The demo's npm packages, again when package.json or its lock file has changed.
+# Installs the demo's npm packages, and again if package.json or its lock file has changed.
 packages:
 	@cd $(demo) && cat package.json package-lock.json | cmp -s - node_modules/.installed || \
 		{ npm ci --no-audit --no-fund && cat package.json package-lock.json > node_modules/.installed; }

@@ -10,7 +10,7 @@ use runtime::settings::{BaseUrl, Environment};
 use crate::connect::{Action, Keys, OnConflict, Outcome, Target, connect};
 use crate::instance::{Instance, OperatorError};
 
-/// What a person on duty does with a bundle: that of a CloudFormation stack (--stack NAME, with region and credentials of
+/// Commands for operators of a bundle: that of a CloudFormation stack (--stack NAME, with region and credentials of
 /// the AWS command line), or that of a data directory (the environment variable DATA; .local).
 #[derive(Parser)]
 #[command(version)]
@@ -34,13 +34,13 @@ enum Command {
 }
 
 #[derive(Args)]
-struct Place {
+struct InstanceArguments {
     /// The CloudFormation stack of the bundle; without it, the data directory DATA
     #[arg(long, value_name = "NAME")]
     stack: Option<String>,
 }
 
-impl Place {
+impl InstanceArguments {
     async fn open(&self, environment: &Environment) -> Result<Instance, OperatorError> {
         match &self.stack {
             Some(name) => Instance::from_stack(name).await,
@@ -52,7 +52,7 @@ impl Place {
 #[derive(Args)]
 struct OneChannel {
     #[command(flatten)]
-    place: Place,
+    instance: InstanceArguments,
     /// The 360dialog partner id, such as aAbBcCPA
     partner: PartnerId,
     /// The channel id, such as y9MiLoCH
@@ -68,7 +68,7 @@ impl OneChannel {
 #[derive(Args)]
 struct ConnectArguments {
     #[command(flatten)]
-    place: Place,
+    instance: InstanceArguments,
     /// The address of the bundle of a data directory, if 360dialog reaches it at another one than PUBLIC_URL or LISTEN;
     /// SECRETS_FILE, PARTNER_IDS, PARTNER_API_URL and so on are those with which the bundle was started
     #[arg(long, value_name = "URL", conflicts_with = "stack")]
@@ -108,7 +108,7 @@ impl ConnectArguments {
     }
 }
 
-/// Does what the arguments of this process say; a wrong argument is trouble like any other.
+/// Runs the command that the arguments of this process name. A wrong argument ends with code 1, like any other error.
 pub async fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -131,25 +131,29 @@ pub async fn main() -> ExitCode {
 }
 
 async fn run(command: Command, environment: &Environment) -> Result<ExitCode, String> {
-    let in_words = |error: OperatorError| error.to_string();
+    let message = |error: OperatorError| error.to_string();
     match command {
         Command::Why(one) => {
-            let instance = one.place.open(environment).await.map_err(in_words)?;
-            Ok(say(&instance.why(&one.id()).await.map_err(in_words)?))
+            let instance = one.instance.open(environment).await.map_err(message)?;
+            Ok(print(&instance.why(&one.id()).await.map_err(message)?))
         }
         Command::Key(one) => {
-            let instance = one.place.open(environment).await.map_err(in_words)?;
-            let key = instance.key(&one.id()).await.map_err(in_words)?;
-            Ok(say(key.expose()))
+            let instance = one.instance.open(environment).await.map_err(message)?;
+            let key = instance.key(&one.id()).await.map_err(message)?;
+            Ok(print(key.expose()))
         }
         Command::Connect(arguments) => {
-            let instance = arguments.place.open(environment).await.map_err(in_words)?;
+            let instance = arguments
+                .instance
+                .open(environment)
+                .await
+                .map_err(message)?;
             let target = Target::new(&instance, arguments.url.clone(), &arguments.partners);
             let target = target.map_err(|error| error.to_string())?;
-            let mut is_heard = true;
-            let mut line = |line: &str| is_heard &= say(line) == ExitCode::SUCCESS;
+            let mut is_printed = true;
+            let mut line = |line: &str| is_printed &= print(line) == ExitCode::SUCCESS;
             let outcome = connect(&target, arguments.action(), &mut line).await;
-            let is_fine = outcome == Outcome::Fine && is_heard;
+            let is_fine = outcome == Outcome::Fine && is_printed;
             Ok(if is_fine {
                 ExitCode::SUCCESS
             } else {
@@ -159,7 +163,7 @@ async fn run(command: Command, environment: &Environment) -> Result<ExitCode, St
     }
 }
 
-fn say(text: &str) -> ExitCode {
+fn print(text: &str) -> ExitCode {
     let done = writeln!(std::io::stdout(), "{}", text.trim_end());
     if done.is_ok() {
         ExitCode::SUCCESS
@@ -184,12 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
     }
 
     #[test]
-    fn without_a_flag_nothing_of_others_is_replaced_and_keys_are_listed() {
+    fn by_default_foreign_addresses_stay_and_keys_are_listed() {
         assert_eq!(
             action(&[]),
             Ok(Action::Connect(OnConflict::Refuse, Keys::List))
@@ -213,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_itself_is_refused() {
+    fn contradictory_arguments_are_refused() {
         for arguments in [
             &["--check", "--replace"] as &[&str],
             &["--check", "--remove"],

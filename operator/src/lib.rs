@@ -1,5 +1,5 @@
-//! What a person on duty does with a bundle, be it a stack on AWS or the data directory of one machine: why a channel is
-//! as it is, its API key, and `connect`, which points 360dialog at the bundle.
+//! The commands of an operator on a bundle, which is a stack on AWS or the data directory of one machine: `why`
+//! explains the state of a channel, `key` prints its API key, and `connect` points 360dialog at the bundle.
 
 mod reporter;
 mod why;

@@ -1,9 +1,8 @@
-//! What the person at the terminal reads. Nothing secret comes this way: no secret, no key, and of an address neither a
-//! password nor what its query holds.
+//! The output of `connect`. It holds no secret and no key, and of an address neither a password nor the query.
 
 use url::Url;
 
-/// The longest text of somebody else's that is shown, characters.
+/// The longest foreign text that is printed, characters.
 const LONGEST: usize = 300;
 
 /// Whether an assumption about 360dialog holds.
@@ -11,34 +10,34 @@ const LONGEST: usize = 300;
 pub(crate) enum Finding {
     /// It holds with this account.
     Confirmed,
-    /// It does not, or not fully, for this reason.
+    /// It does not hold, or not fully, for this reason.
     NotConfirmed(String),
-    /// This account cannot tell, for this reason.
+    /// It cannot be found out with this account, for this reason.
     Unknown(String),
 }
 
-/// Says things, line by line, and remembers whether one of them was trouble.
+/// Prints lines, and remembers whether one of them reported trouble.
 pub(crate) struct Reporter<'a> {
     say: &'a mut dyn FnMut(&str),
-    is_trouble: bool,
+    has_trouble: bool,
 }
 
 impl<'a> Reporter<'a> {
-    /// Reports through `say`, one line at a time.
+    /// Prints through `say`, one line at a time.
     pub(crate) fn new(say: &'a mut dyn FnMut(&str)) -> Self {
         Self {
             say,
-            is_trouble: false,
+            has_trouble: false,
         }
     }
 
-    /// Whether there was trouble.
-    pub(crate) fn is_trouble(&self) -> bool {
-        self.is_trouble
+    /// Whether trouble was reported.
+    pub(crate) fn has_trouble(&self) -> bool {
+        self.has_trouble
     }
 
-    /// Says a line; what it holds of others' words cannot steer the terminal.
-    pub(crate) fn say(&mut self, line: &str) {
+    /// Prints a line. Control characters are replaced, since foreign text could contain them.
+    pub(crate) fn line(&mut self, line: &str) {
         let line: String = line
             .chars()
             .map(|c| {
@@ -52,18 +51,18 @@ impl<'a> Reporter<'a> {
         (self.say)(line.trim_end());
     }
 
-    /// Says what was done or found.
+    /// Prints what was done or found.
     pub(crate) fn item(&mut self, head: &str, text: &str) {
-        self.say(&format!("  {head:<14} {text}"));
+        self.line(&format!("  {head:<14} {text}"));
     }
 
-    /// Says what is wrong; the command will have failed.
+    /// Prints an error; the command then ends with code 1.
     pub(crate) fn trouble(&mut self, why: &str) {
-        self.is_trouble = true;
+        self.has_trouble = true;
         self.item("TROUBLE", why);
     }
 
-    /// Says whether an assumption holds.
+    /// Prints whether an assumption holds.
     pub(crate) fn finding(&mut self, assumption: &str, finding: &Finding) {
         match finding {
             Finding::Confirmed => self.item("confirmed", assumption),
@@ -75,8 +74,8 @@ impl<'a> Reporter<'a> {
     }
 }
 
-/// An address as it may be shown: neither user name, nor password, nor what query and fragment hold.
-pub(crate) fn shown(address: &str) -> String {
+/// An address without user name, password, query and fragment, since these may be secret.
+pub(crate) fn redacted(address: &str) -> String {
     let Ok(url) = Url::parse(address) else {
         return "a text that is no address".to_owned();
     };
@@ -101,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_shown_without_what_may_be_secret() {
+    fn an_address_is_redacted() {
         for (address, expected) in [
             ("https://old.example/hook", "https://old.example/hook"),
             (
@@ -111,10 +110,10 @@ mod tests {
             ("needle", "a text that is no address"),
             ("mailto:needle", "an address of the kind mailto:"),
         ] {
-            assert_eq!(shown(address), expected);
+            assert_eq!(redacted(address), expected);
         }
         assert_eq!(
-            shown(&format!("https://a.example/{}", "x".repeat(1000)))
+            redacted(&format!("https://a.example/{}", "x".repeat(1000)))
                 .chars()
                 .count(),
             LONGEST + 1
@@ -122,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn others_words_cannot_steer_the_terminal_and_trouble_is_remembered() {
+    fn control_characters_are_replaced_and_trouble_is_remembered() {
         let mut lines = Vec::new();
         let mut say = |line: &str| lines.push(line.to_owned());
         let mut reporter = Reporter::new(&mut say);
         reporter.item("is", "a\u{1b}[2Jb\nc");
-        assert!(!reporter.is_trouble());
+        assert!(!reporter.has_trouble());
         reporter.trouble("x");
-        assert!(reporter.is_trouble());
+        assert!(reporter.has_trouble());
         assert_eq!(
             lines,
             [

@@ -1,4 +1,4 @@
-//! A channel's story: its facts in order, and what each of them changed.
+//! Explains the state of a channel: its facts in order, and what each of them changed.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use onboarding::fact::Fact;
 use serde_json::{Value, json};
 use store::{Intent, StoredFact};
 
-/// The story as text.
-pub(crate) fn story(
+/// The explanation as text.
+pub(crate) fn report(
     channel: &Channel,
     facts: &[StoredFact],
     due_at: Option<impl std::fmt::Display>,
@@ -22,13 +22,13 @@ pub(crate) fn story(
         || "when something changes".to_owned(),
         |due_at| due_at.to_string(),
     );
-    line(&mut text, &format!("  {:<16} {due_at}", "looked at next"));
+    line(&mut text, &format!("  {:<16} {due_at}", "next run"));
     if let Some(intent) = intent {
-        let words = format!(
+        let intent_text = format!(
             "key asked for at {} without a clear answer, {} times",
             intent.sent_at, intent.posts
         );
-        line(&mut text, &format!("  {:<16} {words}", "open intent"));
+        line(&mut text, &format!("  {:<16} {intent_text}", "open intent"));
     }
     line(&mut text, "");
     line(&mut text, &format!("{} facts, oldest first", facts.len()));
@@ -55,16 +55,16 @@ pub(crate) fn story(
     text
 }
 
-/// Adds a line. What the hub says is anybody's text: no control character of it reaches the terminal.
-fn line(story: &mut String, text: &str) {
-    story.extend(text.chars().map(|c| {
+/// Adds a line. Control characters are replaced: text from 360dialog could contain any.
+fn line(report: &mut String, text: &str) {
+    report.extend(text.chars().map(|c| {
         if c.is_control() {
             char::REPLACEMENT_CHARACTER
         } else {
             c
         }
     }));
-    story.push('\n');
+    report.push('\n');
 }
 
 fn heading(fact: &Fact) -> String {
@@ -88,7 +88,7 @@ fn changes(
         .collect()
 }
 
-/// What is known of a channel, by name.
+/// The fields of a channel, by name.
 fn fields(channel: &Channel) -> BTreeMap<&'static str, String> {
     let binding = channel.binding.as_ref().map(|binding| &binding.value);
     let key = channel.key.as_ref().map(|key| &key.value);
@@ -182,18 +182,18 @@ mod tests {
         ];
         channel.join_all(&facts);
         let facts = facts.map(|fact| StoredFact { fact, body: None });
-        let story = story(&channel, &facts, None::<Timestamp>, None);
+        let report = report(&channel, &facts, None::<Timestamp>, None);
         let expected = "channel bCH of aPA\n  permission       granted\n  stage            running\n  \
-                        looked at next   when something changes\n\n3 facts, oldest first\n  \
+                        next run         when something changes\n\n3 facts, oldest first\n  \
                         1970-01-01T00:00:01Z  webhook stage  channel_running\n    stage: - → running\n  \
                         1970-01-01T00:00:02Z  webhook stage  channel_ready\n    changed nothing\n  \
                         1970-01-01T00:00:03Z  webhook permission  channel_permission_granted\n    \
                         permission: - → granted\n";
-        assert_eq!(story, expected);
+        assert_eq!(report, expected);
     }
 
     #[test]
-    fn a_name_cannot_steer_the_terminal() {
+    fn control_characters_are_replaced() {
         let assertion = Assertion {
             description: [(
                 Field::DisplayName,
@@ -211,22 +211,22 @@ mod tests {
         );
         let mut channel = Channel::unknown(id());
         channel.join(&fact);
-        let story = story(
+        let report = report(
             &channel,
             &[StoredFact { fact, body: None }],
             None::<Timestamp>,
             None,
         );
         assert_eq!(
-            story
+            report
                 .matches("a\u{fffd}[2Jb\u{fffd}key stored\u{fffd}\n")
                 .count(),
             2,
-            "{story}"
+            "{report}"
         );
         assert!(
-            !story.contains(|c: char| c.is_control() && c != '\n'),
-            "{story:?}"
+            !report.contains(|c: char| c.is_control() && c != '\n'),
+            "{report:?}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Which assumptions about 360dialog hold with this account. Changes nothing, neither there nor here.
+//! Checks which assumptions about 360dialog hold with this account. It changes nothing, at 360dialog or here.
 
 use dialog360::channel::ChannelObject;
 use dialog360::client::{ApiError, Page, Query};
@@ -6,16 +6,16 @@ use dialog360::id::{ChannelId, ClientId};
 use serde_json::{Value, json};
 
 use super::decide::{OnConflict, Seen};
-use super::partner_connection::{ConnectError, Now, PartnerConnection};
-use super::patient_client::advice;
+use super::partner_connection::{ConnectError, CurrentAddresses, PartnerConnection};
+use super::rate_limited_client::advice;
 use crate::reporter::{Finding, Reporter};
 
-/// Channels asked for at once.
+/// How many channels are read in one page.
 const PAGE: usize = 100;
 
 const LISTED: &str = "channels are listed as {\"partner_channels\": […]}";
 
-/// Says of each assumption whether it holds; fails where the bundle could not work at all.
+/// Prints for each assumption whether it holds. Fails if the bundle could not work at all.
 pub(crate) async fn check(
     connection: &mut PartnerConnection<'_>,
     reporter: &mut Reporter<'_>,
@@ -24,8 +24,8 @@ pub(crate) async fn check(
         "the credentials are accepted ({})",
         connection.client.credential_form()
     );
-    let now = match connection.read_current(reporter).await {
-        Ok(now) => now,
+    let current = match connection.read_current(reporter).await {
+        Ok(current) => current,
         Err(why) => {
             let finding = match &why {
                 ConnectError::Api(ApiError::BadCredentials) => {
@@ -48,7 +48,7 @@ pub(crate) async fn check(
             reporter,
         )
         .await;
-    let is_accepted = page.is_ok() || !matches!(now.webhook, Seen::Untold(_));
+    let is_accepted = page.is_ok() || !matches!(current.webhook, Seen::Unknown(_));
     let unknown = || Finding::Unknown("360dialog did not say".to_owned());
     reporter.finding(
         &credentials,
@@ -58,10 +58,10 @@ pub(crate) async fn check(
             unknown()
         },
     );
-    reporter.finding("the webhook URL can be read", &readable(&now.webhook));
+    reporter.finding("the webhook URL can be read", &readable(&current.webhook));
     reporter.finding(
         "the redirect URL can be read (not documented)",
-        &readable(&now.redirect),
+        &readable(&current.redirect),
     );
     match page {
         Ok(page) => channels(connection, &page, reporter).await?,
@@ -71,17 +71,17 @@ pub(crate) async fn check(
         }
     }
     bundle(connection, reporter).await;
-    preview(connection, &now, reporter).await
+    preview(connection, &current, reporter).await
 }
 
 fn readable(seen: &Seen) -> Finding {
     match seen {
-        Seen::Untold(why) => Finding::NotConfirmed(why.clone()),
+        Seen::Unknown(why) => Finding::NotConfirmed(why.clone()),
         Seen::Nothing | Seen::Url(_) => Finding::Confirmed,
     }
 }
 
-/// What the bundle relies on in lists of channels and of keys.
+/// Checks what the bundle relies on in lists of channels and of keys.
 async fn channels(
     connection: &mut PartnerConnection<'_>,
     page: &Page,
@@ -117,7 +117,7 @@ async fn channels(
             count(channels, |channel| channel.integration_state.is_some()),
         ),
     ] {
-        reporter.finding(what, &everywhere(having, page.rows));
+        reporter.finding(what, &for_all(having, page.rows));
     }
     let first = channels
         .iter()
@@ -153,8 +153,8 @@ fn count(channels: &[ChannelObject], has: impl Fn(&ChannelObject) -> bool) -> us
     channels.iter().filter(|channel| has(channel)).count()
 }
 
-/// Whether all rows have what `having` of them have.
-fn everywhere(having: usize, rows: usize) -> Finding {
+/// Whether all rows have an attribute that `having` of them have.
+fn for_all(having: usize, rows: usize) -> Finding {
     match rows {
         0 => Finding::Unknown("this account has no channel yet".to_owned()),
         all if all == having => Finding::Confirmed,
@@ -191,7 +191,7 @@ impl Filter {
     }
 }
 
-/// Whether a filter finds what it names, and nothing else.
+/// Whether a filter finds the channels it names, and no others.
 async fn filters(
     connection: &mut PartnerConnection<'_>,
     page: &Page,
@@ -223,7 +223,7 @@ async fn filters(
     })
 }
 
-/// Whether the second page of one is another channel than the first.
+/// Whether, with pages of one channel, the second page has another channel than the first.
 async fn paging(
     connection: &mut PartnerConnection<'_>,
     first: &ChannelId,
@@ -263,7 +263,7 @@ async fn keys(
     )
 }
 
-/// A refusal of one question is a finding; where every other one would be refused too, it is trouble.
+/// The refusal of one call is a finding. If every other call would be refused too, it is an error.
 fn refusal(why: ApiError) -> Result<Finding, ApiError> {
     match why {
         ApiError::BadCredentials | ApiError::RateLimited(_) | ApiError::Silent => Err(why),
@@ -271,7 +271,7 @@ fn refusal(why: ApiError) -> Result<Finding, ApiError> {
     }
 }
 
-/// Whether the bundle is there; a signed event would leave a trace, so none is sent.
+/// Whether the bundle answers. A signed event would be stored, so none is sent.
 async fn bundle(connection: &PartnerConnection<'_>, reporter: &mut Reporter<'_>) {
     let what = "the bundle serves this partner and refuses an unsigned event";
     match connection.probe.refuses_unsigned().await {
@@ -292,11 +292,11 @@ async fn bundle(connection: &PartnerConnection<'_>, reporter: &mut Reporter<'_>)
 
 async fn preview(
     connection: &PartnerConnection<'_>,
-    now: &Now,
+    current: &CurrentAddresses,
     reporter: &mut Reporter<'_>,
 ) -> Result<(), ConnectError> {
-    for words in connection.preview(now, OnConflict::Refuse).await? {
-        reporter.item("connecting", &words);
+    for text in connection.preview(current, OnConflict::Refuse).await? {
+        reporter.item("connecting", &text);
     }
     Ok(())
 }
@@ -306,15 +306,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_attribute_is_confirmed_only_where_every_channel_has_it() {
-        assert_eq!(everywhere(2, 2), Finding::Confirmed);
+    fn an_attribute_is_confirmed_only_if_every_channel_has_it() {
+        assert_eq!(for_all(2, 2), Finding::Confirmed);
         let some = Finding::NotConfirmed("1 of 2 have it".to_owned());
-        assert_eq!(everywhere(1, 2), some);
-        assert!(matches!(everywhere(0, 0), Finding::Unknown(_)));
+        assert_eq!(for_all(1, 2), some);
+        assert!(matches!(for_all(0, 0), Finding::Unknown(_)));
     }
 
     #[test]
-    fn a_refusal_of_one_question_is_a_finding_and_of_all_is_trouble() {
+    fn a_refused_call_is_a_finding_and_refused_credentials_are_an_error() {
         for why in [
             ApiError::NotFound,
             ApiError::NotPermitted,

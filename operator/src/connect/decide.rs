@@ -1,16 +1,16 @@
-//! What to do with an address, decided from what 360dialog says, what ours is and what is kept. No I/O.
+//! Decides what to do with an address, by its value at 360dialog, our own, and the kept one. No I/O.
 
 use std::collections::BTreeSet;
 
 use store::{Before, KeptAddress};
 use url::Url;
 
-/// What 360dialog points to now.
+/// The value of an address at 360dialog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// It does not tell, for this reason.
-    Untold(String),
-    /// Nothing is set.
+    /// 360dialog does not return it, for this reason.
+    Unknown(String),
+    /// No address is set.
     Nothing,
     /// This address.
     Url(String),
@@ -19,42 +19,41 @@ pub(crate) enum Seen {
 /// What to do with an address that somebody else has set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnConflict {
-    /// Leave it, and everything else too.
+    /// Leave it, and change nothing else.
     Refuse,
-    /// Keep it and put ours in its place.
+    /// Keep it, and set ours in its place.
     Replace,
 }
 
-/// How an address becomes ours.
+/// The step by which an address becomes ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// It is.
+    /// It is ours already.
     IsOurs,
-    /// By keeping this first.
+    /// Keep this first, then set ours.
     Set(KeptAddress),
-    /// Not at all: it is somebody else's.
+    /// Refuse: somebody else has set it.
     Refuse,
-    /// Not without being told to: what is there is not known, so it could not be put back.
-    LeaveUntold,
+    /// Leave it: its value is not known, so it could not be put back. `--replace` sets ours.
+    LeaveUnknown,
 }
 
-/// How an address becomes what it was.
+/// The step by which an address gets back its value of before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Back {
-    /// By setting this one, or none.
+    /// Set this address, or none.
     Put(Option<String>),
     /// It is not ours, so there is nothing to put back.
     NotOurs,
     /// It is ours, but nothing was kept.
     NothingKept,
-    /// It is ours, or may be, and what was there before is not known.
-    Untold,
+    /// It is ours, or may be, and its value of before is not known.
+    Unknown,
 }
 
-/// How `seen` becomes `ours`.
+/// Decides how `seen` becomes `ours`.
 ///
-/// What is kept is never one of our own addresses, and an address once kept gives way only to another one that
-/// somebody else has set since.
+/// A kept address is never one of our own. It is replaced only by another address that somebody else has set since.
 pub(crate) fn connect(
     seen: &Seen,
     ours: &str,
@@ -65,20 +64,20 @@ pub(crate) fn connect(
         Seen::Url(url) if is_same(url, ours) => return Step::IsOurs,
         Seen::Url(url) if was_ours(url, kept) => None,
         Seen::Url(_) if on_conflict == OnConflict::Refuse => return Step::Refuse,
-        Seen::Untold(_) if on_conflict == OnConflict::Refuse => return Step::LeaveUntold,
+        Seen::Unknown(_) if on_conflict == OnConflict::Refuse => return Step::LeaveUnknown,
         Seen::Url(url) => Some(Before::Url(url.clone())),
-        Seen::Nothing | Seen::Untold(_) => None,
+        Seen::Nothing | Seen::Unknown(_) => None,
     };
-    let or_now = || kept.map_or_else(|| unset(seen), |kept| kept.before.clone());
+    let or_current = || kept.map_or_else(|| without_url(seen), |kept| kept.before.clone());
     let mut all_ours = kept.map_or_else(BTreeSet::new, |kept| kept.ours.clone());
     all_ours.insert(ours.to_owned());
     Step::Set(KeptAddress {
-        before: before.unwrap_or_else(or_now),
+        before: before.unwrap_or_else(or_current),
         ours: all_ours,
     })
 }
 
-/// How `seen` becomes what was kept.
+/// Decides how `seen` becomes the kept address.
 pub(crate) fn remove(seen: &Seen, ours: &str, kept: Option<&KeptAddress>) -> Back {
     match (seen, kept) {
         (Seen::Url(url), None) if is_same(url, ours) => Back::NothingKept,
@@ -86,15 +85,15 @@ pub(crate) fn remove(seen: &Seen, ours: &str, kept: Option<&KeptAddress>) -> Bac
             match &kept.before {
                 Before::Url(url) => Back::Put(Some(url.clone())),
                 Before::Nothing => Back::Put(None),
-                Before::Untold => Back::Untold,
+                Before::Untold => Back::Unknown,
             }
         }
-        (Seen::Untold(_), Some(_)) => Back::Untold,
+        (Seen::Unknown(_), Some(_)) => Back::Unknown,
         _ => Back::NotOurs,
     }
 }
 
-/// Whether two texts are the same address: a host's case and a default port make no difference, a path does.
+/// Whether two texts are the same address. The case of the host and a default port make no difference, the path does.
 pub(crate) fn is_same(a: &str, b: &str) -> bool {
     match (Url::parse(a), Url::parse(b)) {
         (Ok(a), Ok(b)) => a == b,
@@ -106,8 +105,8 @@ fn was_ours(url: &str, kept: Option<&KeptAddress>) -> bool {
     kept.is_some_and(|kept| kept.ours.iter().any(|ours| is_same(url, ours)))
 }
 
-fn unset(seen: &Seen) -> Before {
-    if matches!(seen, Seen::Untold(_)) {
+fn without_url(seen: &Seen) -> Before {
+    if matches!(seen, Seen::Unknown(_)) {
         Before::Untold
     } else {
         Before::Nothing
@@ -126,8 +125,8 @@ mod tests {
         Seen::Url(text.to_owned())
     }
 
-    fn untold() -> Seen {
-        Seen::Untold("HTTP 405".to_owned())
+    fn unknown() -> Seen {
+        Seen::Unknown("HTTP 405".to_owned())
     }
 
     fn kept(before: Before, ours: &[&str]) -> KeptAddress {
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_becomes_ours_and_that_there_was_nothing_is_kept() {
+    fn an_unset_address_becomes_ours_and_its_absence_is_kept() {
         let step = Step::Set(kept(Before::Nothing, &[OURS]));
         assert_eq!(
             connect(&Seen::Nothing, OURS, None, OnConflict::Refuse),
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn ours_stays_whatever_is_kept() {
+    fn our_address_stays_whatever_is_kept() {
         for known in [None, Some(&kept_foreign())] {
             for on_conflict in [OnConflict::Refuse, OnConflict::Replace] {
                 assert_eq!(connect(&url(OURS), OURS, known, on_conflict), Step::IsOurs);
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_else_s_is_replaced_only_on_demand_and_then_kept() {
+    fn a_foreign_address_is_replaced_only_on_demand_and_kept() {
         for seen in [
             FOREIGN,
             "https://api.example/aPA/webhook/",
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_address_of_ours_gives_way_and_never_takes_the_place_of_what_was_kept() {
+    fn an_earlier_address_of_ours_is_replaced_and_never_kept() {
         let before = Before::Url(FOREIGN.to_owned());
         let known = kept(before.clone(), &[EARLIER]);
         let step = Step::Set(kept(before, &[EARLIER, OURS]));
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_gives_way_to_another_address_but_not_to_none() {
+    fn a_kept_address_is_replaced_by_another_foreign_one_but_not_by_none() {
         let step = Step::Set(kept_foreign());
         assert_eq!(
             connect(
@@ -222,7 +221,7 @@ mod tests {
             step
         );
         assert_eq!(
-            connect(&untold(), OURS, Some(&kept_foreign()), OnConflict::Replace),
+            connect(&unknown(), OURS, Some(&kept_foreign()), OnConflict::Replace),
             step
         );
         let other = "https://other.example/hook";
@@ -243,17 +242,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_told_is_left_unless_told_to() {
+    fn an_unknown_address_is_replaced_only_on_demand() {
         assert_eq!(
-            connect(&untold(), OURS, None, OnConflict::Refuse),
-            Step::LeaveUntold
+            connect(&unknown(), OURS, None, OnConflict::Refuse),
+            Step::LeaveUnknown
         );
         let step = Step::Set(kept(Before::Untold, &[OURS]));
-        assert_eq!(connect(&untold(), OURS, None, OnConflict::Replace), step);
+        assert_eq!(connect(&unknown(), OURS, None, OnConflict::Replace), step);
     }
 
     #[test]
-    fn only_ours_is_put_back() {
+    fn only_our_addresses_are_put_back() {
         assert_eq!(
             remove(&url(OURS), OURS, Some(&kept_foreign())),
             Back::Put(Some(FOREIGN.to_owned()))
@@ -278,18 +277,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_kept_cannot_be_put_back() {
+    fn an_address_that_was_not_kept_cannot_be_put_back() {
         assert_eq!(remove(&url(OURS), OURS, None), Back::NothingKept);
         assert_eq!(
             remove(&url(OURS), OURS, Some(&kept(Before::Untold, &[OURS]))),
-            Back::Untold
+            Back::Unknown
         );
-        assert_eq!(remove(&untold(), OURS, Some(&kept_foreign())), Back::Untold);
-        assert_eq!(remove(&untold(), OURS, None), Back::NotOurs);
+        assert_eq!(
+            remove(&unknown(), OURS, Some(&kept_foreign())),
+            Back::Unknown
+        );
+        assert_eq!(remove(&unknown(), OURS, None), Back::NotOurs);
     }
 
     #[test]
-    fn connecting_twice_and_removing_comes_back_to_the_start() {
+    fn connecting_twice_and_removing_restores_the_start() {
         for (start, back) in [
             (url(FOREIGN), Some(FOREIGN.to_owned())),
             (Seen::Nothing, None),
@@ -301,7 +303,7 @@ mod tests {
                 connect(&url(OURS), OURS, Some(&first), OnConflict::Replace),
                 Step::IsOurs
             );
-            // Cut off between keeping and setting, and done again.
+            // The command was cut off between keeping and setting, and runs again.
             assert_eq!(
                 connect(&start, OURS, Some(&first), OnConflict::Replace),
                 Step::Set(first.clone())

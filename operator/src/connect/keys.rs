@@ -1,5 +1,5 @@
-//! The channels that hold keys the bundle has not made: it will not touch them (`existing_key`) until a person has
-//! decided to adopt or to rotate.
+//! Lists the channels with keys that the bundle has not made. It leaves them alone (`existing_key`) until an operator
+//! has decided to adopt or to rotate them.
 
 use dialog360::client::ApiError;
 use dialog360::id::{ChannelId, ChannelRef};
@@ -7,13 +7,13 @@ use onboarding::fact::KeyStatus;
 use store::Channels;
 
 use super::partner_connection::{ConnectError, PartnerConnection};
-use super::patient_client::advice;
+use super::rate_limited_client::advice;
 use crate::reporter::Reporter;
 
-/// After so many channels in a row whose keys cannot be listed, none are.
-const VAIN_TRIES: usize = 3;
+/// After so many channels in a row whose keys cannot be listed, it stops.
+const MAX_FAILURES: usize = 3;
 
-/// How often it is said how far it has come, channels.
+/// After how many channels it prints its progress.
 const PROGRESS: usize = 10;
 
 /// The keys of one channel.
@@ -24,7 +24,7 @@ enum Inspected {
     Unlisted(ApiError),
 }
 
-/// Says which of the partner's channels hold keys that are not the bundle's. Never shows a key.
+/// Prints which of the partner's channels hold keys that are not the bundle's. It never prints a key.
 pub(crate) async fn list_keys(
     connection: &mut PartnerConnection<'_>,
     reporter: &mut Reporter<'_>,
@@ -37,16 +37,16 @@ pub(crate) async fn list_keys(
             channels.len()
         ),
     );
-    let (mut held, mut ours, mut unlisted, mut in_vain) = (0, 0, 0, 0);
+    let (mut held, mut ours, mut unlisted, mut failures) = (0, 0, 0, 0);
     for (index, channel) in channels.iter().enumerate() {
         if index > 0 && index % PROGRESS == 0 {
             reporter.item("progress", &format!("{index} of {}", channels.len()));
         }
         match inspect(connection, channel, reporter).await? {
-            Inspected::None => in_vain = 0,
+            Inspected::None => failures = 0,
             Inspected::Ours => ours += 1,
             Inspected::Held(keys) => {
-                (held, in_vain) = (held + 1, 0);
+                (held, failures) = (held + 1, 0);
                 let keys = if keys == 1 {
                     "a key".to_owned()
                 } else {
@@ -58,27 +58,27 @@ pub(crate) async fn list_keys(
                 );
             }
             Inspected::Unlisted(why) => {
-                (unlisted, in_vain) = (unlisted + 1, in_vain + 1);
+                (unlisted, failures) = (unlisted + 1, failures + 1);
                 reporter.item(
                     channel.as_str(),
                     &format!("its keys cannot be listed: {}", advice(&why)),
                 );
             }
         }
-        if in_vain == VAIN_TRIES {
+        if failures == MAX_FAILURES {
             reporter.item(
                 "stopped",
-                &format!("{VAIN_TRIES} channels in a row: the others are not asked for"),
+                &format!("{MAX_FAILURES} channels in a row: the others are not asked for"),
             );
             break;
         }
     }
-    let words =
+    let text =
         format!("{held} with keys of others, {ours} with the bundle's own, {unlisted} not listed");
-    reporter.item("summary", &words);
+    reporter.item("summary", &text);
     if held > 0 {
-        let words = "those with keys of others stay as they are (existing_key) until you adopt or rotate their keys";
-        reporter.item("", words);
+        let text = "those with keys of others stay as they are (existing_key) until you adopt or rotate their keys";
+        reporter.item("", text);
     }
     Ok(())
 }

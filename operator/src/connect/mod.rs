@@ -1,9 +1,10 @@
-//! `operator connect`: points 360dialog at the bundle, keeps what it pointed to before, and puts it back.
+//! `operator connect`: points 360dialog at the bundle, keeps the addresses it had before, and can put them back.
 //!
-//! The same steps on AWS and on one machine; [`Target`] says where. Nothing here makes or reads a key.
+//! The steps are the same on AWS and on one machine; [`Target`] holds the difference. Nothing here makes or reads a
+//! key.
 
 mod decide;
-mod patient_client;
+mod rate_limited_client;
 mod probe;
 mod target;
 mod partner_connection;
@@ -19,16 +20,16 @@ use check::check;
 use keys::list_keys;
 use partner_connection::PartnerConnection;
 
-use crate::reporter::{Reporter, shown};
+use crate::reporter::{Reporter, redacted};
 
-/// What is asked for.
+/// The action to perform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Point 360dialog at the bundle.
     Connect(OnConflict, Keys),
-    /// Change nothing; say what would change and which assumptions hold.
+    /// Change nothing; print what would change and which assumptions hold.
     Check,
-    /// Put back what was there before.
+    /// Put back the addresses of before.
     Remove,
 }
 
@@ -37,50 +38,51 @@ pub enum Action {
 pub enum Keys {
     /// One request per channel.
     List,
-    /// They are left alone.
+    /// They are not listed.
     Skip,
 }
 
-/// How it ended.
+/// Outcome of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All is as it was asked for.
+    /// All partners are as requested.
     Fine,
     /// Something was reported as trouble.
     Trouble,
 }
 
-/// Does what is asked for, partner by partner; says it line by line. Trouble with one does not stop the others.
+/// Performs the action for one partner after the other, and prints lines through `say`. An error with one partner does
+/// not stop the others.
 pub async fn connect(target: &Target<'_>, action: Action, say: &mut dyn FnMut(&str)) -> Outcome {
     let mut reporter = Reporter::new(say);
-    reporter.say(&format!(
+    reporter.line(&format!(
         "{} at {}",
         target.instance().name(),
-        shown(target.address())
+        redacted(target.address())
     ));
     let mut connected = Vec::new();
     for partner in target.partners() {
-        reporter.say(&format!("partner {partner}"));
+        reporter.line(&format!("partner {partner}"));
         if let Some(connection) = connect_partner(target, partner, action, &mut reporter).await {
             connected.push(connection);
         }
     }
     if let Action::Connect(_, Keys::List) = action {
         for connection in &mut connected {
-            reporter.say(&format!("keys of partner {}", connection.partner()));
+            reporter.line(&format!("keys of partner {}", connection.partner()));
             if let Err(why) = list_keys(connection, &mut reporter).await {
                 reporter.trouble(&why.to_string());
             }
         }
     }
-    if reporter.is_trouble() {
+    if reporter.has_trouble() {
         Outcome::Trouble
     } else {
         Outcome::Fine
     }
 }
 
-/// Does it for one partner; whom it gives back is connected.
+/// Performs the action for one partner. Returns the connection unless it failed.
 async fn connect_partner<'t>(
     target: &'t Target<'t>,
     partner: &PartnerId,

@@ -1,4 +1,4 @@
-//! One partner: what 360dialog points to, what is kept, and the change from one to the other.
+//! The connection of one partner: its addresses at 360dialog, the kept ones, and the change from one to the other.
 
 use dialog360::client::ApiError;
 use dialog360::id::PartnerId;
@@ -8,12 +8,12 @@ use runtime::tls::NoTls;
 use store::{Connections, Error as StoreError, Kept, StoredKept, Write};
 
 use super::decide::{self, Back, OnConflict, Seen, Step, is_same};
-use super::patient_client::{PatientClient, advice};
 use super::probe::{BundleError, Probe};
+use super::rate_limited_client::{RateLimitedClient, advice};
 use super::target::Target;
-use crate::reporter::{Reporter, shown};
+use crate::reporter::{Reporter, redacted};
 
-/// Why a partner could not be connected; says what to do.
+/// Why a partner could not be connected. The message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     #[error(
@@ -44,7 +44,7 @@ pub(crate) enum ConnectError {
         "360dialog does not tell its webhook URL ({0}): nothing was changed. --replace sets the bundle's all the \
          same; what was there cannot be put back then"
     )]
-    Untold(String),
+    WebhookUnknown(String),
     #[error(
         "360dialog took the {0}, but still names {1}: set it in your hub by hand, or ask 360dialog"
     )]
@@ -60,46 +60,46 @@ pub(crate) enum ConnectError {
 const WEBHOOK: &str = "webhook URL";
 const REDIRECT: &str = "redirect URL";
 
-/// What 360dialog points to.
+/// The addresses at 360dialog.
 #[derive(Clone, Debug)]
-pub(crate) struct Now {
+pub(crate) struct CurrentAddresses {
     pub(crate) webhook: Seen,
     pub(crate) redirect: Seen,
 }
 
-/// One partner, connected to the bundle or about to be.
+/// One partner that is connected to the bundle, or is about to be.
 pub(crate) struct PartnerConnection<'t> {
     target: &'t Target<'t>,
     partner: PartnerId,
     signing: SigningSecrets,
-    pub(super) client: PatientClient,
+    pub(super) client: RateLimitedClient,
     pub(super) probe: Probe,
     webhook: String,
     redirect: String,
 }
 
 impl<'t> PartnerConnection<'t> {
-    /// Reads the partner's secret; asks nobody else yet.
+    /// Reads the partner's secret; calls neither 360dialog nor the bundle.
     pub(crate) async fn open(
         target: &'t Target<'t>,
         partner: &PartnerId,
     ) -> Result<Self, ConnectError> {
-        let place = || target.instance().secret_place(partner);
+        let location = || target.instance().secret_location(partner);
         let secret = target
-            .parts()
+            .connection_settings()
             .secrets
             .read(partner)
             .await
             .map_err(|why| match why {
-                SecretUnavailable::Missing => ConnectError::NoSecret(place()),
-                SecretUnavailable::Unreachable(why) => ConnectError::SecretUnread(place(), why),
-                SecretUnavailable::Malformed(why) => ConnectError::BadSecret(place(), why),
+                SecretUnavailable::Missing => ConnectError::NoSecret(location()),
+                SecretUnavailable::Unreachable(why) => ConnectError::SecretUnread(location(), why),
+                SecretUnavailable::Malformed(why) => ConnectError::BadSecret(location(), why),
             })?;
-        let bad = |why| ConnectError::BadSecret(place(), why);
+        let bad = |why| ConnectError::BadSecret(location(), why);
         let signing = SigningSecrets::parse(secret.expose()).map_err(bad)?;
         let access = PartnerAccess::parse(secret.expose()).map_err(bad)?;
-        let (parts, is_simulated) = (target.parts(), target.is_simulated());
-        let client = PatientClient::new(parts, is_simulated, partner, access.credentials)?;
+        let (settings, is_simulated) = (target.connection_settings(), target.is_simulated());
+        let client = RateLimitedClient::new(settings, is_simulated, partner, access.credentials)?;
         let webhook = format!("{}/{partner}/webhook", target.address());
         let redirect = format!("{}/{partner}/redirect", target.address());
         let probe = Probe::new(&webhook, partner)?;
@@ -124,10 +124,10 @@ impl<'t> PartnerConnection<'t> {
         self.target
     }
 
-    /// What connecting would do, in words; changes nothing.
+    /// Describes what connecting would do; changes nothing.
     pub(crate) async fn preview(
         &self,
-        now: &Now,
+        current: &CurrentAddresses,
         on_conflict: OnConflict,
     ) -> Result<Vec<String>, ConnectError> {
         let kept = self.kept().await?.kept;
@@ -138,17 +138,22 @@ impl<'t> PartnerConnection<'t> {
                 Step::Refuse => {
                     format!("the {name} is somebody else's: only --replace would change anything")
                 }
-                Step::LeaveUntold => {
+                Step::LeaveUnknown => {
                     format!(
                         "the {name} is not told by 360dialog: it would be left, without --replace"
                     )
                 }
             };
         Ok(vec![
-            step(WEBHOOK, &now.webhook, &self.webhook, kept.webhook.as_ref()),
+            step(
+                WEBHOOK,
+                &current.webhook,
+                &self.webhook,
+                kept.webhook.as_ref(),
+            ),
             step(
                 REDIRECT,
-                &now.redirect,
+                &current.redirect,
                 &self.redirect,
                 kept.redirect.as_ref(),
             ),
@@ -161,25 +166,25 @@ impl<'t> PartnerConnection<'t> {
         on_conflict: OnConflict,
         reporter: &mut Reporter<'_>,
     ) -> Result<(), ConnectError> {
-        let now = self.read_current(reporter).await?;
+        let current = self.read_current(reporter).await?;
         let mut stored = self.kept().await?;
         let webhook = decide::connect(
-            &now.webhook,
+            &current.webhook,
             &self.webhook,
             stored.kept.webhook.as_ref(),
             on_conflict,
         );
         let redirect = decide::connect(
-            &now.redirect,
+            &current.redirect,
             &self.redirect,
             stored.kept.redirect.as_ref(),
             on_conflict,
         );
         refuse_foreign(&webhook, &redirect)?;
-        if webhook == Step::LeaveUntold
-            && let Seen::Untold(why) = &now.webhook
+        if webhook == Step::LeaveUnknown
+            && let Seen::Unknown(why) = &current.webhook
         {
-            return Err(ConnectError::Untold(why.clone()));
+            return Err(ConnectError::WebhookUnknown(why.clone()));
         }
         self.test_bundle(reporter).await?;
         self.keep(&mut stored, &webhook, &redirect, reporter)
@@ -188,12 +193,20 @@ impl<'t> PartnerConnection<'t> {
         self.set_redirect(&redirect, reporter).await
     }
 
-    /// Puts back what was there before, where the bundle's address stands now.
+    /// Puts back the kept addresses where 360dialog has the bundle's.
     pub(crate) async fn remove(&mut self, reporter: &mut Reporter<'_>) -> Result<(), ConnectError> {
-        let now = self.read_current(reporter).await?;
+        let current = self.read_current(reporter).await?;
         let mut stored = self.kept().await?;
-        let webhook = decide::remove(&now.webhook, &self.webhook, stored.kept.webhook.as_ref());
-        let redirect = decide::remove(&now.redirect, &self.redirect, stored.kept.redirect.as_ref());
+        let webhook = decide::remove(
+            &current.webhook,
+            &self.webhook,
+            stored.kept.webhook.as_ref(),
+        );
+        let redirect = decide::remove(
+            &current.redirect,
+            &self.redirect,
+            stored.kept.redirect.as_ref(),
+        );
         let webhook = self.put_back(WEBHOOK, &webhook, reporter).await;
         let redirect = self.put_back(REDIRECT, &redirect, reporter).await;
         let is_done = |done: &Result<Done, ConnectError>| matches!(done, Ok(Done::PutBack));
@@ -211,28 +224,28 @@ impl<'t> PartnerConnection<'t> {
         webhook.map(drop)
     }
 
-    /// Asks 360dialog what it points to, and says it beside what would be ours.
+    /// Reads the addresses from 360dialog, and prints them beside the bundle's.
     pub(crate) async fn read_current(
         &mut self,
         reporter: &mut Reporter<'_>,
-    ) -> Result<Now, ConnectError> {
+    ) -> Result<CurrentAddresses, ConnectError> {
         let webhook = self.client.webhook_url(reporter).await?;
-        let redirect = self.redirect_now(reporter).await?;
+        let redirect = self.current_redirect(reporter).await?;
         for (name, seen, ours) in [
             (WEBHOOK, &webhook, &self.webhook),
             (REDIRECT, &redirect, &self.redirect),
         ] {
-            reporter.item(name, &format!("is       {}", in_words(seen)));
-            reporter.item("", &format!("bundle's {}", shown(ours)));
+            reporter.item(name, &format!("is       {}", describe(seen)));
+            reporter.item("", &format!("bundle's {}", redacted(ours)));
         }
-        Ok(Now { webhook, redirect })
+        Ok(CurrentAddresses { webhook, redirect })
     }
 
-    /// Reading the redirect URL is not documented, so a refusal of it alone is no trouble.
-    async fn redirect_now(&mut self, reporter: &mut Reporter<'_>) -> Result<Seen, ApiError> {
+    /// Reads the redirect URL. That is not documented, so a refusal is no error.
+    async fn current_redirect(&mut self, reporter: &mut Reporter<'_>) -> Result<Seen, ApiError> {
         match self.client.redirect_url(reporter).await {
-            Err(ApiError::NotPermitted) => Ok(Seen::Untold("HTTP 403".to_owned())),
-            Err(ApiError::Status(status)) => Ok(Seen::Untold(format!("HTTP {status}"))),
+            Err(ApiError::NotPermitted) => Ok(Seen::Unknown("HTTP 403".to_owned())),
+            Err(ApiError::Status(status)) => Ok(Seen::Unknown(format!("HTTP {status}"))),
             answer => answer,
         }
     }
@@ -272,7 +285,7 @@ impl<'t> PartnerConnection<'t> {
         }
     }
 
-    /// Keeps what is about to be replaced, before it is.
+    /// Saves the old addresses before they are replaced.
     async fn keep(
         &self,
         stored: &mut StoredKept,
@@ -320,15 +333,15 @@ impl<'t> PartnerConnection<'t> {
     ) -> Result<(), ConnectError> {
         match step {
             Step::IsOurs => reporter.item(REDIRECT, "is the bundle's already"),
-            Step::LeaveUntold => {
-                let words = "was left, since 360dialog does not tell it; links made by the bundle name their own. \
+            Step::LeaveUnknown => {
+                let text = "was left, since 360dialog does not tell it; links made by the bundle name their own. \
                              Set it in your hub by hand, or with --replace";
-                reporter.item(REDIRECT, words);
+                reporter.item(REDIRECT, text);
             }
             _ => {
                 let ours = self.redirect.clone();
                 match self.change_redirect(Some(&ours), reporter).await? {
-                    Seen::Untold(_) => reporter.item(
+                    Seen::Unknown(_) => reporter.item(
                         REDIRECT,
                         "was set; 360dialog does not tell it, so look in your hub",
                     ),
@@ -352,7 +365,7 @@ impl<'t> PartnerConnection<'t> {
                 return Ok(Done::Left);
             }
             Back::NothingKept => return Err(ConnectError::NothingKept(name)),
-            Back::Untold => return Err(ConnectError::NotKnown(name)),
+            Back::Unknown => return Err(ConnectError::NotKnown(name)),
         };
         if name == WEBHOOK {
             self.change_webhook(url, reporter).await?;
@@ -361,12 +374,13 @@ impl<'t> PartnerConnection<'t> {
         }
         reporter.item(
             name,
-            &format!("is {} again", url.map_or("none".to_owned(), shown)),
+            &format!("is {} again", url.map_or("none".to_owned(), redacted)),
         );
         Ok(Done::PutBack)
     }
 
-    /// Sets the webhook URL and reads it back: an error may come with a change, and a success without one.
+    /// Sets the webhook URL and reads it back: it may have changed despite an error, or not have changed despite a
+    /// success.
     async fn change_webhook(
         &mut self,
         url: Option<&str>,
@@ -374,40 +388,40 @@ impl<'t> PartnerConnection<'t> {
     ) -> Result<(), ConnectError> {
         let answer = self.client.set_webhook_url(url, reporter).await;
         let seen = self.client.webhook_url(reporter).await?;
-        judge(WEBHOOK, answer, &seen, url)
+        check_change(WEBHOOK, answer, &seen, url)
     }
 
-    /// The same with the redirect URL, which may not be told; gives back what is.
+    /// The same for the redirect URL, which 360dialog may not return. Returns its value.
     async fn change_redirect(
         &mut self,
         url: Option<&str>,
         reporter: &mut Reporter<'_>,
     ) -> Result<Seen, ConnectError> {
         let answer = self.client.set_redirect_url(url, reporter).await;
-        let seen = self.redirect_now(reporter).await?;
-        judge(REDIRECT, answer, &seen, url)?;
+        let seen = self.current_redirect(reporter).await?;
+        check_change(REDIRECT, answer, &seen, url)?;
         Ok(seen)
     }
 }
 
-/// Outcome of putting back.
+/// Outcome of putting an address back.
 enum Done {
     PutBack,
     Left,
 }
 
 fn refuse_foreign(webhook: &Step, redirect: &Step) -> Result<(), ConnectError> {
-    let words = match (webhook == &Step::Refuse, redirect == &Step::Refuse) {
+    let text = match (webhook == &Step::Refuse, redirect == &Step::Refuse) {
         (true, true) => "the webhook URL and the redirect URL are",
         (true, false) => "the webhook URL is",
         (false, true) => "the redirect URL is",
         (false, false) => return Ok(()),
     };
-    Err(ConnectError::Foreign(words.to_owned()))
+    Err(ConnectError::Foreign(text.to_owned()))
 }
 
-/// Whether a change has come about, whatever it was answered.
-fn judge(
+/// Checks that an address has changed, whatever the answer to the change was.
+fn check_change(
     name: &'static str,
     answer: Result<(), ApiError>,
     seen: &Seen,
@@ -416,20 +430,20 @@ fn judge(
     let is_set = match (seen, wanted) {
         (Seen::Url(url), Some(wanted)) => is_same(url, wanted),
         (Seen::Nothing, None) => true,
-        (Seen::Untold(_), _) => answer.is_ok(),
+        (Seen::Unknown(_), _) => answer.is_ok(),
         _ => false,
     };
     if is_set {
         return Ok(());
     }
     answer?;
-    Err(ConnectError::Unchanged(name, in_words(seen)))
+    Err(ConnectError::Unchanged(name, describe(seen)))
 }
 
-fn in_words(seen: &Seen) -> String {
+fn describe(seen: &Seen) -> String {
     match seen {
-        Seen::Url(url) => shown(url),
+        Seen::Url(url) => redacted(url),
         Seen::Nothing => "none".to_owned(),
-        Seen::Untold(why) => format!("unknown, 360dialog does not tell it ({why})"),
+        Seen::Unknown(why) => format!("unknown, 360dialog does not tell it ({why})"),
     }
 }

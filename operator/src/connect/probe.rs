@@ -1,4 +1,4 @@
-//! Whether the deployed bundle takes what 360dialog will send it: one event without a signature, one with.
+//! Tests whether the deployed bundle accepts what 360dialog will send: one event without a signature, one with.
 
 use std::time::Duration;
 
@@ -9,30 +9,30 @@ use reqwest::StatusCode;
 use runtime::tls::{NoTls, Tls};
 use serde_json::json;
 
-/// 360dialog waits for 5 s; a function that starts for the first time may take longer, once.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The time-out of a request. 360dialog waits 5 s, but the first start of a function may take longer.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What is wrong with the bundle, and what to do about it.
+/// Why the bundle failed the test. The message says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BundleError {
     /// No answer.
     #[error(
         "the bundle does not answer at its webhook address: check that it is deployed and that its address is right"
     )]
-    Silent,
+    NoAnswer,
     /// 404
     #[error(
         "the bundle does not serve this partner id (HTTP 404): add it to its partner ids and deploy it again, or \
          correct its address"
     )]
     NotServed,
-    /// An unsigned event was taken.
+    /// It accepted an unsigned event.
     #[error(
         "whatever answers at the webhook address takes events without a signature (HTTP {0}): that is not the \
          bundle, correct its address"
     )]
     TakesUnsigned(u16),
-    /// 401 for a signed event.
+    /// 401 to a signed event.
     #[error(
         "the bundle refuses an event signed with this partner's platform secret (HTTP 401): it has another one. \
          Correct platform_secret in the partner secret; if you just have, run the command again in five minutes"
@@ -48,7 +48,7 @@ pub(crate) enum BundleError {
     #[error(
         "what answers at the webhook address is not the bundle (HTTP {0}): correct its address"
     )]
-    Odd(u16),
+    NotTheBundle(u16),
 }
 
 /// The bundle's webhook address of one partner.
@@ -63,10 +63,10 @@ impl Probe {
     pub(crate) fn new(url: &str, partner: &PartnerId) -> Result<Self, NoTls> {
         let http = Tls::new()?
             .client()
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .build()
             .map_err(|_| NoTls)?;
-        // Names no channel, so it is kept as it came and changes nothing. Always the same bytes, so it is kept once.
+        // It names no channel, so it changes nothing. Its bytes are always the same, so the bundle stores it once.
         let body = json!({"id": format!("connect-{partner}"), "event": "connect_test", "data": {}});
         Ok(Self {
             http,
@@ -75,22 +75,22 @@ impl Probe {
         })
     }
 
-    /// An event without a signature must be refused. Leaves no trace.
+    /// Checks that an event without a signature is refused. It is not stored.
     pub(crate) async fn refuses_unsigned(&self) -> Result<(), BundleError> {
         match self.post(None).await? {
             StatusCode::UNAUTHORIZED => Ok(()),
             status if status.is_success() => Err(BundleError::TakesUnsigned(status.as_u16())),
-            status => Err(odd(status)),
+            status => Err(unexpected(status)),
         }
     }
 
-    /// An event signed with the platform secret must be taken. The bundle keeps it, once.
+    /// Checks that an event signed with the platform secret is accepted. The bundle stores it, once.
     pub(crate) async fn takes_signed(&self, secret: &Secret) -> Result<(), BundleError> {
         let signature = sign_webhook(secret, self.body.as_bytes());
         match self.post(Some(signature)).await? {
             StatusCode::OK => Ok(()),
             StatusCode::UNAUTHORIZED => Err(BundleError::OtherSecret),
-            status => Err(odd(status)),
+            status => Err(unexpected(status)),
         }
     }
 
@@ -103,15 +103,15 @@ impl Probe {
         let request = signature
             .into_iter()
             .fold(request, |request, it| request.header(SIGNATURE_HEADER, it));
-        let answer = request.send().await.map_err(|_| BundleError::Silent)?;
+        let answer = request.send().await.map_err(|_| BundleError::NoAnswer)?;
         Ok(answer.status())
     }
 }
 
-fn odd(status: StatusCode) -> BundleError {
+fn unexpected(status: StatusCode) -> BundleError {
     match status {
         StatusCode::NOT_FOUND => BundleError::NotServed,
         status if status.is_server_error() => BundleError::Fails(status.as_u16()),
-        status => BundleError::Odd(status.as_u16()),
+        status => BundleError::NotTheBundle(status.as_u16()),
     }
 }

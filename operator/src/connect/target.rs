@@ -1,4 +1,4 @@
-//! What is connected: an instance, its address and its partners.
+//! The target of `connect`: an instance, its address and its partners.
 
 use std::net::IpAddr;
 
@@ -6,19 +6,19 @@ use dialog360::id::PartnerId;
 use runtime::settings::BaseUrl;
 use url::{Host, Url};
 
-use crate::instance::{Instance, OperatorError, Parts};
-use crate::reporter::shown;
+use crate::instance::{ConnectionSettings, Instance, OperatorError};
+use crate::reporter::redacted;
 
-/// Why no bundle can be connected; says what to do.
+/// Why an instance cannot be connected. The message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// The instance cannot be read.
     #[error(transparent)]
     Instance(#[from] OperatorError),
-    /// A partner was named that the bundle does not serve.
+    /// The bundle does not serve a partner that was named.
     #[error("the bundle does not serve partner {0}: name one of {1}")]
     NotServed(PartnerId, String),
-    /// The address is no address of one bundle.
+    /// The address holds `{partner_id}`, so it is not that of one bundle.
     #[error(
         "the bundle's address must be a plain address such as https://x.example, without {{partner_id}}"
     )]
@@ -33,23 +33,23 @@ pub enum TargetError {
 /// An instance that can be connected.
 pub struct Target<'i> {
     instance: &'i Instance,
-    parts: Parts,
+    settings: ConnectionSettings,
     partners: Vec<PartnerId>,
 }
 
 impl<'i> Target<'i> {
-    /// Of the partners of `instance` those of `only`; all if that is empty. `address` instead of the bundle's own, for
-    /// the one on this machine.
+    /// The partners in `only`, or all that `instance` serves if it is empty. `address` replaces the address of a bundle
+    /// on this machine.
     pub fn new(
         instance: &'i Instance,
         address: Option<BaseUrl>,
         only: &[PartnerId],
     ) -> Result<Self, TargetError> {
-        let parts = instance.parts(address)?;
+        let settings = instance.connection_settings(address)?;
         Ok(Self {
-            partners: partners(&parts, only)?,
+            partners: partners(&settings, only)?,
             instance,
-            parts,
+            settings,
         })
     }
 
@@ -60,7 +60,7 @@ impl<'i> Target<'i> {
 
     /// The bundle's address, without a slash at the end.
     pub(crate) fn address(&self) -> &str {
-        self.parts.address.as_str()
+        self.settings.address.as_str()
     }
 
     /// The partners to connect.
@@ -68,40 +68,43 @@ impl<'i> Target<'i> {
         &self.partners
     }
 
-    /// What connecting needs to know.
-    pub(crate) fn parts(&self) -> &Parts {
-        &self.parts
+    /// The settings for connecting.
+    pub(crate) fn connection_settings(&self) -> &ConnectionSettings {
+        &self.settings
     }
 
-    /// Whether the Partner API is simulated: it is on this machine.
+    /// Whether the Partner API is simulated, that is, on this machine.
     pub(crate) fn is_simulated(&self) -> bool {
-        Url::parse(self.parts.api.as_str()).is_ok_and(|url| is_this_machine(&url))
+        Url::parse(self.settings.api.as_str()).is_ok_and(|url| is_this_machine(&url))
     }
 }
 
-/// The partners that are meant, once the address is one that 360dialog can reach.
-fn partners(parts: &Parts, only: &[PartnerId]) -> Result<Vec<PartnerId>, TargetError> {
-    let address = parts.address.as_str();
+/// The partners to connect. Fails if 360dialog cannot reach the address.
+fn partners(
+    settings: &ConnectionSettings,
+    only: &[PartnerId],
+) -> Result<Vec<PartnerId>, TargetError> {
+    let address = settings.address.as_str();
     if address.contains('{') {
         return Err(TargetError::Address);
     }
     let (ours, api) = (
         Url::parse(address).ok(),
-        Url::parse(parts.api.as_str()).ok(),
+        Url::parse(settings.api.as_str()).ok(),
     );
-    let is_near = |url: &Url| url.scheme() != "https" || is_this_machine(url);
-    let is_near = ours.as_ref().is_none_or(is_near);
-    if is_near && !api.as_ref().is_some_and(is_this_machine) {
-        return Err(TargetError::Unreachable(shown(address)));
+    let is_unreachable = |url: &Url| url.scheme() != "https" || is_this_machine(url);
+    let is_unreachable = ours.as_ref().is_none_or(is_unreachable);
+    if is_unreachable && !api.as_ref().is_some_and(is_this_machine) {
+        return Err(TargetError::Unreachable(redacted(address)));
     }
     for partner in only {
-        if parts.served.find(partner.as_str()).is_none() {
-            let served: Vec<&str> = parts.served.iter().map(PartnerId::as_str).collect();
+        if settings.served.find(partner.as_str()).is_none() {
+            let served: Vec<&str> = settings.served.iter().map(PartnerId::as_str).collect();
             return Err(TargetError::NotServed(partner.clone(), served.join(", ")));
         }
     }
-    let is_meant = |partner: &&PartnerId| only.is_empty() || only.contains(partner);
-    Ok(parts.served.iter().filter(is_meant).cloned().collect())
+    let is_chosen = |partner: &&PartnerId| only.is_empty() || only.contains(partner);
+    Ok(settings.served.iter().filter(is_chosen).cloned().collect())
 }
 
 fn is_this_machine(url: &Url) -> bool {
@@ -124,14 +127,14 @@ mod tests {
 
     fn named(address: &str, api: &str, only: &[&str]) -> Result<Vec<String>, String> {
         let only: Vec<PartnerId> = only.iter().map(|id| id.parse().unwrap()).collect();
-        let parts = Parts {
+        let settings = ConnectionSettings {
             address: address.parse().unwrap(),
             served: "aPA,bPA".parse().unwrap(),
             api: api.parse().unwrap(),
             keys_path: KeysPath::default(),
             secrets: Arc::new(SecretsFile::at("s.json")),
         };
-        let partners = partners(&parts, &only).map_err(|error| error.to_string())?;
+        let partners = partners(&settings, &only).map_err(|error| error.to_string())?;
         Ok(partners.iter().map(PartnerId::to_string).collect())
     }
 
@@ -139,7 +142,7 @@ mod tests {
     const API: &str = "https://hub.360dialog.io/api/v2";
 
     #[test]
-    fn all_partners_are_meant_unless_some_are_named() {
+    fn all_partners_are_connected_unless_some_are_named() {
         assert_eq!(named(PUBLIC, API, &[]).unwrap(), ["aPA", "bPA"]);
         assert_eq!(named(PUBLIC, API, &["bPA"]).unwrap(), ["bPA"]);
         let error = "the bundle does not serve partner cPA: name one of aPA, bPA";

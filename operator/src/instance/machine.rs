@@ -1,4 +1,4 @@
-//! The data directory of one machine: the embedded table, and files for secrets and keys.
+//! The instance in a data directory: the embedded table, and files for secrets and keys.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use runtime::settings::{BaseUrl, Environment, SettingError};
 use runtime::vault::CHANNEL_SECRET_PREFIX;
 use store::table::Table;
 
-use super::Parts;
+use super::ConnectionSettings;
 
-/// Why the bundle of this machine cannot be worked on; names the setting to change.
+/// Why the bundle of this machine cannot be used. The message names the setting to change.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// A setting is missing or malformed.
@@ -29,13 +29,13 @@ pub enum MachineError {
     Database(#[from] EmbeddedError),
 }
 
-/// A data directory, opened beside the running bundle or without one.
+/// A data directory, whether or not its bundle runs.
 pub(super) struct Machine {
     environment: Environment,
     secrets_file: PathBuf,
     pub(super) table: Table,
     pub(super) vault: FileVault,
-    /// What keeps the table open where no bundle runs.
+    /// The database that this process serves if no bundle runs.
     _embedded: Option<Embedded>,
 }
 
@@ -60,12 +60,15 @@ impl Machine {
         prefix.unwrap_or(CHANNEL_SECRET_PREFIX)
     }
 
-    pub(super) fn secret_place(&self, partner: &PartnerId) -> String {
+    pub(super) fn secret_location(&self, partner: &PartnerId) -> String {
         format!("the entry {partner} in {}", self.secrets_file.display())
     }
 
-    /// The address is `address`, else `PUBLIC_URL`, else that at which the bundle listens.
-    pub(super) fn parts(&self, address: Option<BaseUrl>) -> Result<Parts, MachineError> {
+    /// The settings for connecting. The address is `address`, else `PUBLIC_URL`, else the one the bundle listens on.
+    pub(super) fn connection_settings(
+        &self,
+        address: Option<BaseUrl>,
+    ) -> Result<ConnectionSettings, MachineError> {
         let secrets = SecretsFile::at(&self.secrets_file);
         let environment = self.environment.clone();
         let listen = environment.text("LISTEN").unwrap_or(LISTEN).to_owned();
@@ -81,7 +84,7 @@ impl Machine {
             Hub::None => environment,
         };
         let expected = "Name the Partner API, such as https://hub.360dialog.io/api/v2.";
-        Ok(Parts {
+        Ok(ConnectionSettings {
             address: match address {
                 Some(address) => address,
                 None => environment.required("PUBLIC_URL", "Name the bundle's address.")?,

@@ -1,4 +1,4 @@
-//! The bundle that the operator works on: a stack on AWS, or the data directory of one machine.
+//! The instance that a command works on: a stack on AWS, or the data directory of one machine.
 
 mod machine;
 mod stack;
@@ -22,7 +22,7 @@ use crate::why;
 use machine::Machine;
 use stack::Stack;
 
-/// Why it could not be done; says what to do.
+/// Why a command failed. The message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
     /// The stack cannot be read.
@@ -37,17 +37,17 @@ pub enum OperatorError {
     /// The vault failed.
     #[error("{0}: {1}")]
     Vault(VaultError, String),
-    /// Nothing was ever said about it.
+    /// There are no facts about the channel.
     #[error("nothing is known of channel {channel} of {partner}: check both ids, and {place}")]
     UnknownChannel {
         /// The partner.
         partner: PartnerId,
         /// The channel.
         channel: dialog360::id::ChannelId,
-        /// How the instance was chosen.
+        /// The option that chooses the instance.
         place: &'static str,
     },
-    /// There is no key.
+    /// The channel has no stored key.
     #[error(
         "channel {channel} of {partner} has no stored key: `operator why {partner} {channel}` says why"
     )]
@@ -65,7 +65,7 @@ impl From<EmbeddedError> for OperatorError {
     }
 }
 
-/// A bundle, where it is.
+/// A bundle: a stack on AWS, or a data directory.
 pub struct Instance(Backend);
 
 enum Backend {
@@ -73,9 +73,9 @@ enum Backend {
     Machine(Machine),
 }
 
-/// What connecting needs to know of a bundle.
-pub(crate) struct Parts {
-    /// Where 360dialog reaches it.
+/// The settings of a bundle that `connect` needs.
+pub(crate) struct ConnectionSettings {
+    /// The address at which 360dialog reaches it.
     pub(crate) address: BaseUrl,
     /// The partners it serves.
     pub(crate) served: PartnerIds,
@@ -83,7 +83,7 @@ pub(crate) struct Parts {
     pub(crate) api: BaseUrl,
     /// The path that lists keys.
     pub(crate) keys_path: KeysPath,
-    /// Where the partner secrets are.
+    /// The source of the partner secrets.
     pub(crate) secrets: Arc<dyn SecretSource>,
 }
 
@@ -99,7 +99,7 @@ impl Instance {
         Ok(Self(Backend::Machine(Machine::open(environment).await?)))
     }
 
-    /// What it is, in words.
+    /// Its name, for the output.
     pub(crate) fn name(&self) -> String {
         match &self.0 {
             Backend::Stack(stack) => stack.name(),
@@ -115,7 +115,7 @@ impl Instance {
         }
     }
 
-    /// What to do when its table fails.
+    /// The advice if its table fails.
     pub(crate) fn table_advice(&self) -> String {
         match &self.0 {
             Backend::Stack(stack) => stack.table_advice(),
@@ -123,23 +123,26 @@ impl Instance {
         }
     }
 
-    /// Where a partner's secret is kept, in words.
-    pub(crate) fn secret_place(&self, partner: &PartnerId) -> String {
+    /// The location of a partner's secret, for messages.
+    pub(crate) fn secret_location(&self, partner: &PartnerId) -> String {
         match &self.0 {
-            Backend::Stack(stack) => stack.secret_place(partner),
-            Backend::Machine(machine) => machine.secret_place(partner),
+            Backend::Stack(stack) => stack.secret_location(partner),
+            Backend::Machine(machine) => machine.secret_location(partner),
         }
     }
 
-    /// What connecting needs; `address` instead of the bundle's own, for the one on this machine.
-    pub(crate) fn parts(&self, address: Option<BaseUrl>) -> Result<Parts, OperatorError> {
+    /// The settings for connecting. `address` replaces the address of a bundle on this machine.
+    pub(crate) fn connection_settings(
+        &self,
+        address: Option<BaseUrl>,
+    ) -> Result<ConnectionSettings, OperatorError> {
         match &self.0 {
-            Backend::Stack(stack) => Ok(stack.parts()?),
-            Backend::Machine(machine) => Ok(machine.parts(address)?),
+            Backend::Stack(stack) => Ok(stack.connection_settings()?),
+            Backend::Machine(machine) => Ok(machine.connection_settings(address)?),
         }
     }
 
-    /// The channel, when it is due, and its facts in order with what each changed; text for a person.
+    /// Describes a channel, when it is due, and its facts in order with what each changed.
     pub async fn why(&self, id: &ChannelRef) -> Result<String, OperatorError> {
         let failed = |error| OperatorError::Store(error, self.table_advice());
         let table = self.table();
@@ -153,7 +156,12 @@ impl Instance {
         }
         let mints = Mints::new(table.clone());
         let (due_at, intent) = mints.inspect(id).await.map_err(failed)?;
-        Ok(why::story(&stored.channel, &facts, due_at, intent.as_ref()))
+        Ok(why::report(
+            &stored.channel,
+            &facts,
+            due_at,
+            intent.as_ref(),
+        ))
     }
 
     fn unknown(&self, ChannelRef { partner, channel }: &ChannelRef) -> OperatorError {

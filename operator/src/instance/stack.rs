@@ -1,4 +1,4 @@
-//! A stack on AWS: what its outputs say, with the credentials that AWS's own tools use.
+//! The instance in a CloudFormation stack: read from its outputs, with the credentials that AWS's own tools use.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -18,13 +18,13 @@ use runtime::aws::{SecretsManagerSource, SecretsManagerVault};
 use runtime::settings::PartnerIds;
 use store::table::Table;
 
-use super::Parts;
+use super::ConnectionSettings;
 
-/// Enough for a person's machine, far from the region.
+/// The time-out for opening a connection: enough for a machine far from the region.
 const CONNECT: Duration = Duration::from_secs(5);
 const OPERATION: Duration = Duration::from_secs(30);
 
-/// Why the stack cannot be read; says what to do.
+/// Why the stack cannot be read. The message says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StackError {
     /// No region is set.
@@ -36,7 +36,7 @@ pub enum StackError {
     /// AWS refuses the credentials, with this code.
     #[error("AWS refuses these credentials ({0}): sign in again, or set AWS_PROFILE")]
     BadCredentials(String),
-    /// The credentials may not do it.
+    /// The credentials have no right to read stacks.
     #[error("these AWS credentials may not read stacks: they need cloudformation:DescribeStacks")]
     NotPermitted,
     /// There is no such stack.
@@ -44,12 +44,12 @@ pub enum StackError {
         "there is no stack {0} in {1}: deploy it (sam deploy), name it with --stack, or set AWS_REGION"
     )]
     NoStack(String, String),
-    /// It is there, but not there yet or no more.
+    /// The stack exists, but is not deployed, or not one of the bundle.
     #[error(
         "the stack {0} has no output {1} (its status is {2}): deploy it, or name the bundle's stack with --stack"
     )]
     NoOutput(String, &'static str, String),
-    /// An output cannot be understood.
+    /// An output cannot be parsed.
     #[error(
         "the stack's output {0} is malformed ({1}): correct the parameter it comes from and deploy again"
     )]
@@ -106,7 +106,7 @@ impl Stack {
         format!("stack {} in {}", self.outputs.stack, self.region)
     }
 
-    pub(super) fn secret_place(&self, partner: &PartnerId) -> String {
+    pub(super) fn secret_location(&self, partner: &PartnerId) -> String {
         let prefix: Result<String, _> = self.outputs.required("PartnerSecretPrefix");
         format!(
             "the secret {}{partner} in Secrets Manager",
@@ -130,11 +130,11 @@ impl Stack {
         SecretsManagerVault::new(aws_sdk_secretsmanager::Client::new(&self.config), None)
     }
 
-    pub(super) fn parts(&self) -> Result<Parts, StackError> {
+    pub(super) fn connection_settings(&self) -> Result<ConnectionSettings, StackError> {
         let (outputs, config) = (&self.outputs, &self.config);
         let secrets = aws_sdk_secretsmanager::Client::new(config);
         let prefix = outputs.required("PartnerSecretPrefix")?;
-        Ok(Parts {
+        Ok(ConnectionSettings {
             address: outputs.required("ApiUrl")?,
             served: outputs.required::<PartnerIds>("PartnerIds")?,
             api: outputs.required("PartnerApiUrl")?,
@@ -157,10 +157,10 @@ async fn check_credentials(config: &SdkConfig) -> Result<(), StackError> {
         .map_err(|_| StackError::NoCredentials)
 }
 
-/// What a failure means; AWS's own message is left out, since it may hold names and values.
+/// The error for a failure. AWS's own message is left out, since it may hold names and values.
 fn why<R>(error: &SdkError<DescribeStacksError, R>, name: &str, region: &str) -> StackError {
     match error.code() {
-        // This is how CloudFormation says that there is no such stack, and that the name can be none.
+        // The code of CloudFormation for an unknown stack, and for a malformed name.
         Some("ValidationError") => StackError::NoStack(name.to_owned(), region.to_owned()),
         Some("AccessDenied" | "AccessDeniedException") => StackError::NotPermitted,
         Some(code) if is_about_credentials(code) => StackError::BadCredentials(code.to_owned()),
@@ -181,7 +181,7 @@ fn is_about_credentials(code: &str) -> bool {
     .any(|part| code.contains(part))
 }
 
-/// A stack's outputs by name; an empty one counts as absent.
+/// A stack's outputs by name. An empty output counts as missing.
 struct Outputs {
     stack: String,
     status: String,
@@ -266,11 +266,11 @@ mod tests {
         .unwrap()
     }
 
-    fn parts_of(pairs: &[(&str, &str)]) -> Result<Parts, StackError> {
+    fn settings_from(pairs: &[(&str, &str)]) -> Result<ConnectionSettings, StackError> {
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .build();
-        super::Stack::new(config, "eu-central-1".to_owned(), outputs(pairs))?.parts()
+        super::Stack::new(config, "eu-central-1".to_owned(), outputs(pairs))?.connection_settings()
     }
 
     #[test]
@@ -286,7 +286,7 @@ mod tests {
                 .into_iter()
                 .filter(|(other, _)| *other != name)
                 .collect();
-            let error = parts_of(&others).err().unwrap().to_string();
+            let error = settings_from(&others).err().unwrap().to_string();
             assert!(
                 error.contains(&format!(
                     "has no output {name} (its status is CREATE_IN_PROGRESS)"
@@ -298,7 +298,7 @@ mod tests {
             let mut pairs: BTreeMap<&str, &str> = ALL.into_iter().collect();
             pairs.insert(name, "needle needle");
             let pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
-            let error = parts_of(&pairs).err().unwrap().to_string();
+            let error = settings_from(&pairs).err().unwrap().to_string();
             assert!(
                 error.contains(&format!("output {name} is malformed")) && !error.contains("needle"),
                 "{error}"

@@ -1,6 +1,6 @@
-//! The Partner API as a person on duty may use it: not faster than 360dialog takes it, and patient when it asks to wait.
+//! The Partner API for operators: it keeps 360dialog's rate limit, and waits if 360dialog asks for it.
 //!
-//! Nothing here makes a key, so what is sent may be sent twice.
+//! Nothing here makes a key, so every call may be repeated.
 
 use std::time::Duration;
 
@@ -12,28 +12,28 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::decide::Seen;
-use crate::instance::Parts;
+use crate::instance::ConnectionSettings;
 use crate::reporter::Reporter;
 
-/// One call.
+/// The time-out of one call.
 const CALL_TIME: Duration = Duration::from_secs(6);
 
-/// 360dialog has been seen to take about five requests in 30 s; one of them is left to the bundle, which reads and
-/// makes keys with the same credentials.
+/// How many calls are made in [`SPAN`]. 360dialog has been seen to accept about five in 30 s. One of them is left to
+/// the bundle, which reads and makes keys with the same credentials.
 const CALLS: usize = 4;
-/// In which time.
+/// The time span of the rate limit.
 const SPAN: Duration = Duration::from_secs(30);
 
-/// How long a 429 without `Retry-After` is waited out: the span of the rate.
+/// The wait after a 429 without `Retry-After`: the span of the rate limit.
 const WAIT: Duration = SPAN;
-/// The longest wait that is waited; a person has better things to do.
+/// The longest wait, since a person is waiting. If 360dialog asks for more, the command ends.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// How often one question is put, 429s and all.
+/// How often one call is tried after a 429.
 const TRIES: usize = 6;
-/// A wait that is worth a line.
+/// A longer wait than this is printed.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 
-/// Pages after which the list of all channels is given up: 100,000 channels.
+/// How many pages of channels are read at most: 100,000 channels.
 const MOST_PAGES: usize = 1000;
 
 /// What to do about an error of the Partner API.
@@ -71,17 +71,17 @@ pub(crate) fn advice(error: &ApiError) -> String {
 }
 
 /// The Partner API, for one partner.
-pub(crate) struct PatientClient {
+pub(crate) struct RateLimitedClient {
     api: PartnerApi,
     partner: PartnerId,
     credentials: Credentials,
     rate: Option<Rate>,
 }
 
-impl PatientClient {
-    /// The API of `parts` for `partner`; without a limit where it is simulated. Fails if no TLS can be set up.
+impl RateLimitedClient {
+    /// The API of `settings` for `partner`. A simulated one has no rate limit. Fails if no TLS can be set up.
     pub(crate) fn new(
-        parts: &Parts,
+        settings: &ConnectionSettings,
         is_simulated: bool,
         partner: &PartnerId,
         credentials: Credentials,
@@ -89,14 +89,14 @@ impl PatientClient {
         let http = Tls::new()?.client().timeout(CALL_TIME).build();
         let http = http.map_err(|_| NoTls)?;
         Ok(Self {
-            api: PartnerApi::new(http, parts.api.as_str(), parts.keys_path.clone()),
+            api: PartnerApi::new(http, settings.api.as_str(), settings.keys_path.clone()),
             partner: partner.clone(),
             credentials,
             rate: (!is_simulated).then(|| Rate::new(CALLS, SPAN)),
         })
     }
 
-    /// How the credentials are sent, in words.
+    /// Describes how the credentials are sent.
     pub(crate) fn credential_form(&self) -> &'static str {
         match self.credentials {
             Credentials::ApiKey(_) => "partner_api_key, as X-API-Key",
@@ -104,43 +104,43 @@ impl PatientClient {
         }
     }
 
-    /// Where webhooks go now.
+    /// Reads the webhook URL.
     pub(crate) async fn webhook_url(
         &mut self,
         reporter: &mut Reporter<'_>,
     ) -> Result<Seen, ApiError> {
-        let answer = self.patiently(reporter, async |client| client.webhook_settings().await);
+        let answer = self.call(reporter, async |client| client.webhook_settings().await);
         seen(answer.await, "webhook_url")
     }
 
-    /// Where browsers go whose link names no address. That this can be read is not documented.
+    /// Reads the redirect URL for links that name none. 360dialog does not document that it can be read.
     pub(crate) async fn redirect_url(
         &mut self,
         reporter: &mut Reporter<'_>,
     ) -> Result<Seen, ApiError> {
-        let answer = self.patiently(reporter, async |client| client.partner_settings().await);
+        let answer = self.call(reporter, async |client| client.partner_settings().await);
         seen(answer.await, "partner_redirect_url")
     }
 
-    /// Sets where webhooks go; none is an empty text, which is a guess.
+    /// Sets the webhook URL. `None` is sent as an empty text, which is a guess.
     pub(crate) async fn set_webhook_url(
         &mut self,
         url: Option<&str>,
         reporter: &mut Reporter<'_>,
     ) -> Result<(), ApiError> {
         let url = url.unwrap_or_default();
-        self.patiently(reporter, async |client| client.set_webhook_url(url).await)
+        self.call(reporter, async |client| client.set_webhook_url(url).await)
             .await
     }
 
-    /// Sets where browsers go whose link names no address; none is an empty text, which is a guess.
+    /// Sets the redirect URL for links that name none. `None` is sent as an empty text, which is a guess.
     pub(crate) async fn set_redirect_url(
         &mut self,
         url: Option<&str>,
         reporter: &mut Reporter<'_>,
     ) -> Result<(), ApiError> {
         let url = url.unwrap_or_default();
-        self.patiently(reporter, async |client| client.set_redirect_url(url).await)
+        self.call(reporter, async |client| client.set_redirect_url(url).await)
             .await
     }
 
@@ -150,7 +150,7 @@ impl PatientClient {
         query: &Query,
         reporter: &mut Reporter<'_>,
     ) -> Result<Page, ApiError> {
-        self.patiently(reporter, async |client| client.page(query).await)
+        self.call(reporter, async |client| client.page(query).await)
             .await
     }
 
@@ -172,9 +172,9 @@ impl PatientClient {
         loop {
             let mut tries = 1;
             let page = loop {
-                self.wait_for_turn(reporter).await;
+                self.wait_for_rate(reporter).await;
                 match pages.next().await {
-                    Err(why) => tries = wait_out(why, tries, reporter).await?,
+                    Err(why) => tries = wait_for_retry(why, tries, reporter).await?,
                     Ok(page) => break page,
                 }
             };
@@ -189,45 +189,45 @@ impl PatientClient {
         channel: &ChannelId,
         reporter: &mut Reporter<'_>,
     ) -> Result<usize, ApiError> {
-        let ids = self.patiently(reporter, async |client| client.key_ids(channel).await);
+        let ids = self.call(reporter, async |client| client.key_ids(channel).await);
         Ok(ids.await?.len())
     }
 
-    /// Puts a question until the answer is not "later", and not faster than 360dialog takes it.
-    async fn patiently<T>(
+    /// Makes a call within the rate limit, and repeats it after a 429.
+    async fn call<T>(
         &mut self,
         reporter: &mut Reporter<'_>,
-        question: impl AsyncFn(PartnerClient<'_>) -> Result<T, ApiError>,
+        request: impl AsyncFn(PartnerClient<'_>) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
         let mut tries = 1;
         loop {
-            self.wait_for_turn(reporter).await;
+            self.wait_for_rate(reporter).await;
             let client = self.api.for_partner(&self.partner, &self.credentials);
-            match question(client).await {
-                Err(why) => tries = wait_out(why, tries, reporter).await?,
+            match request(client).await {
+                Err(why) => tries = wait_for_retry(why, tries, reporter).await?,
                 answer => return answer,
             }
         }
     }
 
-    async fn wait_for_turn(&mut self, reporter: &mut Reporter<'_>) {
+    async fn wait_for_rate(&mut self, reporter: &mut Reporter<'_>) {
         let Some(rate) = &mut self.rate else { return };
         let wait = rate.wait(Instant::now().into_std());
         if wait > LONG_WAIT {
-            let words = format!(
+            let text = format!(
                 "{} s: 360dialog takes few requests at a time",
                 wait.as_secs()
             );
-            reporter.item("waiting", &words);
+            reporter.item("waiting", &text);
         }
         tokio::time::sleep(wait).await;
         rate.count(Instant::now().into_std());
     }
 }
 
-/// Waits as long as a 429 asks for, and answers which try comes next; every other error, and too long a wait, is given
-/// back.
-async fn wait_out(
+/// Waits as long as a 429 asks for, and returns the number of the next try. Any other error, and a 429 with too long a
+/// wait, is returned as the error.
+async fn wait_for_retry(
     why: ApiError,
     tries: usize,
     reporter: &mut Reporter<'_>,
@@ -239,17 +239,17 @@ async fn wait_out(
     if tries >= TRIES || wait > LONGEST_WAIT {
         return Err(ApiError::RateLimited(Some(wait)));
     }
-    let words = format!("{} s, as 360dialog asks to (HTTP 429)", wait.as_secs());
-    reporter.item("waiting", &words);
+    let text = format!("{} s, as 360dialog asks to (HTTP 429)", wait.as_secs());
+    reporter.item("waiting", &text);
     tokio::time::sleep(wait).await;
     Ok(tries + 1)
 }
 
-/// The address that an answer names, or why it names none; fails where asking anything else is in vain too.
+/// The address in an answer, or why there is none. Fails with errors that any other call would get too.
 fn seen(answer: Result<Value, ApiError>, name: &str) -> Result<Seen, ApiError> {
     let body = match answer {
         Ok(body) => body,
-        Err(ApiError::NotFound) => return Ok(Seen::Untold("HTTP 404 or 405".to_owned())),
+        Err(ApiError::NotFound) => return Ok(Seen::Unknown("HTTP 404 or 405".to_owned())),
         Err(why) => return Err(why),
     };
     let value = body.get(name).or_else(|| body.get("partner")?.get(name));
@@ -257,7 +257,7 @@ fn seen(answer: Result<Value, ApiError>, name: &str) -> Result<Seen, ApiError> {
         Some(Value::Null) => Seen::Nothing,
         Some(Value::String(url)) if url.trim().is_empty() => Seen::Nothing,
         Some(Value::String(url)) => Seen::Url(url.trim().to_owned()),
-        _ => Seen::Untold(format!("its answer has no {name}")),
+        _ => Seen::Unknown(format!("its answer has no {name}")),
     })
 }
 
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_where_it_is_and_its_absence_is_not_taken_for_none() {
+    fn a_missing_field_does_not_count_as_an_unset_address() {
         let read = |body: Value| seen(Ok(body), "webhook_url").unwrap();
         let url = Seen::Url("https://a.example/".to_owned());
         assert_eq!(read(json!({"webhook_url": " https://a.example/ "})), url);
@@ -290,11 +290,11 @@ mod tests {
             json!({"webhook_url": 7}),
             Value::Null,
         ] {
-            assert!(matches!(read(odd), Seen::Untold(_)));
+            assert!(matches!(read(odd), Seen::Unknown(_)));
         }
         assert!(matches!(
             seen(Err(ApiError::NotFound), "x"),
-            Ok(Seen::Untold(_))
+            Ok(Seen::Unknown(_))
         ));
         assert_eq!(
             seen(Err(ApiError::BadCredentials), "x"),
