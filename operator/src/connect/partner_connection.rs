@@ -46,13 +46,13 @@ pub(crate) enum ConnectError {
     )]
     WebhookUnknown(String),
     #[error(
-        "360dialog took the {0}, but still names {1}: set it in your hub by hand, or ask 360dialog"
+        "360dialog took the {0}, but still names {1}: set it at 360dialog by hand, or ask 360dialog"
     )]
     Unchanged(&'static str, String),
-    #[error("the {0} is ours, but no old one was kept: change it in your hub by hand")]
+    #[error("the {0} is ours, but no old one was kept: change it at 360dialog by hand")]
     NothingKept(&'static str),
     #[error(
-        "what the {0} was before is not known, or what it is now is not told: change it in your hub by hand"
+        "what the {0} was before is not known, or what it is now is not told: change it at 360dialog by hand"
     )]
     NotKnown(&'static str),
 }
@@ -335,7 +335,7 @@ impl<'t> PartnerConnection<'t> {
             Step::IsOurs => reporter.item(REDIRECT, "is the bundle's already"),
             Step::LeaveUnknown => {
                 let text = "was left, since 360dialog does not tell it; links made by the bundle name their own. \
-                             Set it in your hub by hand, or with --replace";
+                             Set it at 360dialog by hand, or with --replace";
                 reporter.item(REDIRECT, text);
             }
             _ => {
@@ -343,7 +343,7 @@ impl<'t> PartnerConnection<'t> {
                 match self.change_redirect(Some(&ours), reporter).await? {
                     Seen::Unknown(_) => reporter.item(
                         REDIRECT,
-                        "was set; 360dialog does not tell it, so look in your hub",
+                        "was set; 360dialog does not tell it, so check it at 360dialog",
                     ),
                     _ => reporter.item(REDIRECT, "is the bundle's now"),
                 }
