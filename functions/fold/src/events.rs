@@ -50,8 +50,9 @@ pub(crate) fn read(record: &Record) -> Result<RecordContent, &'static str> {
         }
         _ => {
             let new = StoredChannel::from_item(new).map_err(unreadable)?;
+            // A repaired channel is published whole: what it was before cannot be read.
             let old = record.old.as_ref().map(StoredChannel::from_item);
-            let old = old.transpose().map_err(unreadable)?;
+            let old = old.and_then(Result::ok);
             let event = channel_changed(old.as_ref(), &new).map_err(unwritable)?;
             Ok(RecordContent { fact: None, event })
         }

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use dialog360::id::ChannelRef;
 use onboarding::fact::Fact;
 use store::{Error, Write};
+use tokio::time::{Duration, Instant};
 
 use crate::Fold;
 
 /// How often a save is tried in a run if other workers save the channel at the same time.
 const SAVE_ATTEMPTS: usize = 10;
 
-/// How many channels of a batch may fail, 4 s each, before the rest is left for the next run.
-const MAX_FAILURES: usize = 2;
+/// The run time that must be left to begin a channel: a read and a save, 4 s each at most, and the events of the batch.
+const CHANNEL_TIME: Duration = Duration::from_secs(28);
 
 /// The facts of a batch by channel, each with the index of its record in the batch.
 #[derive(Default)]
@@ -28,14 +29,13 @@ impl Extend<(usize, Fact)> for Facts {
 }
 
 impl Fold {
-    /// Joins facts into their channels. Returns the indexes of the records to repeat.
-    pub(crate) async fn join(&self, facts: Facts) -> Vec<usize> {
+    /// Joins facts into their channels, as long as there is time before `until`. Returns the indexes of the records to
+    /// repeat. One channel that fails does not stop the others.
+    pub(crate) async fn join(&self, facts: Facts, until: Instant) -> Vec<usize> {
         let mut failed = Vec::new();
         for (channel, facts) in facts.0 {
             let (places, facts): (Vec<usize>, Vec<Fact>) = facts.into_iter().unzip();
-            // One channel that fails does not stop the others. If several fail, the table is down: the rest is left for
-            // later.
-            if failed.len() >= MAX_FAILURES {
+            if until.saturating_duration_since(Instant::now()) < CHANNEL_TIME {
                 failed.extend(places.into_iter().min());
                 continue;
             }

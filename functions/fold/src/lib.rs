@@ -15,6 +15,7 @@ use runtime::settings::{Environment, PartnerIds, SettingError};
 use store::stream::{Change, Record, StoppedBefore};
 use store::table::{Table, prefix};
 use store::{Channels, Outbox};
+use tokio::time::Instant;
 
 use join::Facts;
 
@@ -46,13 +47,13 @@ pub struct Fold {
     pub channels: Channels,
     /// The events that the bus did not accept.
     pub outbox: Outbox,
-    /// The bus for events to the partner's application.
-    pub bus: Arc<dyn EventBus>,
+    /// The bus for events to the partner's application, if there is one.
+    pub bus: Option<Arc<dyn EventBus>>,
 }
 
 impl Fold {
     /// Creates the function with handles on `table`.
-    pub fn new(settings: Settings, table: Table, bus: Arc<dyn EventBus>) -> Self {
+    pub fn new(settings: Settings, table: Table, bus: Option<Arc<dyn EventBus>>) -> Self {
         Self {
             settings,
             channels: Channels::new(table.clone()),
@@ -77,11 +78,11 @@ impl Fold {
         }
     }
 
-    /// Joins the facts of a batch into their channels, and publishes the events of the batch.
+    /// Joins the facts of a batch into their channels, and publishes the events of the batch. Ends before `until`.
     ///
-    /// A record that cannot be read is logged and skipped. Only failures of the table make Lambda repeat records;
-    /// joining and publishing twice is harmless.
-    pub async fn handle(&self, records: &[Record]) -> Result<(), StoppedBefore> {
+    /// A record that cannot be read is logged and skipped. Only a table that fails or is slow makes Lambda repeat
+    /// records; joining and publishing twice is harmless.
+    pub async fn handle(&self, records: &[Record], until: Instant) -> Result<(), StoppedBefore> {
         let (mut facts, mut events) = (Facts::default(), Vec::new());
         for (place, record) in records.iter().enumerate() {
             if !Self::takes(record) {
@@ -97,8 +98,8 @@ impl Fold {
                 }
             }
         }
-        let mut failed = self.join(facts).await;
-        failed.extend(self.publish(events).await);
+        let mut failed = self.join(facts, until).await;
+        failed.extend(self.publish(events, until).await);
         let first = failed
             .into_iter()
             .min()

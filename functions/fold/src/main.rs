@@ -18,7 +18,7 @@ async fn run(aws: Aws) -> Result<(), lambda::Error> {
     fold.warm_up().await;
     let fold = &fold;
     lambda::consume(
-        |records, _| async move { fold.handle(&records).await },
+        |records, until| async move { fold.handle(&records, until).await },
         |until| async move { fold.send_again(clock::now(), until).await },
     )
     .await

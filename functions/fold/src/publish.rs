@@ -5,26 +5,40 @@ use std::collections::VecDeque;
 use dialog360::id::PartnerId;
 use jiff::Timestamp;
 use runtime::clock;
-use runtime::event_bus::BusEvent;
+use runtime::event_bus::{BusEvent, EventBus, NotTaken};
 use serde_json::value::RawValue;
 use store::{Error, WaitingEvent};
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::Fold;
 
-/// How many waiting events are read in one page.
-const PAGE: i32 = 50;
+/// How many waiting events are read in one page: those of one call to the bus, unless they are large.
+const PAGE: i32 = 10;
+
+/// The run time that is left for the outbox when the bus is waited for no longer.
+const OUTBOX_TIME: Duration = Duration::from_secs(10);
 
 /// The run time that one page of waiting events may take: calls to the bus, at most 4 s each, and the writes
 /// afterwards.
 const PAGE_TIME: Duration = Duration::from_secs(8);
 
 impl Fold {
-    /// Publishes events, and puts those that the bus does not accept into the outbox. If that fails, returns the index
-    /// of the first record to repeat.
-    pub(crate) async fn publish(&self, events: Vec<(usize, BusEvent)>) -> Vec<usize> {
+    /// Publishes events, and puts those that the bus does not accept in time into the outbox. If that fails, returns
+    /// the index of the first record to repeat.
+    pub(crate) async fn publish(
+        &self,
+        events: Vec<(usize, BusEvent)>,
+        until: Instant,
+    ) -> Vec<usize> {
+        let Some(bus) = &self.bus else {
+            return Vec::new();
+        };
         let (places, events): (Vec<usize>, Vec<BusEvent>) = events.into_iter().unzip();
-        let Err(not_taken) = self.bus.put(&events).await else {
+        let end = until.checked_sub(OUTBOX_TIME).unwrap_or(until);
+        let put = timeout_at(end, bus.put(&events)).await;
+        let Err(not_taken) =
+            put.unwrap_or_else(|_| Err(NotTaken::all(&events, "the bus is slow".to_owned())))
+        else {
             return Vec::new();
         };
         tracing::error!(
@@ -47,37 +61,64 @@ impl Fold {
 
     /// Sends the events of the outbox again, each once per run, page by page with the partners in turn. Gives up an
     /// event that has waited for a day. Begins no page that might not end before `until`.
+    ///
+    /// A partner whose events cannot be read or removed does not stop the others; the last such error is returned.
     pub async fn send_again(&self, now: Timestamp, until: Instant) -> Result<(), Error> {
+        // Without a bus, what waits stays for the day there is one again.
+        let Some(bus) = &self.bus else {
+            return Ok(());
+        };
         let partners = self.settings.partner_ids.iter();
-        let mut turns: VecDeque<(&PartnerId, Option<WaitingEvent>)> =
+        let mut turns: VecDeque<(&PartnerId, Option<String>)> =
             partners.map(|partner| (partner, None)).collect();
+        let mut result = Ok(());
         while let Some((partner, after)) = turns.pop_front() {
             if until.saturating_duration_since(Instant::now()) < PAGE_TIME {
                 break;
             }
-            let page = self.outbox.list(partner, after.as_ref(), PAGE).await?;
-            if let Some(last) = page.last() {
-                self.send_page(&page, now).await?;
-                turns.push_back((partner, Some(last.clone())));
+            match self.send_page(&**bus, partner, after, now).await {
+                Ok(None) => {}
+                Ok(last) => turns.push_back((partner, last)),
+                Err(error) => {
+                    tracing::error!(%error, %partner, "events of the outbox could not be sent again");
+                    result = Err(error);
+                }
             }
         }
-        Ok(())
+        result
     }
 
-    async fn send_page(&self, page: &[WaitingEvent], now: Timestamp) -> Result<(), Error> {
-        let events: Vec<BusEvent> = page.iter().map(to_bus_event).collect::<Result<_, _>>()?;
-        let put = self.bus.put(&events).await;
-        let not_taken = put.err().map_or_else(Vec::new, |error| error.places);
-        for (place, event) in page.iter().enumerate() {
+    /// Sends a page of the outbox. Returns what the next page comes after; `None` if this one is empty.
+    async fn send_page(
+        &self,
+        bus: &dyn EventBus,
+        partner: &PartnerId,
+        after: Option<String>,
+        now: Timestamp,
+    ) -> Result<Option<String>, Error> {
+        let page = self.outbox.list(partner, after.as_deref(), PAGE).await?;
+        if page.unreadable > 0 {
+            tracing::error!(%partner, events = page.unreadable, "events of the outbox cannot be read: they were skipped");
+        }
+        let readable = page.events.into_iter().filter_map(|waiting| {
+            let event = to_bus_event(&waiting)?;
+            Some((waiting, event))
+        });
+        let (waiting, events): (Vec<WaitingEvent>, Vec<BusEvent>) = readable.unzip();
+        let (not_taken, tried) = match bus.put(&events).await {
+            Ok(()) => (Vec::new(), events.len()),
+            Err(error) => (error.places, error.tried),
+        };
+        for (place, event) in waiting.iter().enumerate() {
             if !not_taken.contains(&place) {
                 self.outbox.remove(event).await?;
-            } else if event.is_given_up(now) {
+            } else if place < tried && event.is_given_up(now) {
                 let (partner, id) = (&event.partner, &event.id);
                 tracing::error!(%partner, id, "the bus has not accepted an event for a day: it is given up");
                 self.outbox.give_up(event, now).await?;
             }
         }
-        Ok(())
+        Ok(page.last)
     }
 }
 
@@ -91,14 +132,17 @@ fn to_waiting(event: &BusEvent, now: Timestamp) -> WaitingEvent {
     }
 }
 
-fn to_bus_event(event: &WaitingEvent) -> Result<BusEvent, Error> {
-    let detail = RawValue::from_string(event.detail.clone());
-    Ok(BusEvent {
-        partner: event.partner.clone(),
-        id: event.id.clone(),
+/// The event; `None`, with an error in the log, if its detail is not JSON.
+fn to_bus_event(event: &WaitingEvent) -> Option<BusEvent> {
+    let (partner, id) = (&event.partner, &event.id);
+    let Ok(detail) = RawValue::from_string(event.detail.clone()) else {
+        tracing::error!(%partner, id, "an event of the outbox cannot be read: it was skipped");
+        return None;
+    };
+    Some(BusEvent {
+        partner: partner.clone(),
+        id: id.clone(),
         detail_type: event.detail_type.clone(),
-        detail: detail
-            .map_err(|_| Error::Malformed("an event of the outbox"))?
-            .into(),
+        detail: detail.into(),
     })
 }

@@ -14,7 +14,7 @@ use provision::{Provision, RunTime};
 use reconcile::Reconcile;
 use runtime::aws;
 use runtime::clock;
-use runtime::event_bus::{EventBus, NoBus};
+use runtime::event_bus::EventBus;
 use runtime::http::Problem;
 use runtime::http::Refusal;
 use runtime::secrets::PartnerSecrets;
@@ -48,8 +48,11 @@ const DEMO_TENANT: &str = "demo";
 /// How often the schedules of `fold` and `reconcile` run; every minute on AWS.
 const PASS: Duration = Duration::from_secs(1);
 
-/// How long one run of `fold` or `provision` may take, as on AWS.
-const RUN_TIME: Duration = Duration::from_secs(20);
+/// How long one run of `fold` may take, as on AWS.
+const FOLD_RUN_TIME: Duration = Duration::from_secs(60);
+
+/// How long one run of `provision` may take.
+const PROVISION_RUN_TIME: Duration = Duration::from_secs(20);
 
 /// How long open requests may take to end when the bundle is stopped.
 const STOPPING: Duration = Duration::from_secs(3);
@@ -309,11 +312,11 @@ pub fn jwt_secret(environment: &Environment, secrets: &SecretsFile) -> Result<Se
 }
 
 /// The event bus: a file, or none if `EVENT_BUS_NAME` is set and empty.
-fn bus(environment: &Environment, data: &Data) -> Arc<dyn EventBus> {
+fn bus(environment: &Environment, data: &Data) -> Option<Arc<dyn EventBus>> {
     if environment.is_empty("EVENT_BUS_NAME") {
-        Arc::new(NoBus)
+        None
     } else {
-        Arc::new(FileBus::at(data.events()))
+        Some(Arc::new(FileBus::at(data.events())))
     }
 }
 
@@ -323,7 +326,7 @@ struct Parts {
     table: Table,
     source: Arc<SecretsFile>,
     vault: Arc<FileVault>,
-    bus: Arc<dyn EventBus>,
+    bus: Option<Arc<dyn EventBus>>,
     jwt: Jwt,
 }
 
@@ -449,7 +452,7 @@ impl Workers {
                 loop {
                     tokio::time::sleep(PASS).await;
                     if let Err(error) = sender
-                        .send_again(clock::now(), Instant::now() + RUN_TIME)
+                        .send_again(clock::now(), Instant::now() + FOLD_RUN_TIME)
                         .await
                     {
                         tracing::error!(%error, "events of the outbox could not be sent again");
@@ -469,10 +472,10 @@ impl Workers {
 }
 
 async fn join(fold: Fold, records: Vec<Record>) -> Result<(), StoppedBefore> {
-    fold.handle(&records).await
+    fold.handle(&records, Instant::now() + FOLD_RUN_TIME).await
 }
 
 async fn act(provision: Provision, records: Vec<Record>) -> Result<(), StoppedBefore> {
-    let run_time = RunTime::until(Instant::now() + RUN_TIME);
+    let run_time = RunTime::until(Instant::now() + PROVISION_RUN_TIME);
     provision.handle(&records, run_time).await
 }

@@ -36,10 +36,7 @@ impl FileBus {
 #[async_trait]
 impl EventBus for FileBus {
     async fn put(&self, events: &[BusEvent]) -> Result<(), NotTaken> {
-        let not_taken = |why: String| NotTaken {
-            why,
-            places: (0..events.len()).collect(),
-        };
+        let not_taken = |why| NotTaken::all(events, why);
         let mut lines = Vec::new();
         for event in events {
             let line = Line {

@@ -1,4 +1,4 @@
-//! The port for events to the partner's application: EventBridge on AWS, a file on one machine, or none.
+//! The port for events to the partner's application: EventBridge on AWS, a file on one machine.
 
 use std::sync::Arc;
 
@@ -24,6 +24,19 @@ pub struct NotTaken {
     pub why: String,
     /// Their indexes in the list that was put, ascending. Some of them may have been accepted all the same.
     pub places: Vec<usize>,
+    /// How many of the list, from its beginning, were tried.
+    pub tried: usize,
+}
+
+impl NotTaken {
+    /// None of `events`, all of which were tried, is known to have been accepted.
+    pub fn all(events: &[BusEvent], why: String) -> Self {
+        Self {
+            why,
+            places: (0..events.len()).collect(),
+            tried: events.len(),
+        }
+    }
 }
 
 /// An event for the partner's application: one of `docs/events.md`.
@@ -73,14 +86,4 @@ pub const SOURCE: &str = "360dialog.onboarding";
 pub trait EventBus: Send + Sync {
     /// Puts `events`, in order. The error names those that may not have been accepted.
     async fn put(&self, events: &[BusEvent]) -> Result<(), NotTaken>;
-}
-
-/// No bus: events are dropped.
-pub struct NoBus;
-
-#[async_trait]
-impl EventBus for NoBus {
-    async fn put(&self, _: &[BusEvent]) -> Result<(), NotTaken> {
-        Ok(())
-    }
 }

@@ -63,6 +63,17 @@ impl WaitingEvent {
     }
 }
 
+/// A page of events that wait.
+#[derive(Debug)]
+pub struct WaitingPage {
+    /// Those that can be read, by type and id.
+    pub events: Vec<WaitingEvent>,
+    /// How many others there are.
+    pub unreadable: usize,
+    /// What the next page comes after; `None` if this page is empty.
+    pub last: Option<String>,
+}
+
 /// May add, read and remove events that wait for the bus.
 #[derive(Clone)]
 pub struct Outbox(Table);
@@ -79,15 +90,16 @@ impl Outbox {
         self.0.put_once(item).await.map(drop)
     }
 
-    /// Up to `limit` waiting events after `after`, by type and id.
+    /// Up to `limit` waiting events that come after the page that ended with `after`. Those that cannot be read are
+    /// counted.
     pub async fn list(
         &self,
         partner: &PartnerId,
-        after: Option<&WaitingEvent>,
+        after: Option<&str>,
         limit: i32,
-    ) -> Result<Vec<WaitingEvent>, StoreError> {
+    ) -> Result<WaitingPage, StoreError> {
         // " " sorts before every sort key of ours.
-        let after = after.map_or_else(|| " ".to_owned(), WaitingEvent::sort_key);
+        let after = after.unwrap_or(" ");
         let query = self.0.client.query().table_name(&*self.0.name);
         let query = query
             .key_condition_expression("pk = :pk AND sk > :after")
@@ -96,10 +108,13 @@ impl Outbox {
             .consistent_read(true)
             .limit(limit);
         let items = query.send().await?.items.unwrap_or_default();
-        let event = |item| {
-            WaitingEvent::from_item(item).ok_or(StoreError::Malformed("an event of the outbox"))
-        };
-        items.iter().map(event).collect()
+        let last = items.last().and_then(|item| as_text(item, SK));
+        let events: Vec<_> = items.iter().filter_map(WaitingEvent::from_item).collect();
+        Ok(WaitingPage {
+            unreadable: items.len().saturating_sub(events.len()),
+            events,
+            last: last.map(str::to_owned),
+        })
     }
 
     /// Removes an event that the bus has accepted.

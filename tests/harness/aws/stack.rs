@@ -49,7 +49,7 @@ const TICK: Duration = Duration::from_secs(1);
 const TIME_OUT: Duration = Duration::from_secs(10);
 
 /// How long `fold` may take.
-const FOLD_TIME_OUT: Duration = Duration::from_secs(30);
+const FOLD_TIME_OUT: Duration = Duration::from_secs(60);
 
 /// How long `provision` may take.
 const PROVISION_TIME_OUT: Duration = Duration::from_secs(20);

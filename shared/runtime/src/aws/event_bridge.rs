@@ -35,27 +35,16 @@ impl EventBridge {
             .build()
     }
 
-    /// Makes one call. The error holds the indexes of the events that were not accepted, and the bus's last error code.
-    async fn put_call(&self, events: &[BusEvent]) -> Result<(), NotTaken> {
+    /// Makes one call. Returns the indexes of the events that the bus refused, and its error codes. The error is the
+    /// code of a call that failed.
+    async fn put_call(&self, events: &[BusEvent]) -> Result<(Vec<usize>, Vec<String>), String> {
         let entries = events.iter().map(|event| self.entry(event)).collect();
-        let put = self
-            .client
-            .put_events()
-            .set_entries(Some(entries))
-            .send()
-            .await;
-        let put = put.map_err(|error| NotTaken {
-            why: code(&error).to_owned(),
-            places: (0..events.len()).collect(),
-        })?;
+        let put = self.client.put_events().set_entries(Some(entries));
+        let put = put.send().await.map_err(|error| code(&error).to_owned())?;
         // The call is answered 200 even if some or all entries were refused.
         let results = put.entries.unwrap_or_default().into_iter().enumerate();
         let refused = results.filter_map(|(place, entry)| Some((place, entry.error_code?)));
-        let (places, codes): (Vec<usize>, Vec<String>) = refused.unzip();
-        match codes.into_iter().last() {
-            Some(why) => Err(NotTaken { why, places }),
-            None => Ok(()),
-        }
+        Ok(refused.unzip())
     }
 }
 
@@ -77,24 +66,27 @@ impl EventBus for EventBridge {
         let mut not_taken = NotTaken {
             why: String::new(),
             places: Vec::new(),
+            tried: 0,
         };
-        let mut from = 0;
-        while from < events.len() {
-            let end = end_of_call(events, from);
-            let call = events.get(from..end).unwrap_or_default();
-            if let Err(NotTaken { why, places }) = self.put_call(call).await {
-                let is_down = places.len() == call.len();
-                not_taken.why = why;
-                not_taken
-                    .places
-                    .extend(places.iter().map(|place| from.saturating_add(*place)));
-                // A bus that accepts nothing is not called again now: each call may take seconds.
-                if is_down {
-                    not_taken.places.extend(end..events.len());
+        while not_taken.tried < events.len() {
+            let (from, end) = (not_taken.tried, end_of_call(events, not_taken.tried));
+            not_taken.tried = end;
+            match self
+                .put_call(events.get(from..end).unwrap_or_default())
+                .await
+            {
+                Ok((refused, codes)) => {
+                    let places = refused.into_iter().map(|place| from.saturating_add(place));
+                    not_taken.places.extend(places);
+                    not_taken.why = codes.into_iter().last().unwrap_or(not_taken.why);
+                }
+                // A bus that fails is not called again now: each call may take seconds.
+                Err(why) => {
+                    not_taken.why = why;
+                    not_taken.places.extend(from..events.len());
                     break;
                 }
             }
-            from = end;
         }
         if not_taken.places.is_empty() {
             Ok(())

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use aws_types::SdkConfig;
 
-use crate::event_bus::{EventBus, NoBus};
+use crate::event_bus::EventBus;
 use crate::secrets::SecretSource;
 use crate::settings::{Environment, SettingError};
 use crate::tls::{NoTls, Tls};
@@ -72,13 +72,9 @@ impl Aws {
     }
 
     /// The event bus `EVENT_BUS_NAME`, or none if that is not set.
-    pub fn event_bus(&self) -> Arc<dyn EventBus> {
-        match self.environment.text("EVENT_BUS_NAME") {
-            Some(name) => Arc::new(EventBridge::new(
-                aws_sdk_eventbridge::Client::new(&self.config),
-                name,
-            )),
-            None => Arc::new(NoBus),
-        }
+    pub fn event_bus(&self) -> Option<Arc<dyn EventBus>> {
+        let name = self.environment.text("EVENT_BUS_NAME")?;
+        let client = aws_sdk_eventbridge::Client::new(&self.config);
+        Some(Arc::new(EventBridge::new(client, name)))
     }
 }
