@@ -86,7 +86,7 @@ struct ConnectArguments {
     #[arg(long, conflicts_with = "replace")]
     check: bool,
     /// Do not list the channels that hold keys already: it takes one request per channel, about 8 a minute
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["check", "remove"])]
     no_list: bool,
 }
 

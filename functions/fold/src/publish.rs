@@ -146,3 +146,56 @@ fn to_bus_event(event: &WaitingEvent) -> Option<BusEvent> {
         detail: detail.into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use runtime::aws::local;
+
+    use super::*;
+    use crate::Settings;
+
+    /// Accepts nothing.
+    struct Away;
+
+    #[async_trait]
+    impl EventBus for Away {
+        async fn put(&self, events: &[BusEvent]) -> Result<(), NotTaken> {
+            Err(NotTaken::all(events, "away".to_owned()))
+        }
+    }
+
+    /// `fold` with a table that nobody reaches.
+    fn fold(bus: Option<Arc<dyn EventBus>>) -> Fold {
+        let settings = Settings {
+            table_name: "table".to_owned(),
+            partner_ids: "aPA".parse().unwrap(),
+        };
+        Fold::new(settings, local::table("http://127.0.0.1:1", "table"), bus)
+    }
+
+    fn in_a_minute() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    /// I1
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_neither_bus_nor_outbox_takes_has_its_record_repeated() {
+        let partner = "aPA".parse().unwrap();
+        let event = |id: &str| BusEvent::new(&partner, id, "hub.event", &"x").unwrap();
+        let events = vec![(3, event("a")), (5, event("b"))];
+        let fold = fold(Some(Arc::new(Away)));
+        assert_eq!(fold.publish(events, in_a_minute()).await, [3]);
+    }
+
+    /// I1
+    #[tokio::test(start_paused = true)]
+    async fn the_outbox_is_left_alone_without_a_bus() {
+        for (bus, is_left_alone) in [(None, true), (Some(Arc::new(Away) as Arc<_>), false)] {
+            let sent = fold(bus).send_again(clock::now(), in_a_minute()).await;
+            assert_eq!(sent.is_ok(), is_left_alone);
+        }
+    }
+}

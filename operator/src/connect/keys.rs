@@ -77,7 +77,7 @@ pub(crate) async fn list_keys(
         format!("{held} with keys of others, {ours} with the bundle's own, {unlisted} not listed");
     reporter.item("summary", &text);
     if held > 0 {
-        let text = "those with keys of others stay as they are (existing_key) until you adopt or rotate their keys";
+        let text = "those with keys of others stay as they are (existing_key) until you delete those keys at 360dialog";
         reporter.item("", text);
     }
     Ok(())

@@ -98,7 +98,10 @@ impl EventBus for EventBridge {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_eventbridge::config::{BehaviorVersion, Credentials, Region};
+
     use super::*;
+    use crate::sdk_connector;
 
     #[test]
     fn a_call_has_at_most_ten_events_and_250_kib() {
@@ -114,5 +117,24 @@ mod tests {
             event(LARGEST_DETAIL),
         ];
         assert_eq!([0, 1, 2].map(|from| end_of_call(&large, from)), [1, 2, 3]);
+    }
+
+    /// I1
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_behind_a_call_that_fails_is_not_taken_either() {
+        let nobody_listens = aws_sdk_eventbridge::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("eu-central-1"))
+            .credentials_provider(Credentials::new("a", "b", None, None, "test"))
+            .endpoint_url("http://127.0.0.1:1")
+            .http_client(sdk_connector::without_tls())
+            .build();
+        let bus = EventBridge::new(Client::from_conf(nobody_listens), "bus");
+        let partner = "aPA".parse().unwrap();
+        let event = || BusEvent::new(&partner, "1", "hub.event", &"x").unwrap();
+        let events: Vec<BusEvent> = (0..25).map(|_| event()).collect();
+        let not_taken = bus.put(&events).await.unwrap_err();
+        assert_eq!(not_taken.places, (0..25).collect::<Vec<_>>());
+        assert_eq!(not_taken.tried, 10);
     }
 }
