@@ -13,7 +13,7 @@ use runtime::clock;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::{Bundle, PARTNER, PAYING_PARTNER, until_so};
+use crate::{Bundle, GLANCE, PARTNER, PAYING_PARTNER, until_so};
 
 /// The client of its channels.
 pub const CLIENT: &str = "aCL";
@@ -44,6 +44,8 @@ pub enum Reply {
     DoesItInSilence,
     /// Nothing is done or answered.
     Silence,
+    /// The usual is done and answered, once this is no longer the reply.
+    Later,
 }
 
 /// What it knows, and how it answers; a test changes it at any time.
@@ -203,10 +205,12 @@ async fn answer(
         value.unwrap_or_default()
     };
     let credentials = format!("{}|{}", header("authorization"), header("x-api-key"));
-    let answer = {
-        let mut script = script.lock().expect("no test panics with it");
-        script.answer(method, uri.path(), credentials)
-    };
+    let script = || script.lock().expect("no test panics with it");
+    let asked = script().is_asked(method, uri.path(), credentials);
+    while matches!(script().replies.get(&asked), Some(Reply::Later)) {
+        tokio::time::sleep(GLANCE).await;
+    }
+    let answer = script().answer(asked, uri.path());
     match answer {
         Some(answer) => answer,
         // Nobody waits for so long: the connection is closed from the other side.
@@ -215,14 +219,19 @@ async fn answer(
 }
 
 impl Script {
-    /// Remembers what is asked and answers it, or not at all.
-    fn answer(&mut self, method: Method, path: &str, credentials: String) -> Option<Response> {
+    /// Remembers what is asked.
+    fn is_asked(&mut self, method: Method, path: &str, credentials: String) -> Asked {
         let asked = match (&method, path.ends_with("/channels")) {
             (&Method::GET, true) => Asked::Channels,
             (&Method::GET, false) => Asked::Keys,
             _ => Asked::NewKey,
         };
         self.asked.push((method, path.to_owned(), credentials));
+        asked
+    }
+
+    /// Answers what was asked, or not at all.
+    fn answer(&mut self, asked: Asked, path: &str) -> Option<Response> {
         Some(match self.replies.get(&asked).cloned() {
             None => self.usual(asked, path),
             Some(Reply::Says(status, body)) => says(status, &body),
@@ -235,7 +244,7 @@ impl Script {
                 let _lost = self.usual(asked, path);
                 return None;
             }
-            Some(Reply::Silence) => return None,
+            Some(Reply::Silence | Reply::Later) => return None,
         })
     }
 

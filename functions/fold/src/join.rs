@@ -76,3 +76,45 @@ impl Fold {
         Err(Error::Unavailable(why.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use onboarding::fact::{Assertion, Source};
+    use runtime::aws::local;
+    use runtime::clock;
+
+    use super::*;
+    use crate::Settings;
+
+    /// I7
+    #[tokio::test(start_paused = true)]
+    async fn no_channel_is_begun_without_the_time_that_it_may_take() {
+        // Nobody reaches the table, and retries take time.
+        let table = local::table("http://127.0.0.1:1", "table");
+        let settings = Settings {
+            table_name: "table".to_owned(),
+            partner_ids: "aPA".parse().unwrap(),
+        };
+        let fold = Fold::new(settings, table, None);
+        for (left, is_begun) in [(27, false), (29, true)] {
+            let channel = ChannelRef::new("aPA".parse().unwrap(), "aCH".parse().unwrap());
+            let mut facts = Facts::default();
+            facts.extend([(
+                7,
+                Fact::new(
+                    channel,
+                    Source::Webhook,
+                    Assertion::default(),
+                    clock::now(),
+                    "x",
+                ),
+            )]);
+            let begun = Instant::now();
+            assert_eq!(
+                fold.join(facts, begun + Duration::from_secs(left)).await,
+                [7]
+            );
+            assert_eq!(begun.elapsed() > Duration::ZERO, is_begun, "{left} s");
+        }
+    }
+}

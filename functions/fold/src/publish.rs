@@ -167,6 +167,17 @@ mod tests {
         }
     }
 
+    /// Accepts everything, after a while.
+    struct Slow(Duration);
+
+    #[async_trait]
+    impl EventBus for Slow {
+        async fn put(&self, _: &[BusEvent]) -> Result<(), NotTaken> {
+            tokio::time::sleep(self.0).await;
+            Ok(())
+        }
+    }
+
     /// `fold` with a table that nobody reaches.
     fn fold(bus: Option<Arc<dyn EventBus>>) -> Fold {
         let settings = Settings {
@@ -176,25 +187,40 @@ mod tests {
         Fold::new(settings, local::table("http://127.0.0.1:1", "table"), bus)
     }
 
-    fn in_a_minute() -> Instant {
-        Instant::now() + Duration::from_secs(60)
+    fn in_seconds(seconds: u64) -> Instant {
+        Instant::now() + Duration::from_secs(seconds)
+    }
+
+    /// Two events, of the records 3 and 5.
+    fn events() -> Vec<(usize, BusEvent)> {
+        let partner = "aPA".parse().unwrap();
+        let event = |id: &str| BusEvent::new(&partner, id, "hub.event", &"x").unwrap();
+        vec![(3, event("a")), (5, event("b"))]
     }
 
     /// I1
     #[tokio::test(start_paused = true)]
     async fn an_event_that_neither_bus_nor_outbox_takes_has_its_record_repeated() {
-        let partner = "aPA".parse().unwrap();
-        let event = |id: &str| BusEvent::new(&partner, id, "hub.event", &"x").unwrap();
-        let events = vec![(3, event("a")), (5, event("b"))];
         let fold = fold(Some(Arc::new(Away)));
-        assert_eq!(fold.publish(events, in_a_minute()).await, [3]);
+        assert_eq!(fold.publish(events(), in_seconds(60)).await, [3]);
+    }
+
+    /// I1
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_bus_is_waited_for_until_only_the_outbox_s_time_is_left() {
+        for (takes, repeated) in [(49, None), (51, Some(3))] {
+            let fold = fold(Some(Arc::new(Slow(Duration::from_secs(takes)))));
+            // Nobody reaches the outbox, so that the record has to be repeated.
+            let failed = fold.publish(events(), in_seconds(60)).await;
+            assert_eq!(failed.first().copied(), repeated, "{takes} s");
+        }
     }
 
     /// I1
     #[tokio::test(start_paused = true)]
     async fn the_outbox_is_left_alone_without_a_bus() {
         for (bus, is_left_alone) in [(None, true), (Some(Arc::new(Away) as Arc<_>), false)] {
-            let sent = fold(bus).send_again(clock::now(), in_a_minute()).await;
+            let sent = fold(bus).send_again(clock::now(), in_seconds(60)).await;
             assert_eq!(sent.is_ok(), is_left_alone);
         }
     }

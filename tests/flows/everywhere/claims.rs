@@ -3,10 +3,10 @@
 use onboarding::claim::Claim;
 use runtime::clock;
 use serde_json::{Value, json};
-use store::Claims;
+use store::{Claims, Clients, Write};
 use tests::partner_api::{Asked, CLIENT, FakePartnerApi, NUMBER, Reply};
 use tests::partner_api::{channel, claim, new_channel};
-use tests::{Bundle, PARTNER, PAYING_PARTNER, id, until};
+use tests::{Bundle, PARTNER, PAYING_PARTNER, id, until, until_so};
 
 const LONG_AGO: Option<&str> = Some("2020-02-02T02:02:02Z");
 
@@ -65,6 +65,24 @@ async fn of_two_tenants_who_claim_a_client_at_once_one_gets_it() {
     let key = bundle.vault_key(PARTNER, NUMBER).expect("a key");
     assert_eq!(owner, key["tenant"]);
     bundle.can_send(PARTNER, NUMBER).await;
+}
+
+/// I5
+#[tokio::test]
+async fn a_client_that_another_tenant_gets_while_its_channels_are_read_is_refused() {
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    api.replies(Asked::Channels, Reply::Later);
+    claim(&bundle, PARTNER, NUMBER).await;
+    until_so("the read", || !api.script().asked.is_empty()).await;
+    let clients = Clients::new(bundle.table().await);
+    let bound = clients.bind(&id(PARTNER), &id(CLIENT), &id("globex")).await;
+    assert_eq!(bound.expect("an answer"), Write::Done);
+    api.recovers();
+    let about = (PARTNER, "acme", NUMBER);
+    bundle.channel_until(about, Value::is_null).await;
+    bundle.scan_when_quiet().await;
+    assert!(bundle.channels(PARTNER, "acme").await.is_empty());
+    assert_eq!(api.posts(NUMBER), 0);
 }
 
 /// I5

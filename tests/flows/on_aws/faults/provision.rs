@@ -11,7 +11,7 @@ use tests::{Bundle, PARTNER, assert_same, bodies, text, until_so};
 use tokio::task::JoinSet;
 
 /// How many numbers are on their way to their fault at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 3;
 
 impl Way {
     /// The same with the calls of `fold`.
@@ -64,62 +64,93 @@ pub(super) const REFUSED: Way = Way {
     function: "provision",
     fewest: 20,
     name: "refused",
-    harm: |n| [Harm::Fail, Harm::Throttle][n / 3 % 2],
+    // By turns, among every sixth too.
+    harm: |n| [Harm::Fail, Harm::Throttle][(n + n / 6) % 2],
     times: 3,
 };
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_before_the_first_call_and_every_third_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_BEFORE, (1..).step_by(3)).await;
+async fn killed_before_the_first_call_and_every_fourth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_BEFORE, (1..).step_by(4)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_before_the_second_call_and_every_third_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_BEFORE, (2..).step_by(3)).await;
+async fn killed_before_the_second_call_and_every_fourth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_BEFORE, (2..).step_by(4)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_before_the_third_call_and_every_third_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_BEFORE, (3..).step_by(3)).await;
+async fn killed_before_the_third_call_and_every_fourth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_BEFORE, (3..).step_by(4)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_after_the_first_call_and_every_third_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_AFTER, (1..).step_by(3)).await;
+async fn killed_before_the_fourth_call_and_every_fourth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_BEFORE, (4..).step_by(4)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_after_the_second_call_and_every_third_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_AFTER, (2..).step_by(3)).await;
+async fn killed_after_the_first_call_and_every_fourth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_AFTER, (1..).step_by(4)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_after_the_third_call_and_every_third_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_AFTER, (3..).step_by(3)).await;
+async fn killed_after_the_second_call_and_every_fourth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_AFTER, (2..).step_by(4)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn refused_at_the_first_call_and_every_third_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(REFUSED, (1..).step_by(3)).await;
+async fn killed_after_the_third_call_and_every_fourth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_AFTER, (3..).step_by(4)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn refused_at_the_second_call_and_every_third_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(REFUSED, (2..).step_by(3)).await;
+async fn killed_after_the_fourth_call_and_every_fourth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_AFTER, (4..).step_by(4)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn refused_at_the_third_call_and_every_third_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(REFUSED, (3..).step_by(3)).await;
+async fn refused_at_the_first_call_and_every_sixth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(REFUSED, (1..).step_by(6)).await;
+}
+
+/// I6, I7, I8, I9
+#[tokio::test]
+async fn refused_at_the_second_call_and_every_sixth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(REFUSED, (2..).step_by(6)).await;
+}
+
+/// I6, I7, I8, I9
+#[tokio::test]
+async fn refused_at_the_third_call_and_every_sixth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(REFUSED, (3..).step_by(6)).await;
+}
+
+/// I6, I7, I8, I9
+#[tokio::test]
+async fn refused_at_the_fourth_call_and_every_sixth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(REFUSED, (4..).step_by(6)).await;
+}
+
+/// I6, I7, I8, I9
+#[tokio::test]
+async fn refused_at_the_fifth_call_and_every_sixth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(REFUSED, (5..).step_by(6)).await;
+}
+
+/// I6, I7, I8, I9
+#[tokio::test]
+async fn refused_at_the_sixth_call_and_every_sixth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(REFUSED, (6..).step_by(6)).await;
 }
 
 /// I7
@@ -295,7 +326,19 @@ fn nothing_leaked(bundle: &Bundle, ids: &[String]) {
     for (place, text) in [("the log", bundle.log()), ("the events", told)] {
         let found = search.in_bytes(text.as_bytes());
         assert!(found.is_empty(), "{place}: {found:?}");
-        // Nor a key that was made and lost: all that the simulator makes end so.
-        assert!(!text.contains("_AK"), "{place}: a lost key");
+        assert!(
+            !text.split(is_beside_a_key).any(is_key),
+            "{place}: a lost key"
+        );
     }
+}
+
+fn is_beside_a_key(character: char) -> bool {
+    !character.is_ascii_alphanumeric() && !"_-".contains(character)
+}
+
+/// Whether the simulator makes keys of this form. Random ids in base64url, which may hold the same end by chance, have
+/// other lengths.
+fn is_key(word: &str) -> bool {
+    word.len() == 35 && word.ends_with("_AK")
 }

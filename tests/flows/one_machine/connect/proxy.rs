@@ -125,7 +125,9 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request) -> R
             usual.await;
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
-        Some(Reply::DoesItInSilence | Reply::Silence) => std::future::pending().await,
+        Some(Reply::DoesItInSilence | Reply::Silence | Reply::Later) => {
+            std::future::pending().await
+        }
     }
 }
 
