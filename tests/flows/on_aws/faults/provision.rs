@@ -207,6 +207,25 @@ async fn is_away(service: Service, harms: &[Harm]) {
     }
 }
 
+/// I6, I8
+#[tokio::test]
+async fn a_vault_that_refuses_a_new_key_makes_it_later_and_no_key_leaks() {
+    let bundle = Bundle::start_with(&[QUICK]).await;
+    let calls = &bundle.aws().calls;
+    let steps = ["PutSecretValue", "UpdateSecretVersionStage"].map(str::to_owned);
+    for step in &steps {
+        let fault = Fault::of("provision", Harm::Fail)
+            .asking(step)
+            .about(&tag(step));
+        let fault = calls.hurt(fault.the_first(REFUSED.times));
+        onboard(&bundle, "acme", step).await;
+        until_so(step, || calls.hits(fault) == REFUSED.times).await;
+        bundle.waits_are_over().await;
+        has_the_live_key(&bundle, "acme", step).await;
+    }
+    nothing_leaked(&bundle, &steps);
+}
+
 /// I4, I6
 #[tokio::test]
 async fn every_batch_once_more_changes_nothing() {
