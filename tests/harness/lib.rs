@@ -28,8 +28,11 @@ use serde_json::{Value, json};
 use store::Channels;
 use store::table::{Item, Table};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 pub use crate::answer::{Answer, Ask, text};
+use crate::aws::calls::HARNESS;
+use crate::aws::runtime_api::REGION;
 use crate::aws::stack::Stack;
 pub use crate::backend::{Backend, is_on_aws};
 pub use crate::items::{assert_same, bodies, pk};
@@ -231,6 +234,26 @@ impl Bundle {
             }
             Place::Aws(stack) => stack.calls.events().iter().flat_map(entries).collect(),
         }
+    }
+
+    /// Runs the program `operator` beside it, on AWS for the stack `stack`: how that ended and what it said, nothing of
+    /// it secret.
+    pub async fn operator(&self, stack: &str, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut program = Command::new(programs::program("operator-for-tests"));
+        program.args(arguments).env_clear();
+        match &self.place {
+            Place::OneMachine(_) => program.env("DATA", self.data()),
+            Place::Aws(aws) => program.args(["--stack", stack]).envs([
+                ("AWS_ENDPOINT_URL", aws.calls.url.as_str()),
+                ("AWS_REGION", REGION),
+                ("AWS_ACCESS_KEY_ID", HARNESS),
+                ("AWS_SECRET_ACCESS_KEY", "needle-aws"),
+            ]),
+        };
+        let ended = program.kill_on_drop(true).output().await.expect("it ends");
+        let said = String::from_utf8([ended.stdout, ended.stderr].concat()).expect("text");
+        assert!(!said.contains("needle"), "{said}");
+        (ended.status.code(), said)
     }
 
     /// The table, through the running bundle.

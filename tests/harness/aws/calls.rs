@@ -21,6 +21,8 @@ pub enum Service {
     SecretsManager,
     /// EventBridge.
     EventBridge,
+    /// CloudFormation, which only the operator reads.
+    CloudFormation,
 }
 
 impl Service {
@@ -298,4 +300,4 @@ impl Calls {
 }
 
 /// The access key id of the harness's own calls.
-const HARNESS: &str = "local";
+pub const HARNESS: &str = "local";

@@ -178,7 +178,10 @@ fn lease(call: &Call, body: &[u8]) -> Option<(String, Key, AttributeValue)> {
 
 /// Who asks for what.
 fn call(headers: &HeaderMap) -> Option<(Call, Service)> {
-    let (service, action) = Service::of_target(headers.get("x-amz-target")?.to_str().ok()?)?;
+    let (service, action) = match headers.get("x-amz-target") {
+        Some(target) => Service::of_target(target.to_str().ok()?)?,
+        None => (Service::CloudFormation, ""),
+    };
     let process = key_id(headers)?.to_owned();
     let call = Call {
         function: Processes::function_of(&process).to_owned(),
@@ -214,7 +217,7 @@ fn throttled(service: Service) -> Response {
         Service::DynamoDb | Service::Streams => {
             "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"
         }
-        Service::SecretsManager | Service::EventBridge => "ThrottlingException",
+        _ => "ThrottlingException",
     };
     refusal(StatusCode::BAD_REQUEST, kind)
 }

@@ -38,6 +38,9 @@ pub const FUNCTIONS: [&str; 7] = [
 /// The event bus that the functions are told of.
 pub const BUS: &str = "onboarding";
 
+/// What a deployment is called at CloudFormation.
+pub const STACK: &str = "whatsapp-onboarding";
+
 /// What the bundle on one machine reads, and no function.
 const NOT_FOR_FUNCTIONS: &str = "LISTEN HUB HUB_LISTEN HUB_STAGE_DELAY_MS HUB_CHECK_SIGNATURE DATA \
                                 SECRETS_FILE JWT_HS256_SECRET";
@@ -156,6 +159,21 @@ impl Stack {
             let name = format!("{prefix}{partner}");
             self.moto.put_secret(&name, &secret.to_string());
         }
+    }
+
+    /// Tells CloudFormation of the stack `name`, whose outputs are those of this deployment, but for `others`.
+    pub fn deploy(&self, name: &str, others: &[(&str, &str)]) {
+        let names = Names::of(&self.environment);
+        let mut outputs = owned(&[
+            ("ApiUrl", &self.url),
+            ("PartnerIds", self.setting("PARTNER_IDS")),
+            ("PartnerSecretPrefix", &names.partner_prefix),
+            ("PartnerApiUrl", self.setting("PARTNER_API_URL")),
+            ("ChannelSecretPrefix", &names.channel_prefix),
+            ("TableName", self.setting("TABLE_NAME")),
+        ]);
+        outputs.extend(owned(others));
+        self.moto.create_stack(name, &outputs);
     }
 
     /// The table.

@@ -2,7 +2,6 @@
 
 mod partner_api;
 mod proxy;
-mod stack;
 
 use operator::Instance;
 use operator::connect::{Action, Keys, OnConflict, Outcome, Target, connect};
@@ -15,11 +14,12 @@ const CONNECT: Action = Action::Connect(OnConflict::Refuse, Keys::List);
 const REPLACE: Action = Action::Connect(OnConflict::Replace, Keys::Skip);
 
 /// Somebody else's address, with things in it that no terminal is to show.
-const FOREIGN: &str = "https://needle-user:needle-password@old.example/hook?key=needle-query";
+pub(crate) const FOREIGN: &str =
+    "https://needle-user:needle-password@old.example/hook?key=needle-query";
 const FOREIGN_REDIRECT: &str = "https://old.example/back";
 
 /// Neither webhook URL nor redirect URL.
-const NONE: (Value, Value) = (Value::Null, Value::Null);
+pub(crate) const NONE: (Value, Value) = (Value::Null, Value::Null);
 
 /// What a run of `operator connect` said and came to.
 struct Told {
@@ -45,7 +45,7 @@ impl Told {
 }
 
 #[track_caller]
-fn says(text: &str, words: &[&str]) {
+pub(crate) fn says(text: &str, words: &[&str]) {
     for words in words {
         assert!(text.contains(words), "{words} is missing in:\n{text}");
     }
@@ -104,7 +104,7 @@ async fn hub(bundle: &Bundle, method: Method, path: &str, body: Option<Value>) -
 }
 
 /// Webhook URL and redirect URL that the hub has.
-async fn addresses(bundle: &Bundle, partner: &str) -> (Value, Value) {
+pub(crate) async fn addresses(bundle: &Bundle, partner: &str) -> (Value, Value) {
     let mut seen = hub(bundle, Method::GET, partner, None).await;
     (
         seen["webhook_url"].take(),
@@ -112,13 +112,13 @@ async fn addresses(bundle: &Bundle, partner: &str) -> (Value, Value) {
     )
 }
 
-async fn set_addresses(bundle: &Bundle, partner: &str, webhook: &str, redirect: &str) {
+pub(crate) async fn set_addresses(bundle: &Bundle, partner: &str, webhook: &str, redirect: &str) {
     let body = json!({"webhook_url": webhook, "partner_redirect_url": redirect});
     hub(bundle, Method::PATCH, partner, Some(body)).await;
 }
 
 /// Fails unless both addresses that the hub has are the bundle's.
-async fn is_connected(bundle: &Bundle, partner: &str) {
+pub(crate) async fn is_connected(bundle: &Bundle, partner: &str) {
     assert_eq!(addresses(bundle, partner).await, ours(bundle, partner));
 }
 
