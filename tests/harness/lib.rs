@@ -18,6 +18,7 @@ mod time;
 mod visit;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -372,6 +373,22 @@ pub async fn until<T, F: Future<Output = Result<T, String>>>(attempt: impl Fn() 
         assert!(!is_late, "it never came; last seen: {seen}");
         tokio::time::sleep(GLANCE).await;
     }
+}
+
+/// Waits until what `read` brings is as `is_so` says, and answers it.
+pub async fn until_seen<T: Debug, F: Future<Output = T>>(
+    read: impl Fn() -> F,
+    is_so: impl Fn(&T) -> bool,
+) -> T {
+    until(|| async {
+        let seen = read().await;
+        if is_so(&seen) {
+            Ok(seen)
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    })
+    .await
 }
 
 /// Waits until `is_so` holds; fails saying `what` never came.

@@ -8,7 +8,7 @@ use tests::aws::calls::{Fault, Harm};
 use tests::aws::event::{Incoming, iam};
 use tests::aws::runtime_api::Function;
 use tests::partner_api::{FakePartnerApi, NUMBER, channel, claim};
-use tests::{Bundle, PARTNER, hmac_sha256, text, until};
+use tests::{Bundle, PARTNER, hmac_sha256, text, until_so};
 
 /// The default of `IO_TIMESTAMP_WINDOW`, s.
 const WINDOW: i64 = 300;
@@ -136,14 +136,7 @@ async fn a_link_costs_two_writes_when_another_comes_first_after_a_pause() {
     let held = calls.hurt(Fault::of("sign", Harm::Hold).only_the(1));
     let sign = sign().event();
     let overtake = async {
-        until(|| async {
-            if calls.hits(held) == 1 {
-                Ok(())
-            } else {
-                Err("nothing is held".to_owned())
-            }
-        })
-        .await;
+        until_so("one is held", || calls.hits(held) == 1).await;
         let second = fast.function.invoke(&sign).await;
         calls.heal();
         second

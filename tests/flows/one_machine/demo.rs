@@ -12,7 +12,7 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::{Ask, Bundle, PARTNER, until};
+use tests::{Ask, Bundle, PARTNER, until, until_seen};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -208,13 +208,10 @@ impl Page {
     }
 
     async fn switch_back(&self) {
-        until(|| async {
-            let is_alone = self.windows().await?.len() == 1;
-            is_alone
-                .then_some(())
-                .ok_or("the popup stays open".to_owned())
-        })
-        .await;
+        let is_alone = |windows: &Result<Vec<_>, _>| windows.as_ref().is_ok_and(|it| it.len() == 1);
+        until_seen(|| self.windows(), is_alone)
+            .await
+            .expect("one window");
         let switched = self.browser.switch_to_window(self.window.clone()).await;
         switched.expect("the page");
     }
@@ -236,13 +233,9 @@ impl Page {
         }
         self.says("#changes", "stored").await;
         let cleaned = format!("{}/", bundle.url);
-        until(|| async {
-            let address = self.browser.current_url().await;
-            let address = address.map_err(|error| error.to_string())?;
-            let is_cleaned = address.as_str() == cleaned;
-            is_cleaned.then_some(()).ok_or_else(|| address.to_string())
-        })
-        .await;
+        let address = || async { self.browser.current_url().await.map(String::from) };
+        let is_cleaned = |seen: &Result<String, _>| seen.as_ref().is_ok_and(|it| *it == cleaned);
+        until_seen(address, is_cleaned).await.expect("an address");
         let seen = bundle.stored(PARTNER, TENANT, &channel).await;
         assert_eq!(seen["claim"], "confirmed");
         bundle.can_send(PARTNER, &channel).await;

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde_json::json;
 use tests::search::{Found, files, unless_gone};
 use tests::{Ask, Bundle, PARTNER, PAYING_PARTNER, Secrets};
-use tests::{hmac_sha256, is_on_aws, text, until, without_a_route};
+use tests::{hmac_sha256, is_on_aws, text, until_seen, until_so, without_a_route};
 
 use run::{ANSWERS, Run};
 
@@ -109,19 +109,10 @@ async fn refuse_the_credentials(run: &mut Run) {
     let signed = run.sign(PAYING_PARTNER, "payer", "").await;
     let choice = json!({"client": "pCL", "channels": ["paidCH"]});
     run.complete(&signed, choice).await;
-    until(|| async {
-        let is_refused = run
-            .bundle
-            .log()
-            .contains("360dialog refuses the partner's credentials");
-        let items = run.bundle.scan().await;
-        let is_told = items.iter().any(|item| item.contains("GREEN"));
-        let is_over = is_refused && is_told;
-        is_over
-            .then_some(())
-            .ok_or_else(|| format!("refused: {is_refused}, told all: {is_told}"))
-    })
-    .await;
+    let refusal = "360dialog refuses the partner's credentials";
+    until_so(refusal, || run.bundle.log().contains(refusal)).await;
+    let is_told = |items: &Vec<String>| items.iter().any(|item| item.contains("GREEN"));
+    until_seen(|| run.bundle.scan(), is_told).await;
     run.bundle.keep_partner_secrets(&run.bundle.secrets.file);
     run.bundle.kill_and_restart().await;
     run.stored(PAYING_PARTNER, "payer", "paidCH").await;

@@ -8,7 +8,7 @@ use operator::connect::{Action, Keys, OnConflict, Outcome, Target, connect};
 use reqwest::Method;
 use runtime::settings::Environment;
 use serde_json::{Value, json};
-use tests::{Ask as _, Bundle, PARTNER, PAYING_PARTNER, assert_same, owned, text, until};
+use tests::{Ask as _, Bundle, PARTNER, PAYING_PARTNER, assert_same, owned, text, until_seen};
 
 const CONNECT: Action = Action::Connect(OnConflict::Refuse, Keys::List);
 const REPLACE: Action = Action::Connect(OnConflict::Replace, Keys::Skip);
@@ -300,12 +300,9 @@ async fn channels_with_keys_of_others_are_named_and_the_bundle_s_own_are_not() {
     let choice = json!({"client": "bCL", "channels": ["elderCH", "freshCH"]});
     bundle.complete(&signed, choice).await;
     let elder = format!("{PARTNER}/channels?filters=%7B%22id%22%3A%22elderCH%22%7D");
-    until(|| async {
-        let seen = hub(&bundle, Method::GET, &elder, None).await;
-        let is_running = seen["partner_channels"][0]["integration"]["state"] == "running";
-        is_running.then_some(()).ok_or_else(|| seen.to_string())
-    })
-    .await;
+    let is_running =
+        |seen: &Value| seen["partner_channels"][0]["integration"]["state"] == "running";
+    until_seen(|| hub(&bundle, Method::GET, &elder, None), is_running).await;
     let keys = format!("{PARTNER}/channels/elderCH/api_keys");
     let key = hub(&bundle, Method::POST, &keys, None).await;
     let told = run(&bundle, CONNECT).await;
