@@ -1,7 +1,6 @@
 //! What `operator connect` does to 360dialog, to the table and to the terminal.
 
 mod partner_api;
-mod proxy;
 
 use operator::Instance;
 use operator::connect::{Action, Keys, OnConflict, Outcome, Target, connect};
@@ -250,6 +249,7 @@ async fn a_partner_whose_secret_is_missing_unusable_or_another_is_not_connected(
     let at = |words: &str| format!("the entry {PARTNER} in {path} {words}");
     let another =
         json!({"platform_secret": "needle-another", "partner_token": "needle-token-direct-0002"});
+    let wrong_token = json!({"platform_secret": bundle.secrets.platform_secret(PARTNER), "partner_token": "needle-wrong"});
     let refused = "refuses an event signed with this partner's platform secret";
     for (secret, words) in [
         (None, at("is missing: create it")),
@@ -262,6 +262,7 @@ async fn a_partner_whose_secret_is_missing_unusable_or_another_is_not_connected(
             at("cannot be used: platform_secret must be"),
         ),
         (Some(another), refused.to_owned()),
+        (Some(wrong_token), "refuses the credentials".to_owned()),
     ] {
         let mut secrets = json!({PAYING_PARTNER: good});
         if let Some(secret) = secret {
