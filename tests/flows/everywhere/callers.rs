@@ -93,13 +93,7 @@ async fn an_unknown_partner_or_channel_is_told_and_nothing_is_kept_by_caches() {
             .await;
         assert_eq!(answer.is(200).header("cache-control"), "no-store", "{path}");
     }
-    for query in [
-        "limit=0",
-        "limit=101",
-        "limit=ten",
-        "cursor=x",
-        "cursor=%00",
-    ] {
+    for query in ["limit=101", "cursor=%00"] {
         let request = bundle.get("acme", &format!("/{PARTNER}/channels?{query}"));
         request.ask().await.problem(400);
     }

@@ -201,40 +201,28 @@ async fn a_hub_that_asks_to_wait_is_left_alone_for_so_long() {
 }
 
 #[tokio::test]
-async fn both_forms_of_answers_keys_and_paths_are_understood() {
-    let partners = [
+async fn keys_are_asked_for_at_the_path_that_is_set_with_the_partners_own_credentials() {
+    let own_path = "/partners/channels/{channel_id}/api-keys";
+    let api = FakePartnerApi::start().await;
+    api.lists([new_channel(NUMBER)]);
+    let bundle = api.bundle(&[("HUB_API_KEYS_PATH", own_path)]).await;
+    for (partner, credentials) in [
         (PARTNER, "Bearer needle-token-direct-0002|"),
         (PAYING_PARTNER, "|needle-apikey-paying-0004"),
-    ];
-    let own_path = (
-        "HUB_API_KEYS_PATH",
-        "/partners/channels/{channel_id}/api-keys",
-    );
-    for (in_list, settings) in [(false, &[] as &[_]), (true, &[own_path])] {
-        let api = FakePartnerApi::start().await;
-        api.lists([new_channel(NUMBER)]);
-        api.script().in_list = in_list;
-        let bundle = api.bundle(settings).await;
-        for (partner, credentials) in partners {
-            api.script().asked.clear();
-            api.script().keys.clear();
-            claim(&bundle, partner, NUMBER).await;
-            bundle.stored(partner, "acme", NUMBER).await;
-            let key = bundle.vault_key(partner, NUMBER).expect("a key");
-            let script = api.script();
-            let made = &script.keys[NUMBER];
-            assert_eq!(json!(made), json!([key["key_id"]]));
-            let secret = format!("secret of {NUMBER} {}", made[0]);
-            assert_eq!(key["api_key"], secret);
-            let usual = format!("/partners/{partner}/channels/{NUMBER}/api_keys");
-            let own = format!("/partners/channels/{NUMBER}/api-keys");
-            let keys = if in_list { own } else { usual };
-            let mut asked = script.asked.iter();
-            let is_posted = asked.any(|(method, path, _)| method == "POST" && *path == keys);
-            assert!(is_posted, "{keys}: {:?}", script.asked);
-            let mut asked = script.asked.iter();
-            assert!(asked.all(|(_, _, header)| header == credentials));
-        }
+    ] {
+        api.script().asked.clear();
+        api.script().keys.clear();
+        claim(&bundle, partner, NUMBER).await;
+        bundle.stored(partner, "acme", NUMBER).await;
+        let key = bundle.vault_key(partner, NUMBER).expect("a key");
+        let script = api.script();
+        let made = &script.keys[NUMBER];
+        assert_eq!(json!(made), json!([key["key_id"]]));
+        assert_eq!(key["api_key"], format!("secret of {NUMBER} {}", made[0]));
+        let keys = format!("/partners/channels/{NUMBER}/api-keys");
+        let (mut posts, mut all) = (script.asked.iter(), script.asked.iter());
+        assert!(posts.any(|(method, path, _)| method == "POST" && *path == keys));
+        assert!(all.all(|(_, _, header)| header == credentials));
     }
 }
 

@@ -81,17 +81,10 @@ async fn the_signature_is_base64_where_that_is_set() {
 #[tokio::test]
 async fn return_to_lies_on_an_allowed_origin_or_is_refused() {
     let bundle = Bundle::start_with(TWO_PAGES).await;
-    let longest = format!("{PAGE}/{}", "x".repeat(1024 - PAGE.len() - 1));
-    for good in [
-        PAGE,
-        "https://APP.example:443/x?y=1#z",
-        OTHER_PAGE,
-        &longest,
-    ] {
+    for good in [PAGE, "https://APP.example:443/x?y=1#z", OTHER_PAGE] {
         sign(&bundle, &[("return_to", good)], None).await.is(200);
     }
-    let too_long = format!("{longest}x");
-    for bad in ["", "https://app.example@evil.example/", &too_long] {
+    for bad in ["", "https://app.example@evil.example/"] {
         let answer = sign(&bundle, &[("return_to", bad)], Some(PAGE)).await;
         answer.problem(400);
     }
