@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::runtime_api::{Failure, Spec, request_id};
+use super::runtime_api::{Failure, REGION, Spec, request_id};
 
 /// The processes that run, so that one can be killed by its name.
 #[derive(Clone, Default)]
@@ -112,7 +112,10 @@ impl Process {
         let cannot = |why: std::io::Error| Failure::Init(why.to_string());
         let (hand_over, invocations) = mpsc::channel(1);
         let shared = Arc::new(Shared {
-            arn: spec.arn(),
+            arn: format!(
+                "arn:aws:lambda:{REGION}:123456789012:function:{}",
+                spec.name
+            ),
             invocations: invocations.into(),
             open: Mutex::default(),
             asked: watch::Sender::new(false),

@@ -196,12 +196,6 @@ impl Spec {
         environment.extend(self.environment.clone());
         environment
     }
-
-    /// What the function is called at AWS.
-    pub(super) fn arn(&self) -> String {
-        let name = &self.name;
-        format!("arn:aws:lambda:{REGION}:123456789012:function:{name}")
-    }
 }
 
 /// A name for an invocation that no other one has.
