@@ -92,12 +92,8 @@ async fn an_id_the_hub_does_not_know_stays_pending_and_is_the_claimants_to_see()
     claim(&bundle, PARTNER, "ghostCH").await;
     bundle.scan_when_quiet().await;
     let seen = bundle.channel(PARTNER, "acme", "ghostCH").await;
-    is_only_claimed(
-        seen.expect("a claimed id"),
-        "ghostCH",
-        "pending",
-        "unclaimed",
-    );
+    let seen = seen.expect("a claimed id");
+    is_only_claimed(seen, "ghostCH", "pending", "unclaimed");
     assert_eq!(bundle.channel(PARTNER, "globex", "ghostCH").await, None);
     let elsewhere = bundle.channel(PAYING_PARTNER, "acme", "ghostCH").await;
     assert_eq!(elsewhere, None);
@@ -113,7 +109,7 @@ async fn a_client_with_a_number_from_before_the_visit_is_held_for_review() {
     let numbers = ["aCH", "bCH", "cCH"];
     for (number, older) in numbers
         .into_iter()
-        .zip([LONG_AGO, None, Some(&*just_before)])
+        .zip([LONG_AGO, None, Some(&just_before)])
     {
         api.lists([new_channel(number), channel("elderCH", older)]);
         claim(&bundle, PARTNER, number).await;

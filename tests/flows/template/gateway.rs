@@ -100,11 +100,8 @@ fn authorizers(deployed: &Deployment) -> Vec<String> {
             continue;
         };
         let security = list(&method["security"]);
-        let names: Vec<&str> = security
-            .iter()
-            .flat_map(entries)
-            .map(|(it, _)| it)
-            .collect();
+        let names = security.iter().flat_map(entries);
+        let names: Vec<&str> = names.map(|(name, _)| name).collect();
         let is_right = match (who, names.as_slice()) {
             (Caller, [name]) => security.len() == 1 && schemes.get(name).is_some(),
             (Caller, _) => false,
@@ -166,10 +163,13 @@ fn integrations(deployed: &Deployment) -> Vec<String> {
             faults.push(format!("limits of no route: {route}"));
         }
     }
-    let everybody_else = permissions
-        .iter()
-        .filter(|(_, it)| it["SourceArn"].is_null());
-    faults.extend(everybody_else.map(|(name, _)| format!("{name} lets others in")));
+    let mut everybody_else = permissions;
+    everybody_else.retain(|(_, it)| it["SourceArn"].is_null());
+    faults.extend(
+        everybody_else
+            .iter()
+            .map(|(name, _)| format!("{name} lets others in")),
+    );
     faults
 }
 
@@ -182,10 +182,8 @@ fn access_log(deployed: &Deployment) -> Vec<String> {
         return vec![format!("no JSON: {format}")];
     };
     let values: BTreeSet<String> = entries(&line).flat_map(|(_, value)| texts(value)).collect();
-    let allowed = LOGGED
-        .split_whitespace()
-        .map(|name| format!("$context.{name}"));
-    let allowed = allowed.collect();
+    let allowed = LOGGED.split_whitespace();
+    let allowed = allowed.map(|name| format!("$context.{name}")).collect();
     values.symmetric_difference(&allowed).cloned().collect()
 }
 

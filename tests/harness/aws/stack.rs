@@ -48,15 +48,6 @@ const NOT_FOR_FUNCTIONS: &str = "LISTEN HUB HUB_LISTEN HUB_STAGE_DELAY_MS HUB_CH
 /// How often the clock ticks: once a minute on AWS, more often for tests.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How long an HTTP function and the clock's may take.
-const TIME_OUT: Duration = Duration::from_secs(10);
-
-/// How long `fold` may take.
-const FOLD_TIME_OUT: Duration = Duration::from_secs(60);
-
-/// How long `provision` may take.
-const PROVISION_TIME_OUT: Duration = Duration::from_secs(20);
-
 /// A running stack.
 pub struct Stack {
     /// The gateway's address.
@@ -183,7 +174,7 @@ impl Stack {
 
     /// Every batch of the stream that was handed over so far, as an event.
     pub fn batches(&self) -> Vec<Value> {
-        self.batches.all()
+        self.batches.lock().expect("nobody panics with it").clone()
     }
 
     /// Kills every process of every function (SIGKILL); they are started again when they are needed.
@@ -224,17 +215,18 @@ fn function(
     directory: &Path,
     processes: &Processes,
 ) -> Function {
+    // How long an invocation may take, s, and how many there may be at once.
     let (time_out, most) = match name {
-        "fold" => (FOLD_TIME_OUT, 3),
-        "provision" => (PROVISION_TIME_OUT, 2),
-        "reconcile" => (TIME_OUT, 1),
-        _ => (TIME_OUT, 4),
+        "fold" => (60, 3),
+        "provision" => (20, 2),
+        "reconcile" => (10, 1),
+        _ => (10, 4),
     };
     let spec = Spec {
         name: name.to_owned(),
         program: programs::program(name),
         environment: environment.clone(),
-        time_out,
+        time_out: Duration::from_secs(time_out),
         most,
         log: directory.join("log"),
     };
