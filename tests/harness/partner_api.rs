@@ -189,10 +189,7 @@ impl FakePartnerApi {
     pub fn posts(&self, number: &str) -> usize {
         let path = format!("/{number}/");
         let script = self.script();
-        let posts = script
-            .asked
-            .iter()
-            .filter(|(method, ..)| *method == Method::POST);
+        let posts = script.asked.iter().filter(|(it, ..)| it == Method::POST);
         posts.filter(|(_, asked, _)| asked.contains(&path)).count()
     }
 

@@ -1,6 +1,7 @@
 //! Kills without a warning: what was answered is there, and what was begun is finished.
 
 use serde_json::{Value, json};
+use store::table::Item;
 use tests::partner_api::{Asked, FakePartnerApi, NUMBER, Reply, claim};
 use tests::{Bundle, PARTNER, bodies, pk, until_seen};
 
@@ -81,14 +82,11 @@ async fn a_webhook_that_was_answered_is_there_after_a_crash() {
     kept.sort();
     assert!(kept.iter().eq(events.iter().map(String::as_bytes)));
     // Nothing of it is lost on the way into the channels either.
-    let channels = || async {
-        let items = bundle.items().await;
-        items
-            .iter()
-            .filter(|item| pk(item).starts_with("CHANNEL#"))
-            .count()
+    let are_all = |items: &Vec<Item>| {
+        let channels = items.iter().filter(|it| pk(it).starts_with("CHANNEL#"));
+        channels.count() == events.len()
     };
-    until_seen(channels, |count| *count == events.len()).await;
+    until_seen(|| bundle.items(), are_all).await;
 }
 
 async fn has_a_working_key(bundle: &Bundle, number: &str) {

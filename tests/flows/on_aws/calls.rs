@@ -29,10 +29,7 @@ struct Door {
 impl Door {
     async fn warm(bundle: &Bundle, name: &'static str) -> Self {
         let api = FakePartnerApi::start().await;
-        let settings = [
-            ("PARTNER_API_URL", api.url.as_str()),
-            ("ONBOARDING_URL", &api.url),
-        ];
+        let settings = ["PARTNER_API_URL", "ONBOARDING_URL"].map(|name| (name, &*api.url));
         let function = bundle.aws().variant(name, &settings);
         function.warm_up().await.expect("it starts");
         Self {
@@ -68,10 +65,8 @@ fn get(route: &str, path: &str) -> Incoming {
 }
 
 fn sign() -> Incoming {
-    get(
-        "/{partner_id}/sign",
-        &format!("/{PARTNER}/sign?tenant=acme"),
-    )
+    let path = format!("/{PARTNER}/sign?tenant=acme");
+    get("/{partner_id}/sign", &path)
 }
 
 fn list(tenant: &str) -> Incoming {
@@ -122,10 +117,8 @@ async fn a_lonely_link_costs_one_write_and_the_first_of_a_new_process_in_a_burst
 #[tokio::test]
 async fn a_link_costs_two_writes_when_another_comes_first_after_a_pause() {
     let bundle = Bundle::start().await;
-    let (slow, fast) = (
-        Door::warm(&bundle, "sign").await,
-        Door::warm(&bundle, "sign").await,
-    );
+    let slow = Door::warm(&bundle, "sign").await;
+    let fast = Door::warm(&bundle, "sign").await;
     let calls = &bundle.aws().calls;
     calls.forget();
     let held = calls.hurt(Fault::of("sign", Harm::Hold).only_the(1));

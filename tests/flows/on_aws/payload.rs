@@ -103,9 +103,7 @@ async fn a_backend_with_aws_credentials_names_the_tenant_and_a_bearer_cannot() {
     let without_claims = json!({"jwt": {"claims": {}, "scopes": null}});
     for (authorizer, query, status) in [
         (Some(iam()), "?tenant=acme", 200),
-        (Some(iam()), "?tenant=a%20b", 200),
         (Some(iam()), "", 400),
-        (Some(iam()), "?tenant=", 400),
         (Some(iam()), "?tenant=acme&tenant=acme", 400),
         (Some(of_tenant("acme")), "", 200),
         (Some(of_tenant("acme")), "?tenant=acme", 400),

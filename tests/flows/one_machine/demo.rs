@@ -36,10 +36,8 @@ async fn the_stock_button_brings_a_number_to_its_stored_key() {
     let page = Page::open(&bundle).await;
     page.click_stock_button().await;
     let address = page.in_popup("#grant").await;
-    assert!(
-        address.starts_with(&format!("http://{STOCK_HUB}/dashboard/app/{PARTNER}?")),
-        "{address}"
-    );
+    let stock = format!("http://{STOCK_HUB}/dashboard/app/{PARTNER}?");
+    assert!(address.starts_with(&stock), "{address}");
     page.ends_with_stored_key(&bundle).await;
 }
 
@@ -281,17 +279,17 @@ impl Driver {
     /// A headless browser that asks nobody but this machine; it takes `hub` for [`STOCK_HUB`].
     async fn browser(&self, profile: &TempDir, hub: &str) -> Client {
         let arguments = [
-            "--headless".to_owned(),
-            "--no-sandbox".to_owned(), // needed as root; it only ever shows pages of ours
-            "--disable-gpu".to_owned(),
-            "--disable-dev-shm-usage".to_owned(),
-            "--no-first-run".to_owned(),
-            "--no-proxy-server".to_owned(),
-            "--disable-background-networking".to_owned(),
-            "--disable-component-update".to_owned(),
-            "--disable-sync".to_owned(),
-            format!("--user-data-dir={}", profile.path().display()),
-            format!("--host-resolver-rules=MAP {STOCK_HUB} {hub}"),
+            "--headless",
+            "--no-sandbox", // needed as root; it only ever shows pages of ours
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--no-proxy-server",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            &format!("--user-data-dir={}", profile.path().display()),
+            &format!("--host-resolver-rules=MAP {STOCK_HUB} {hub}"),
         ];
         let capabilities = json!({"goog:chromeOptions": {
             "args": arguments,

@@ -88,14 +88,9 @@ fn declared(template: &Template) -> Facts {
 }
 
 fn asked_on_one_machine() -> BTreeSet<String> {
-    let complete = [
-        ("HUB", "none"),
-        ("SECRETS_FILE", "x"),
-        ("PARTNER_IDS", "x"),
-        ("PARTNER_API_URL", "x"),
-        ("ALLOWED_ORIGINS", "x"),
-        ("JWT_HS256_SECRET", "x"),
-    ];
+    let required = "SECRETS_FILE PARTNER_IDS PARTNER_API_URL ALLOWED_ORIGINS JWT_HS256_SECRET";
+    let mut complete = vec![("HUB", "none")];
+    complete.extend(required.split(' ').map(|name| (name, "x")));
     let environment = Environment::from_iter(owned(&complete));
     local::settings::Settings::from_env(environment.clone()).expect("complete settings");
     environment.asked()

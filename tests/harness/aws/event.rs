@@ -20,7 +20,7 @@ pub const DOMAIN: &str = "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com";
 pub const DEFAULT_STAGE: &str = "$default";
 
 /// A request at the gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Incoming {
     /// Its method.
     pub method: Method,
@@ -45,14 +45,11 @@ impl Incoming {
     pub fn get(route: &str, path: &str) -> Self {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         Self {
-            method: Method::GET,
             path: path.to_owned(),
             query: query.to_owned(),
-            headers: HeaderMap::new(),
-            body: Vec::new(),
             route: route.to_owned(),
-            authorizer: None,
             stage: DEFAULT_STAGE.to_owned(),
+            ..Self::default()
         }
     }
 

@@ -39,11 +39,9 @@ impl Processes {
 
     /// The running processes of `function`.
     pub fn of(&self, function: &str) -> Vec<Arc<Process>> {
-        let running = self.running();
-        let of_it = running
-            .iter()
-            .filter(|(name, _)| Self::function_of(name) == function);
-        of_it.map(|(_, process)| process.clone()).collect()
+        let mut running: Vec<_> = self.running().values().cloned().collect();
+        running.retain(|process| Self::function_of(&process.name) == function);
+        running
     }
 
     pub(super) fn add(&self, process: Arc<Process>) {
@@ -258,7 +256,10 @@ fn routes(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-async fn next(State(shared): State<Arc<Shared>>) -> Response {
+/// What the process that asks shares with us.
+type Ours = State<Arc<Shared>>;
+
+async fn next(State(shared): Ours) -> Response {
     shared.asked.send_replace(true);
     let Some(invocation) = shared.invocations.lock().await.recv().await else {
         return StatusCode::GONE.into_response();
@@ -278,23 +279,15 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
     (headers, invocation.event).into_response()
 }
 
-async fn response(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> StatusCode {
+async fn response(State(shared): Ours, Path(id): Path<String>, body: Bytes) -> StatusCode {
     answer(&shared, &id, Ok(body))
 }
 
-async fn error(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-    body: String,
-) -> StatusCode {
+async fn error(State(shared): Ours, Path(id): Path<String>, body: String) -> StatusCode {
     answer(&shared, &id, Err(Failure::Error(body)))
 }
 
-async fn init_error(State(shared): State<Arc<Shared>>, body: String) -> StatusCode {
+async fn init_error(State(shared): Ours, body: String) -> StatusCode {
     *lock(&shared.gave_up) = Some(body);
     StatusCode::ACCEPTED
 }

@@ -191,11 +191,6 @@ impl Stack {
         }
         self.kill().await;
     }
-
-    /// All that the functions told the partner's application, and all that is in the vault.
-    pub fn told_and_kept(&self) -> (Value, Value) {
-        (json!(self.calls.events()), self.moto.everything())
-    }
 }
 
 impl Drop for Stack {

@@ -105,10 +105,8 @@ async fn hub(bundle: &Bundle, method: Method, path: &str, body: Option<Value>) -
 /// Webhook URL and redirect URL that the hub has.
 pub(crate) async fn addresses(bundle: &Bundle, partner: &str) -> (Value, Value) {
     let mut seen = hub(bundle, Method::GET, partner, None).await;
-    (
-        seen["webhook_url"].take(),
-        seen["partner_redirect_url"].take(),
-    )
+    let webhook = seen["webhook_url"].take();
+    (webhook, seen["partner_redirect_url"].take())
 }
 
 pub(crate) async fn set_addresses(bundle: &Bundle, partner: &str, webhook: &str, redirect: &str) {
