@@ -44,39 +44,27 @@ fn the_pure_crates_reach_nothing_of_the_outside() {
         assert_eq!(faults(name, &reached(name), |other| !is_outside(other)), "");
     }
     // A crate that does is found.
-    assert_ne!(
-        faults("runtime", &reached("runtime"), |other| !is_outside(other)),
-        ""
-    );
+    let faults = faults("runtime", &reached("runtime"), |other| !is_outside(other));
+    assert_ne!(faults, "");
 }
 
 #[track_caller]
 fn holds(name: &str, among: &BTreeSet<String>, may: impl Fn(&str) -> bool) {
-    assert_eq!(
-        faults(name, among, may),
-        "",
-        "{name} reaches what it may not"
-    );
+    let faults = faults(name, among, may);
+    assert_eq!(faults, "", "{name} reaches what it may not");
 }
 
 /// The crates of `among` that `name` reaches, and may not.
 fn faults(name: &str, among: &BTreeSet<String>, may: impl Fn(&str) -> bool) -> String {
     let reached = reached(name);
     let others = reached.intersection(among).filter(|other| *other != name);
-    let faults: Vec<&str> = others
-        .map(String::as_str)
-        .filter(|other| !may(other))
-        .collect();
+    let faults: Vec<&str> = others.map(String::as_str).filter(|it| !may(it)).collect();
     faults.join(" ")
 }
 
 fn is_outside(name: &str) -> bool {
-    OUTSIDE
-        .iter()
-        .any(|outside| match outside.ends_with(['-', '_']) {
-            true => name.starts_with(outside),
-            false => name == *outside,
-        })
+    let mut outside = OUTSIDE.iter();
+    outside.any(|it| name == *it || it.ends_with(['-', '_']) && name.starts_with(it))
 }
 
 /// The crates that `name` reaches with its default features.
@@ -90,17 +78,9 @@ fn members() -> BTreeSet<String> {
 
 /// The names of the crates in what `cargo tree` prints.
 fn cargo_tree(arguments: &[&str]) -> BTreeSet<String> {
-    let tree = [
-        "tree",
-        "--locked",
-        "--offline",
-        "--prefix",
-        "none",
-        "--format",
-        "{p}",
-    ];
+    let tree = "tree --locked --offline --prefix none --format {p}";
     let cargo = Command::new(env!("CARGO"))
-        .args(tree)
+        .args(tree.split(' '))
         .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
@@ -109,10 +89,8 @@ fn cargo_tree(arguments: &[&str]) -> BTreeSet<String> {
     assert!(cargo.status.success(), "{error}");
     let lines = String::from_utf8(cargo.stdout).expect("text");
     let names = lines.lines().filter_map(|line| line.split(' ').next());
-    names
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
+    let names = names.filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
 }
 
 /// The folders under `functions/`.

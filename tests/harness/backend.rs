@@ -24,11 +24,8 @@ impl Backend {
 
     /// Fails a test that is run on another backend than its own.
     pub fn is_needed(self) {
-        assert_eq!(
-            Self::of_this_run(),
-            self,
-            "this test is run on the wrong backend: see {BACKEND}"
-        );
+        let wrong = "this test is run on the wrong backend: see BACKEND";
+        assert_eq!(Self::of_this_run(), self, "{wrong}");
     }
 }
 

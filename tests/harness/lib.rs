@@ -18,6 +18,7 @@ mod time;
 mod visit;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,8 +29,11 @@ use serde_json::{Value, json};
 use store::Channels;
 use store::table::{Item, Table};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 pub use crate::answer::{Answer, Ask, text};
+use crate::aws::calls::HARNESS;
+use crate::aws::runtime_api::REGION;
 use crate::aws::stack::Stack;
 pub use crate::backend::{Backend, is_on_aws};
 pub use crate::items::{assert_same, bodies, pk};
@@ -233,6 +237,26 @@ impl Bundle {
         }
     }
 
+    /// Runs the program `operator` beside it, on AWS for the stack `stack`: how that ended and what it said, nothing of
+    /// it secret.
+    pub async fn operator(&self, stack: &str, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut program = Command::new(programs::program("operator-for-tests"));
+        program.args(arguments).env_clear();
+        match &self.place {
+            Place::OneMachine(_) => program.env("DATA", self.data()),
+            Place::Aws(aws) => program.args(["--stack", stack]).envs([
+                ("AWS_ENDPOINT_URL", aws.calls.url.as_str()),
+                ("AWS_REGION", REGION),
+                ("AWS_ACCESS_KEY_ID", HARNESS),
+                ("AWS_SECRET_ACCESS_KEY", "needle-aws"),
+            ]),
+        };
+        let ended = program.kill_on_drop(true).output().await.expect("it ends");
+        let said = String::from_utf8([ended.stdout, ended.stderr].concat()).expect("text");
+        assert!(!said.contains("needle"), "{said}");
+        (ended.status.code(), said)
+    }
+
     /// The table, through the running bundle.
     pub async fn table(&self) -> Table {
         let Where { endpoint, table } = self.place_of_table();
@@ -314,7 +338,7 @@ impl Bundle {
         let Place::Aws(stack) = &self.place else {
             return;
         };
-        let (told, kept) = stack.told_and_kept();
+        let (told, kept) = (json!(stack.calls.events()), stack.moto.everything());
         std::fs::create_dir_all(self.data()).expect("a directory");
         let table = self.scan().await.join("\n");
         for (name, text) in [
@@ -349,6 +373,22 @@ pub async fn until<T, F: Future<Output = Result<T, String>>>(attempt: impl Fn() 
         assert!(!is_late, "it never came; last seen: {seen}");
         tokio::time::sleep(GLANCE).await;
     }
+}
+
+/// Waits until what `read` brings is as `is_so` says, and answers it.
+pub async fn until_seen<T: Debug, F: Future<Output = T>>(
+    read: impl Fn() -> F,
+    is_so: impl Fn(&T) -> bool,
+) -> T {
+    until(|| async {
+        let seen = read().await;
+        if is_so(&seen) {
+            Ok(seen)
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    })
+    .await
 }
 
 /// Waits until `is_so` holds; fails saying `what` never came.

@@ -6,19 +6,25 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use reqwest::Client;
 use runtime::clock;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::{Bundle, GLANCE, PARTNER, PAYING_PARTNER, until_so};
+use crate::{Ask, Bundle, GLANCE, PARTNER, PAYING_PARTNER, until_so};
 
 /// The client of its channels.
 pub const CLIENT: &str = "aCL";
 /// The channel of most tests.
 pub const NUMBER: &str = "oneCH";
+
+/// The largest body that is passed on, bytes.
+const LARGEST: usize = 1 << 20;
 
 /// What is asked of the Partner API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +35,29 @@ pub enum Asked {
     Keys,
     /// A new key.
     NewKey,
+    /// The webhook URL.
+    Webhook,
+    /// Another webhook URL.
+    NewWebhook,
+    /// The partner's settings, such as the redirect URL.
+    Partner,
+    /// Other settings of the partner.
+    NewPartner,
+}
+
+impl Asked {
+    fn of(method: &Method, path: &str) -> Self {
+        let is_webhook = path.ends_with("/webhook_url");
+        match *method {
+            Method::PATCH => Self::NewPartner,
+            Method::POST if is_webhook => Self::NewWebhook,
+            Method::POST => Self::NewKey,
+            _ if is_webhook => Self::Webhook,
+            _ if path.ends_with("/channels") => Self::Channels,
+            _ if path.contains("/channels/") => Self::Keys,
+            _ => Self::Partner,
+        }
+    }
 }
 
 /// An answer that is not the usual one.
@@ -55,11 +84,12 @@ pub struct Script {
     pub channels: Vec<Value>,
     /// The ids of the live keys by channel; only the last one made was told.
     pub keys: BTreeMap<String, Vec<String>>,
-    /// Whether keys come in a list of their own, `{"api_keys": […]}`, or bare.
-    pub in_list: bool,
     /// Everything that was asked: method, path, and the header with the credentials.
     pub asked: Vec<(Method, String, String)>,
-    replies: BTreeMap<Asked, Reply>,
+    /// Whether no filter finds anything.
+    pub finds_nothing: bool,
+    /// How what is asked is answered, and how often.
+    replies: BTreeMap<Asked, (Reply, usize)>,
 }
 
 /// The fake.
@@ -68,15 +98,27 @@ pub struct FakePartnerApi {
     /// Its address.
     pub url: String,
     script: Arc<Mutex<Script>>,
+    /// Whom it asks for its usual answers, if it has none of its own.
+    hub: Option<String>,
 }
 
 impl FakePartnerApi {
     /// Starts one that knows no channel.
     pub async fn start() -> Self {
-        let script: Arc<Mutex<Script>> = Arc::default();
-        let router = Router::new().fallback(answer).with_state(script.clone());
-        let url = serve(router).await;
-        Self { url, script }
+        Self::start_before(None).await
+    }
+
+    /// Starts one whose usual answers are those of the simulated hub of `bundle`.
+    pub async fn before(bundle: &Bundle) -> Self {
+        Self::start_before(Some(format!("{}/api/v2", bundle.hub))).await
+    }
+
+    async fn start_before(hub: Option<String>) -> Self {
+        let script = Arc::default();
+        let url = String::new();
+        let mut api = Self { url, script, hub };
+        api.url = serve(Router::new().fallback(answer).with_state(api.clone())).await;
+        api
     }
 
     /// One that lists `number` of [`CLIENT`], made just now, and a bundle for it.
@@ -117,7 +159,12 @@ impl FakePartnerApi {
 
     /// Answers `asked` in this way from now on.
     pub fn replies(&self, asked: Asked, reply: Reply) {
-        self.script().replies.insert(asked, reply);
+        self.replies_times(asked, reply, usize::MAX);
+    }
+
+    /// Answers `asked` in this way the next `times`.
+    pub fn replies_times(&self, asked: Asked, reply: Reply, times: usize) {
+        self.script().replies.insert(asked, (reply, times));
     }
 
     /// Answers `asked` with this status and `{}` from now on.
@@ -127,17 +174,24 @@ impl FakePartnerApi {
 
     /// Answers as usual from now on.
     pub fn recovers(&self) {
-        self.script().replies.clear();
+        let mut script = self.script();
+        script.replies.clear();
+        script.finds_nothing = false;
+    }
+
+    /// How often this was asked.
+    pub fn asked(&self, asked: Asked) -> usize {
+        let script = self.script();
+        let all = script.asked.iter();
+        all.filter(|(method, path, _)| Asked::of(method, path) == asked)
+            .count()
     }
 
     /// How often a key of `number` was asked for.
     pub fn posts(&self, number: &str) -> usize {
         let path = format!("/{number}/");
         let script = self.script();
-        let posts = script
-            .asked
-            .iter()
-            .filter(|(method, ..)| *method == Method::POST);
+        let posts = script.asked.iter().filter(|(it, ..)| it == Method::POST);
         posts.filter(|(_, asked, _)| asked.contains(&path)).count()
     }
 
@@ -182,70 +236,80 @@ pub async fn serve(router: Router) -> String {
     url
 }
 
-/// This status and JSON.
-pub fn says(status: u16, body: &Value) -> Response {
+fn says(status: u16, body: &Value) -> Response {
     let status = StatusCode::from_u16(status).expect("a status");
     (status, axum::Json(body)).into_response()
 }
 
-/// 429 with this `Retry-After`.
-pub fn slow_down(wait: &'static str) -> Response {
-    let status = StatusCode::TOO_MANY_REQUESTS;
-    (status, [("retry-after", wait)], "slow down").into_response()
-}
-
-async fn answer(
-    State(script): State<Arc<Mutex<Script>>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let header = |name: &str| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.unwrap_or_default()
-    };
-    let credentials = format!("{}|{}", header("authorization"), header("x-api-key"));
-    let script = || script.lock().expect("no test panics with it");
-    let asked = script().is_asked(method, uri.path(), credentials);
-    while matches!(script().replies.get(&asked), Some(Reply::Later)) {
+async fn answer(State(api): State<FakePartnerApi>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    let asked = Asked::of(&parts.method, path);
+    let reply = api.script().reply(asked, &parts);
+    while api.script().is_later(asked) {
         tokio::time::sleep(GLANCE).await;
     }
-    let answer = script().answer(asked, uri.path());
-    match answer {
-        Some(answer) => answer,
+    match &reply {
+        Some(Reply::Says(status, body)) => return says(*status, body),
+        Some(Reply::Wait(wait)) => {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            return (status, [("retry-after", *wait)], "slow down").into_response();
+        }
         // Nobody waits for so long: the connection is closed from the other side.
-        None => std::future::pending().await,
+        Some(Reply::Silence) => return std::future::pending().await,
+        _ => {}
     }
+    let usual = match &api.hub {
+        None => api.script().usual(asked, path),
+        Some(hub) => pass_on(hub, &parts, body).await,
+    };
+    match reply {
+        Some(Reply::LosesTheAnswer) => says(500, &json!({"meta": {"success": false}})),
+        Some(Reply::DoesItInSilence) => std::future::pending().await,
+        _ => usual,
+    }
+}
+
+/// What `hub` answers.
+async fn pass_on(hub: &str, parts: &Parts, body: Body) -> Response {
+    let body = to_bytes(body, LARGEST).await.expect("a body");
+    let path = parts.uri.path_and_query().expect("a path");
+    let mut headers = parts.headers.clone();
+    headers.remove("host");
+    let http = Client::builder().no_proxy().build().expect("a client");
+    let request = http.request(parts.method.clone(), format!("{hub}{path}"));
+    let answer = request.headers(headers).body(body).ask().await;
+    let status = StatusCode::from_u16(answer.status).expect("a status");
+    (status, answer.text).into_response()
 }
 
 impl Script {
-    /// Remembers what is asked.
-    fn is_asked(&mut self, method: Method, path: &str, credentials: String) -> Asked {
-        let asked = match (&method, path.ends_with("/channels")) {
-            (&Method::GET, true) => Asked::Channels,
-            (&Method::GET, false) => Asked::Keys,
-            _ => Asked::NewKey,
+    /// Remembers what is asked; how it is answered instead of the usual.
+    fn reply(&mut self, asked: Asked, parts: &Parts) -> Option<Reply> {
+        let header = |name: &str| {
+            let value = parts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok());
+            value.unwrap_or_default()
         };
-        self.asked.push((method, path.to_owned(), credentials));
-        asked
+        let credentials = format!("{}|{}", header("authorization"), header("x-api-key"));
+        let path = parts.uri.path().to_owned();
+        self.asked.push((parts.method.clone(), path, credentials));
+        let is_filtered = parts.uri.query().is_some_and(|it| it.contains("filters="));
+        if self.finds_nothing && is_filtered {
+            return Some(Reply::Says(
+                200,
+                json!({"total": 0, "partner_channels": []}),
+            ));
+        }
+        let (reply, times) = self.replies.get_mut(&asked)?;
+        *times = times.checked_sub(1)?;
+        Some(reply.clone())
     }
 
-    /// Answers what was asked, or not at all.
-    fn answer(&mut self, asked: Asked, path: &str) -> Option<Response> {
-        Some(match self.replies.get(&asked).cloned() {
-            None => self.usual(asked, path),
-            Some(Reply::Says(status, body)) => says(status, &body),
-            Some(Reply::Wait(wait)) => slow_down(wait),
-            Some(Reply::LosesTheAnswer) => {
-                let _lost = self.usual(asked, path);
-                says(500, &json!({"meta": {"success": false}}))
-            }
-            Some(Reply::DoesItInSilence) => {
-                let _lost = self.usual(asked, path);
-                return None;
-            }
-            Some(Reply::Silence | Reply::Later) => return None,
-        })
+    fn is_later(&self, asked: Asked) -> bool {
+        matches!(self.replies.get(&asked), Some((Reply::Later, _)))
     }
 
     fn usual(&mut self, asked: Asked, path: &str) -> Response {
@@ -261,7 +325,7 @@ impl Script {
             Asked::Keys => {
                 let keys = self.keys.get(number).into_iter().flatten();
                 let keys = keys.map(|id| json!({"id": id, "app_id": "1"}));
-                self.keys_in_form(200, keys.collect(), |keys| json!(keys))
+                says(200, &keys.collect())
             }
             Asked::NewKey => {
                 let posts = self.asked.iter().filter(|(it, ..)| *it == Method::POST);
@@ -270,16 +334,9 @@ impl Script {
                 let secret = format!("secret of {number} {id}");
                 let key =
                     json!({"id": id, "app_id": "1", "api_key": secret, "address": "https://x"});
-                self.keys_in_form(201, vec![key], |keys| keys[0].clone())
+                says(201, &key)
             }
-        }
-    }
-
-    fn keys_in_form(&self, status: u16, keys: Vec<Value>, bare: fn(&[Value]) -> Value) -> Response {
-        if self.in_list {
-            says(200, &json!({"api_keys": keys}))
-        } else {
-            says(status, &bare(&keys))
+            _ => says(404, &json!({})),
         }
     }
 }

@@ -20,11 +20,8 @@ pub fn are_built(names: &[&str]) {
         let built = changed(&program).unwrap_or_else(|| panic!("{path} is not built. {BUILD}"));
         for source in sources(&program) {
             let is_older = changed(&source).is_some_and(|changed| changed <= built);
-            assert!(
-                is_older,
-                "{path} is older than {}. {BUILD}",
-                source.display()
-            );
+            let source = source.display();
+            assert!(is_older, "{path} is older than {source}. {BUILD}");
         }
     }
 }
@@ -35,13 +32,11 @@ const BUILD: &str = "Run `cargo build --workspace --bins` first; `make check` do
 fn sources(program: &Path) -> Vec<PathBuf> {
     let list = program.with_extension("d");
     let path = list.display();
-    let list =
-        std::fs::read_to_string(&list).unwrap_or_else(|_| panic!("{path} is missing. {BUILD}"));
+    let list = std::fs::read_to_string(&list);
+    let list = list.unwrap_or_else(|_| panic!("{path} is missing. {BUILD}"));
     let (_, sources) = list.split_once(": ").unwrap_or_default();
     let sources = sources.trim().replace("\\ ", "\u{0}");
-    let sources = sources
-        .split(' ')
-        .map(|source| source.replace('\u{0}', " "));
+    let sources = sources.split(' ').map(|it| it.replace('\u{0}', " "));
     sources.map(PathBuf::from).collect()
 }
 

@@ -1,7 +1,6 @@
 //! Looks for secrets in bytes: as they are, and in every form in which something may have written them down.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use aho_corasick::AhoCorasick;
@@ -95,7 +94,7 @@ fn forms(value: &str) -> BTreeSet<Vec<u8>> {
 fn encodings(value: &str) -> BTreeSet<Vec<u8>> {
     let bytes = value.as_bytes();
     let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
-    let percent = percent_encoded(value);
+    let percent = percent_encoded(value, &HEXUPPER);
     let mut encodings = vec![
         value.to_owned(),
         HEXLOWER.encode(bytes),
@@ -104,7 +103,7 @@ fn encodings(value: &str) -> BTreeSet<Vec<u8>> {
         numbers.join(", "),
         numbers.join(","),
         percent.replace("%20", "+"),
-        lower_hex(&percent),
+        percent_encoded(value, &HEXLOWER),
         percent,
     ];
     for encoding in [BASE64_NOPAD, BASE64URL_NOPAD] {
@@ -127,24 +126,12 @@ fn json_escaped(value: &str) -> String {
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-fn percent_encoded(value: &str) -> String {
-    let mut text = String::new();
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            write!(text, "%{byte:02X}").expect("a text");
-        }
-    }
-    text
-}
-
-/// The two digits behind every `%` in lower case.
-fn lower_hex(percent_encoded: &str) -> String {
-    let mut parts = percent_encoded.split('%');
-    let first = parts.next().unwrap_or_default().to_owned();
-    let lower = |part: &str| format!("%{}{}", part[..2].to_lowercase(), &part[2..]);
-    parts.fold(first, |text, part| text + &lower(part))
+fn percent_encoded(value: &str, hex: &Encoding) -> String {
+    let encoded = |byte: u8| match char::from(byte) {
+        plain if plain.is_ascii_alphanumeric() || "-._~".contains(plain) => plain.to_string(),
+        _ => format!("%{}", hex.encode(&[byte])),
+    };
+    value.bytes().map(encoded).collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::{Answer, Ask, Bundle, PARTNER, text, until};
+use crate::{Answer, Ask, Bundle, PARTNER, text, until_seen};
 
 impl Bundle {
     /// A token that names `tenant`.
@@ -104,14 +104,11 @@ impl Bundle {
         (partner, tenant, channel): (&str, &str, &str),
         wanted: impl Fn(&Value) -> bool,
     ) -> Value {
-        until(|| async {
+        let read = || async {
             let seen = self.channel(partner, tenant, channel).await;
-            let seen = seen.unwrap_or(Value::Null);
-            wanted(&seen)
-                .then_some(seen.clone())
-                .ok_or(seen.to_string())
-        })
-        .await
+            seen.unwrap_or(Value::Null)
+        };
+        until_seen(read, wanted).await
     }
 
     /// Waits until `field` of a channel of `acme` at [`PARTNER`] has this value.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use store::{Claims, Clients, Write};
 use tests::partner_api::{Asked, CLIENT, FakePartnerApi, NUMBER, Reply};
 use tests::partner_api::{channel, claim, new_channel};
-use tests::{Bundle, PARTNER, PAYING_PARTNER, id, until, until_so};
+use tests::{Bundle, PARTNER, PAYING_PARTNER, id, until_seen, until_so};
 
 const LONG_AGO: Option<&str> = Some("2020-02-02T02:02:02Z");
 
@@ -51,19 +51,15 @@ async fn of_two_tenants_who_claim_a_client_at_once_one_gets_it() {
         bundle.come_back_with(&globex, &said)
     );
     assert_eq!((both.0.status, both.1.status), (200, 200));
-    let owner = until(|| async {
+    let owned = || async {
         let acme = bundle.channel(PARTNER, "acme", NUMBER).await;
         let globex = bundle.channel(PARTNER, "globex", NUMBER).await;
-        match (&acme, &globex) {
-            (Some(seen), None) | (None, Some(seen)) if seen["key"]["status"] == "stored" => {
-                Ok(seen["tenant"].clone())
-            }
-            _ => Err(format!("{acme:?} {globex:?}")),
-        }
-    });
-    let owner = owner.await;
+        acme.into_iter().chain(globex).collect::<Vec<_>>()
+    };
+    let is_stored = |owned: &Vec<Value>| owned.len() == 1 && owned[0]["key"]["status"] == "stored";
+    let owned = until_seen(owned, is_stored).await;
     let key = bundle.vault_key(PARTNER, NUMBER).expect("a key");
-    assert_eq!(owner, key["tenant"]);
+    assert_eq!(owned[0]["tenant"], key["tenant"]);
     bundle.can_send(PARTNER, NUMBER).await;
 }
 
@@ -114,12 +110,8 @@ async fn an_id_the_hub_does_not_know_stays_pending_and_is_the_claimants_to_see()
     claim(&bundle, PARTNER, "ghostCH").await;
     bundle.scan_when_quiet().await;
     let seen = bundle.channel(PARTNER, "acme", "ghostCH").await;
-    is_only_claimed(
-        seen.expect("a claimed id"),
-        "ghostCH",
-        "pending",
-        "unclaimed",
-    );
+    let seen = seen.expect("a claimed id");
+    is_only_claimed(seen, "ghostCH", "pending", "unclaimed");
     assert_eq!(bundle.channel(PARTNER, "globex", "ghostCH").await, None);
     let elsewhere = bundle.channel(PAYING_PARTNER, "acme", "ghostCH").await;
     assert_eq!(elsewhere, None);
@@ -135,7 +127,7 @@ async fn a_client_with_a_number_from_before_the_visit_is_held_for_review() {
     let numbers = ["aCH", "bCH", "cCH"];
     for (number, older) in numbers
         .into_iter()
-        .zip([LONG_AGO, None, Some(&*just_before)])
+        .zip([LONG_AGO, None, Some(&just_before)])
     {
         api.lists([new_channel(number), channel("elderCH", older)]);
         claim(&bundle, PARTNER, number).await;
@@ -244,12 +236,9 @@ async fn claim_in_vain(bundle: &Bundle, number: &str) {
     };
     let before = open_of_number().await.len();
     claim(bundle, PARTNER, number).await;
-    until(|| async {
-        let open = open_of_number().await;
-        let all_in_vain = open.len() > before && open.iter().all(|claim| claim.tries > 0);
-        all_in_vain.then_some(()).ok_or_else(|| format!("{open:?}"))
-    })
-    .await;
+    let all_in_vain =
+        |open: &Vec<Claim>| open.len() > before && open.iter().all(|claim| claim.tries > 0);
+    until_seen(open_of_number, all_in_vain).await;
 }
 
 async fn open_claims(bundle: &Bundle) -> Vec<Claim> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tests::partner_api::{FakePartnerApi, NUMBER, claim};
-use tests::{Bundle, PARTNER, text, until};
+use tests::{Bundle, PARTNER, text, until_seen};
 
 /// I8, I9
 #[tokio::test]
@@ -23,17 +23,13 @@ async fn every_event_is_as_documented_and_holds_no_secret() {
     let is_about = |event: &Value, path: &str, value: &str| {
         event["detail"].pointer(path) == Some(&json!(value))
     };
-    let events = until(|| async {
-        let events = bundle.events().await;
+    let is_over = |events: &Vec<Value>| {
         let is_told = |path, value| events.iter().any(|event| is_about(event, path, value));
-        let is_over = is_told("/channel/stage", "live")
+        is_told("/channel/stage", "live")
             && is_told("/channel/key/status", "stored")
-            && is_told("/name", "large");
-        is_over
-            .then_some(events.clone())
-            .ok_or_else(|| format!("{events:?}"))
-    })
-    .await;
+            && is_told("/name", "large")
+    };
+    let events = until_seen(|| bundle.events(), is_over).await;
 
     let schemas = schemas();
     for event in &events {
@@ -57,18 +53,17 @@ async fn an_event_shows_what_the_tenant_sees_and_versions_grow() {
     let (_api, bundle) = FakePartnerApi::with_new(NUMBER).await;
     claim(&bundle, PARTNER, NUMBER).await;
     let shown = bundle.stored(PARTNER, "acme", NUMBER).await;
-    let events = until(|| async {
+    let of_channel = || async {
         let mut events = bundle.events().await;
         events.retain(|event| event["detail-type"] == "channel.changed");
-        let last = events
-            .iter()
-            .max_by_key(|event| event["detail"]["version"].as_i64());
-        let is_shown = last.is_some_and(|last| last["detail"]["channel"] == shown);
-        is_shown
-            .then_some(events.clone())
-            .ok_or_else(|| format!("{events:?}"))
-    })
-    .await;
+        events
+    };
+    let is_shown = |events: &Vec<Value>| {
+        let version = |event: &&Value| event["detail"]["version"].as_i64();
+        let last = events.iter().max_by_key(version);
+        last.is_some_and(|last| last["detail"]["channel"] == shown)
+    };
+    let events = until_seen(of_channel, is_shown).await;
     // The same event may come twice, but no two different ones under one id.
     let mut by_id: BTreeMap<&str, &Value> = BTreeMap::new();
     for event in &events {

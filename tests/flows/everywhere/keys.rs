@@ -37,16 +37,14 @@ async fn a_key_that_is_not_ours_is_never_replaced() {
 /// I6
 #[tokio::test]
 async fn without_a_list_of_keys_only_a_number_of_this_visit_gets_one() {
-    for status in [404, 405] {
-        let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-        api.refuses(Asked::Keys, status);
-        claim(&bundle, PARTNER, NUMBER).await;
-        bundle.stored(PARTNER, "acme", NUMBER).await;
-        api.adds(channel("elderCH", LONG_AGO));
-        claim(&bundle, PARTNER, "elderCH").await;
-        bundle.key_is("elderCH", "blocked", "keys_unlisted").await;
-        assert_eq!((api.posts(NUMBER), api.posts("elderCH")), (1, 0));
-    }
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    api.refuses(Asked::Keys, 405);
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    api.adds(channel("elderCH", LONG_AGO));
+    claim(&bundle, PARTNER, "elderCH").await;
+    bundle.key_is("elderCH", "blocked", "keys_unlisted").await;
+    assert_eq!((api.posts(NUMBER), api.posts("elderCH")), (1, 0));
 }
 
 /// I6
@@ -114,17 +112,15 @@ async fn a_missing_permission_is_asked_for_again_tomorrow_or_when_it_is_granted(
 
 #[tokio::test]
 async fn a_refusal_without_a_cure_blocks() {
-    for status in [400, 404, 422] {
-        let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-        api.refuses(Asked::NewKey, status);
-        let before = clock::now().as_second();
-        claim(&bundle, PARTNER, NUMBER).await;
-        bundle.key_is(NUMBER, "blocked", "hub_refused").await;
-        bundle.scan_when_quiet().await;
-        let (due_at, intent) = plan(&bundle).await;
-        is_about(due_at, before, DAY);
-        assert_eq!(intent, None);
-    }
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    api.refuses(Asked::NewKey, 422);
+    let before = clock::now().as_second();
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.key_is(NUMBER, "blocked", "hub_refused").await;
+    bundle.scan_when_quiet().await;
+    let (due_at, intent) = plan(&bundle).await;
+    is_about(due_at, before, DAY);
+    assert_eq!(intent, None);
 }
 
 /// I7
@@ -201,40 +197,28 @@ async fn a_hub_that_asks_to_wait_is_left_alone_for_so_long() {
 }
 
 #[tokio::test]
-async fn both_forms_of_answers_keys_and_paths_are_understood() {
-    let partners = [
+async fn keys_are_asked_for_at_the_path_that_is_set_with_the_partners_own_credentials() {
+    let own_path = "/partners/channels/{channel_id}/api-keys";
+    let api = FakePartnerApi::start().await;
+    api.lists([new_channel(NUMBER)]);
+    let bundle = api.bundle(&[("HUB_API_KEYS_PATH", own_path)]).await;
+    for (partner, credentials) in [
         (PARTNER, "Bearer needle-token-direct-0002|"),
         (PAYING_PARTNER, "|needle-apikey-paying-0004"),
-    ];
-    let own_path = (
-        "HUB_API_KEYS_PATH",
-        "/partners/channels/{channel_id}/api-keys",
-    );
-    for (in_list, settings) in [(false, &[] as &[_]), (true, &[own_path])] {
-        let api = FakePartnerApi::start().await;
-        api.lists([new_channel(NUMBER)]);
-        api.script().in_list = in_list;
-        let bundle = api.bundle(settings).await;
-        for (partner, credentials) in partners {
-            api.script().asked.clear();
-            api.script().keys.clear();
-            claim(&bundle, partner, NUMBER).await;
-            bundle.stored(partner, "acme", NUMBER).await;
-            let key = bundle.vault_key(partner, NUMBER).expect("a key");
-            let script = api.script();
-            let made = &script.keys[NUMBER];
-            assert_eq!(json!(made), json!([key["key_id"]]));
-            let secret = format!("secret of {NUMBER} {}", made[0]);
-            assert_eq!(key["api_key"], secret);
-            let usual = format!("/partners/{partner}/channels/{NUMBER}/api_keys");
-            let own = format!("/partners/channels/{NUMBER}/api-keys");
-            let keys = if in_list { own } else { usual };
-            let mut asked = script.asked.iter();
-            let is_posted = asked.any(|(method, path, _)| method == "POST" && *path == keys);
-            assert!(is_posted, "{keys}: {:?}", script.asked);
-            let mut asked = script.asked.iter();
-            assert!(asked.all(|(_, _, header)| header == credentials));
-        }
+    ] {
+        api.script().asked.clear();
+        api.script().keys.clear();
+        claim(&bundle, partner, NUMBER).await;
+        bundle.stored(partner, "acme", NUMBER).await;
+        let key = bundle.vault_key(partner, NUMBER).expect("a key");
+        let script = api.script();
+        let made = &script.keys[NUMBER];
+        assert_eq!(json!(made), json!([key["key_id"]]));
+        assert_eq!(key["api_key"], format!("secret of {NUMBER} {}", made[0]));
+        let keys = format!("/partners/channels/{NUMBER}/api-keys");
+        let (mut posts, mut all) = (script.asked.iter(), script.asked.iter());
+        assert!(posts.any(|(method, path, _)| method == "POST" && *path == keys));
+        assert!(all.all(|(_, _, header)| header == credentials));
     }
 }
 

@@ -6,6 +6,7 @@ mod claims;
 mod events;
 mod keys;
 mod onboarding;
+mod operator;
 mod permission;
 mod redirect;
 mod restart;

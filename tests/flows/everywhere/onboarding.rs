@@ -12,11 +12,8 @@ async fn a_granted_number_becomes_ready_with_a_key_that_works() {
     assert_eq!(came_back, said);
 
     let seen = bundle.stored(PARTNER, "acme", "oneCH").await;
-    let (permission, claim) = (&seen["permission"], &seen["claim"]);
-    assert_eq!(
-        (permission, claim),
-        (&json!("granted"), &json!("confirmed"))
-    );
+    let state = (&seen["permission"], &seen["claim"]);
+    assert_eq!(state, (&json!("granted"), &json!("confirmed")));
     let name = "360dialog/channels/aAbBcCPA/oneCH";
     assert_eq!(seen["key"]["secret_name"], name);
     bundle.can_send(PARTNER, "oneCH").await;

@@ -1,8 +1,9 @@
 //! Kills without a warning: what was answered is there, and what was begun is finished.
 
 use serde_json::{Value, json};
+use store::table::Item;
 use tests::partner_api::{Asked, FakePartnerApi, NUMBER, Reply, claim};
-use tests::{Bundle, PARTNER, bodies, pk, until};
+use tests::{Bundle, PARTNER, bodies, pk, until_seen};
 
 /// Slow enough that a stop falls between two stages.
 const SLOW: &[(&str, &str)] = &[("HUB_STAGE_DELAY_MS", "400")];
@@ -81,21 +82,11 @@ async fn a_webhook_that_was_answered_is_there_after_a_crash() {
     kept.sort();
     assert!(kept.iter().eq(events.iter().map(String::as_bytes)));
     // Nothing of it is lost on the way into the channels either.
-    until(|| async {
-        let channels = count(&bundle, "CHANNEL#").await;
-        let are_all = channels == events.len();
-        are_all.then_some(()).ok_or_else(|| channels.to_string())
-    })
-    .await;
-}
-
-/// How many items there are of a kind.
-async fn count(bundle: &Bundle, kind: &str) -> usize {
-    let items = bundle.items().await;
-    items
-        .iter()
-        .filter(|item| pk(item).starts_with(kind))
-        .count()
+    let are_all = |items: &Vec<Item>| {
+        let channels = items.iter().filter(|it| pk(it).starts_with("CHANNEL#"));
+        channels.count() == events.len()
+    };
+    until_seen(|| bundle.items(), are_all).await;
 }
 
 async fn has_a_working_key(bundle: &Bundle, number: &str) {

@@ -40,11 +40,8 @@ async fn what_is_signed_in_any_encoding_is_taken_and_all_else_refused_alike() {
         let answer = bundle.webhook_signed(PARTNER, body, signature).await;
         let answer = answer.is(200);
         assert_eq!(answer.header("cache-control"), "no-store", "{signature}");
-        assert!(
-            answer
-                .header("content-type")
-                .starts_with("application/json")
-        );
+        let kind = answer.header("content-type");
+        assert!(kind.starts_with("application/json"), "{kind}");
         assert_eq!(answer.text, "{}");
     }
     bundle.webhook(PARTNER, &largest).await.is(200);
@@ -111,16 +108,14 @@ async fn events_in_reverse_order_give_the_same_channel() {
     let bundle = Bundle::start().await;
     bundle.grant_and_store("acme", NUMBER).await;
     let setup_info = json!({"phone_number": "15550100", "phone_name": "Shop"});
+    let quality = json!({"current_quality_rating": "High"});
     let story = [
         ("channel_created", json!({"setup_info": setup_info})),
         ("channel_ready", json!({})),
         ("channel_running", json!({})),
         ("channel_live", json!({})),
         ("channel_permission_granted", json!({})),
-        (
-            "phone_number_quality_changed",
-            json!({"current_quality_rating": "High"}),
-        ),
+        ("phone_number_quality_changed", quality),
     ];
     let story = |number| story.clone().map(|(name, data)| event(name, number, data));
     for event in story("forthCH").iter().chain(story("backCH").iter().rev()) {

@@ -8,7 +8,7 @@ use tests::aws::calls::{Fault, Harm};
 use tests::aws::event::{Incoming, iam};
 use tests::aws::runtime_api::Function;
 use tests::partner_api::{FakePartnerApi, NUMBER, channel, claim};
-use tests::{Bundle, PARTNER, hmac_sha256, text, until};
+use tests::{Bundle, PARTNER, hmac_sha256, id, text, until_so};
 
 /// The default of `IO_TIMESTAMP_WINDOW`, s.
 const WINDOW: i64 = 300;
@@ -29,10 +29,7 @@ struct Door {
 impl Door {
     async fn warm(bundle: &Bundle, name: &'static str) -> Self {
         let api = FakePartnerApi::start().await;
-        let settings = [
-            ("PARTNER_API_URL", api.url.as_str()),
-            ("ONBOARDING_URL", &api.url),
-        ];
+        let settings = ["PARTNER_API_URL", "ONBOARDING_URL"].map(|name| (name, &*api.url));
         let function = bundle.aws().variant(name, &settings);
         function.warm_up().await.expect("it starts");
         Self {
@@ -68,10 +65,8 @@ fn get(route: &str, path: &str) -> Incoming {
 }
 
 fn sign() -> Incoming {
-    get(
-        "/{partner_id}/sign",
-        &format!("/{PARTNER}/sign?tenant=acme"),
-    )
+    let path = format!("/{PARTNER}/sign?tenant=acme");
+    get("/{partner_id}/sign", &path)
 }
 
 fn list(tenant: &str) -> Incoming {
@@ -101,11 +96,8 @@ async fn a_lonely_link_costs_one_write_and_the_first_of_a_new_process_in_a_burst
     let bundle = Bundle::start().await;
     let seconds = IoTimestamps::new(bundle.table().await);
     let signed_at = async |second: i64| {
-        let taken = seconds
-            .take(&PARTNER.parse().expect("an id"), second, WINDOW)
-            .await
-            .expect("the table");
-        assert_eq!(taken, Taken::Second(second - WINDOW));
+        let taken = seconds.take(&id(PARTNER), second, WINDOW).await;
+        assert_eq!(taken.expect("the table"), Taken::Second(second - WINDOW));
     };
 
     signed_at(clock::now().as_second() - 10_000).await;
@@ -117,33 +109,22 @@ async fn a_lonely_link_costs_one_write_and_the_first_of_a_new_process_in_a_burst
 
     signed_at(clock::now().as_second() + WINDOW - 10).await;
     let newcomer = Door::warm(&bundle, "sign").await;
-    assert_eq!(
-        newcomer.costs(&bundle, &sign(), 200).await,
-        [UPDATE, UPDATE]
-    );
-    assert_eq!(newcomer.costs(&bundle, &sign(), 200).await, [UPDATE]);
+    for calls in [&[UPDATE, UPDATE] as &[_], &[UPDATE]] {
+        assert_eq!(newcomer.costs(&bundle, &sign(), 200).await, calls);
+    }
 }
 
 #[tokio::test]
 async fn a_link_costs_two_writes_when_another_comes_first_after_a_pause() {
     let bundle = Bundle::start().await;
-    let (slow, fast) = (
-        Door::warm(&bundle, "sign").await,
-        Door::warm(&bundle, "sign").await,
-    );
+    let slow = Door::warm(&bundle, "sign").await;
+    let fast = Door::warm(&bundle, "sign").await;
     let calls = &bundle.aws().calls;
     calls.forget();
     let held = calls.hurt(Fault::of("sign", Harm::Hold).only_the(1));
     let sign = sign().event();
     let overtake = async {
-        until(|| async {
-            if calls.hits(held) == 1 {
-                Ok(())
-            } else {
-                Err("nothing is held".to_owned())
-            }
-        })
-        .await;
+        until_so("one is held", || calls.hits(held) == 1).await;
         let second = fast.function.invoke(&sign).await;
         calls.heal();
         second
@@ -151,8 +132,7 @@ async fn a_link_costs_two_writes_when_another_comes_first_after_a_pause() {
     let (first, second) = tokio::join!(slow.function.invoke(&sign), overtake);
     let answers = [first, second].map(|answer| answer.expect("an answer").json());
     let second_of = |answer: &Value| {
-        let body: Value =
-            serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
+        let body: Value = serde_json::from_str(text(&answer["body"])).expect("JSON");
         body["timestamp"].as_i64().expect("a second")
     };
     assert_eq!(second_of(&answers[0]), second_of(&answers[1]) + 1);
@@ -241,15 +221,10 @@ async fn connections_and_secrets_are_there_before_the_first_event() {
         let function = bundle.aws().variant(name, &[]);
         function.warm_up().await.expect("it starts");
         let made = calls.of(name);
-        let read = made
-            .iter()
-            .filter(|call| *call == "SecretsManager GetSecretValue");
-        assert_eq!(read.count(), secrets, "of each partner once: {made:?}");
-        let others = made
-            .iter()
-            .filter(|call| !call.starts_with("SecretsManager"));
-        let others: Vec<_> = others.collect();
-        assert_eq!(others.len(), 1, "{name} calls the table once: {made:?}");
-        assert!(others[0].starts_with("DynamoDb"), "{made:?}");
+        let (of_table, others): (Vec<_>, Vec<_>) =
+            made.iter().partition(|call| call.starts_with("DynamoDb"));
+        assert_eq!(of_table.len(), 1, "{name} calls the table once: {made:?}");
+        let each_partner_once = vec!["SecretsManager GetSecretValue"; secrets];
+        assert_eq!(others, each_partner_once, "{name}");
     }
 }

@@ -3,5 +3,6 @@
 //! Every test of these asks its bundle for [`tests::Bundle::aws`], which fails on another backend.
 
 mod calls;
+mod connect;
 mod faults;
 mod payload;

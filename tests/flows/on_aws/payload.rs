@@ -103,9 +103,7 @@ async fn a_backend_with_aws_credentials_names_the_tenant_and_a_bearer_cannot() {
     let without_claims = json!({"jwt": {"claims": {}, "scopes": null}});
     for (authorizer, query, status) in [
         (Some(iam()), "?tenant=acme", 200),
-        (Some(iam()), "?tenant=a%20b", 200),
         (Some(iam()), "", 400),
-        (Some(iam()), "?tenant=", 400),
         (Some(iam()), "?tenant=acme&tenant=acme", 400),
         (Some(of_tenant("acme")), "", 200),
         (Some(of_tenant("acme")), "?tenant=acme", 400),
@@ -170,7 +168,7 @@ async fn without_public_url_links_lead_to_the_gateway_s_own_domain_whatever_the_
 }
 
 #[tokio::test]
-async fn no_path_and_no_query_ends_a_function() {
+async fn no_path_query_header_or_cookie_ends_a_function() {
     let bundle = Bundle::start().await;
     let channels = "/aAbBcCPA/channels/";
     let odd_ids = ["one CH", "ünï/ \u{1F600}", "a?b#c", "%", "%zz%00"];
@@ -186,20 +184,11 @@ async fn no_path_and_no_query_ends_a_function() {
     let odd = paths.chain(queries).map(|(path, query)| {
         json!({"rawPath": path, "rawQueryString": query, "requestContext": {"http": {"path": path}}})
     });
-    end_nothing(&bundle, &odd.collect::<Vec<_>>()).await;
-}
-
-#[tokio::test]
-async fn no_header_and_no_cookie_ends_a_function() {
-    let bundle = Bundle::start().await;
     // What HTTP allows in a header.
-    let odd = ["ü", "\u{1F600}", "a\tb", ""]
+    let headers = ["ü", "\u{1F600}", "a\tb", ""]
         .map(|odd| json!({"headers": {"x-odd": odd, "origin": odd}, "cookies": [odd]}));
-    end_nothing(&bundle, &odd).await;
-}
-
-/// Every function answers an event in which these fields are odd, as a refusal at the worst, and lives on.
-async fn end_nothing(bundle: &Bundle, odd: &[Value]) {
+    let odd: Vec<Value> = odd.chain(headers).collect();
+    // Every function answers an event in which these fields are odd, as a refusal at the worst, and lives on.
     for (name, route) in [
         ("sign", SIGN),
         ("redirect", REDIRECT),
@@ -207,7 +196,7 @@ async fn end_nothing(bundle: &Bundle, odd: &[Value]) {
         ("webhook", WEBHOOK),
     ] {
         let function = bundle.aws().function(name);
-        for odd in odd {
+        for odd in &odd {
             let mut event = of_acme(route, "/aAbBcCPA/sign").event();
             merge(&mut event, odd);
             let answer = function.invoke(&event).await;

@@ -12,7 +12,7 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::{Ask, Bundle, PARTNER, until};
+use tests::{Ask, Bundle, PARTNER, until, until_seen};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -36,10 +36,8 @@ async fn the_stock_button_brings_a_number_to_its_stored_key() {
     let page = Page::open(&bundle).await;
     page.click_stock_button().await;
     let address = page.in_popup("#grant").await;
-    assert!(
-        address.starts_with(&format!("http://{STOCK_HUB}/dashboard/app/{PARTNER}?")),
-        "{address}"
-    );
+    let stock = format!("http://{STOCK_HUB}/dashboard/app/{PARTNER}?");
+    assert!(address.starts_with(&stock), "{address}");
     page.ends_with_stored_key(&bundle).await;
 }
 
@@ -208,13 +206,10 @@ impl Page {
     }
 
     async fn switch_back(&self) {
-        until(|| async {
-            let is_alone = self.windows().await?.len() == 1;
-            is_alone
-                .then_some(())
-                .ok_or("the popup stays open".to_owned())
-        })
-        .await;
+        let is_alone = |windows: &Result<Vec<_>, _>| windows.as_ref().is_ok_and(|it| it.len() == 1);
+        until_seen(|| self.windows(), is_alone)
+            .await
+            .expect("one window");
         let switched = self.browser.switch_to_window(self.window.clone()).await;
         switched.expect("the page");
     }
@@ -236,13 +231,9 @@ impl Page {
         }
         self.says("#changes", "stored").await;
         let cleaned = format!("{}/", bundle.url);
-        until(|| async {
-            let address = self.browser.current_url().await;
-            let address = address.map_err(|error| error.to_string())?;
-            let is_cleaned = address.as_str() == cleaned;
-            is_cleaned.then_some(()).ok_or_else(|| address.to_string())
-        })
-        .await;
+        let address = || async { self.browser.current_url().await.map(String::from) };
+        let is_cleaned = |seen: &Result<String, _>| seen.as_ref().is_ok_and(|it| *it == cleaned);
+        until_seen(address, is_cleaned).await.expect("an address");
         let seen = bundle.stored(PARTNER, TENANT, &channel).await;
         assert_eq!(seen["claim"], "confirmed");
         bundle.can_send(PARTNER, &channel).await;
@@ -288,17 +279,17 @@ impl Driver {
     /// A headless browser that asks nobody but this machine; it takes `hub` for [`STOCK_HUB`].
     async fn browser(&self, profile: &TempDir, hub: &str) -> Client {
         let arguments = [
-            "--headless".to_owned(),
-            "--no-sandbox".to_owned(), // needed as root; it only ever shows pages of ours
-            "--disable-gpu".to_owned(),
-            "--disable-dev-shm-usage".to_owned(),
-            "--no-first-run".to_owned(),
-            "--no-proxy-server".to_owned(),
-            "--disable-background-networking".to_owned(),
-            "--disable-component-update".to_owned(),
-            "--disable-sync".to_owned(),
-            format!("--user-data-dir={}", profile.path().display()),
-            format!("--host-resolver-rules=MAP {STOCK_HUB} {hub}"),
+            "--headless",
+            "--no-sandbox", // needed as root; it only ever shows pages of ours
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--no-proxy-server",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            &format!("--user-data-dir={}", profile.path().display()),
+            &format!("--host-resolver-rules=MAP {STOCK_HUB} {hub}"),
         ];
         let capabilities = json!({"goog:chromeOptions": {
             "args": arguments,

@@ -19,12 +19,9 @@ async fn the_secrets_that_the_demo_makes_are_written_down_nowhere_else() {
     bundle.secrets = Secrets { file, jwt };
     let mut run = Run::new(bundle, &GENERATED);
 
-    for path in ["", "app.js", "style.css", "connect-button.js", "none"] {
-        let path = if path.is_empty() {
-            "/".to_owned()
-        } else {
-            format!("/_demo/{path}")
-        };
+    run.ask(run.bundle.request("GET", "/")).await;
+    for path in ["app.js", "style.css", "connect-button.js", "none"] {
+        let path = format!("/_demo/{path}");
         run.ask(run.bundle.request("GET", &path)).await;
     }
     let session = run.bundle.request("GET", "/_demo/session");

@@ -1,9 +1,8 @@
-//! What only a bundle on one machine has: the demo, its settings, its data directory, and the operator beside it.
+//! What only a bundle on one machine has: the demo, its settings, its data directory.
 
-mod connect;
+pub(crate) mod connect;
 mod demo;
 mod demo_secrets;
-mod operator;
 mod readme;
 mod settings;
 

@@ -33,14 +33,14 @@ fn faults(deployed: &Deployment) -> Vec<String> {
         if !is_told || texts(&alarm["OKActions"]) != Vec::from_iter(end) {
             faults.push(format!("{name} tells nobody"));
         }
-        let expressions = list(&alarm["Metrics"])
+        let mut expressions = list(&alarm["Metrics"])
             .iter()
             .flat_map(|it| texts(&it["Expression"]));
         let expected = match name {
             "StreamIsBehind" => "MAX(METRICS())",
             _ => "SUM(METRICS())",
         };
-        if expressions.into_iter().any(|it| it != expected) {
+        if expressions.any(|it| it != expected) {
             faults.push(format!("{name} counts something else"));
         }
     }
@@ -69,19 +69,13 @@ fn wanted() -> BTreeSet<String> {
 fn metrics(alarm: &Value) -> Vec<String> {
     let summed = list(&alarm["Metrics"]).iter();
     let summed = summed.map(|it| &it["MetricStat"]["Metric"]);
-    let looked_at = summed
-        .chain([alarm])
-        .filter(|it| it["MetricName"].is_string());
+    let all = summed.chain([alarm]);
+    let looked_at = all.filter(|it| it["MetricName"].is_string());
     let words = |it: &Value| {
-        let dimensions = list(&it["Dimensions"])
-            .iter()
-            .flat_map(|it| texts(&it["Value"]));
-        let names = [texts(&it["Namespace"]), texts(&it["MetricName"])].concat();
-        names
-            .into_iter()
-            .chain(dimensions)
-            .collect::<Vec<_>>()
-            .join(" ")
+        let mut words = [texts(&it["Namespace"]), texts(&it["MetricName"])].concat();
+        let dimensions = list(&it["Dimensions"]).iter();
+        words.extend(dimensions.flat_map(|it| texts(&it["Value"])));
+        words.join(" ")
     };
     looked_at.map(words).collect()
 }

@@ -1,7 +1,6 @@
 //! `docs/settings.md` against the template and the bundle on one machine.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 
 use runtime::settings::Environment;
 use serde_json::Value;
@@ -11,17 +10,18 @@ use super::{MORE, TOKENS, Template, choice, entries, functions, logical_id};
 
 const PAGE: &str = include_str!("../../../docs/settings.md");
 
+/// How the page calls what has no default.
+const REQUIRED: &str = "**required**";
+
+/// Names, each with what is said of it.
+type Facts = BTreeSet<(String, String)>;
+
 #[test]
 fn every_setting_is_documented_with_its_parameter_default_and_functions() {
     let template = Template::here();
     assert_eq!(faults(&template, PAGE), [] as [&str; 0]);
     for (name, from, to) in [
         ("PUBLIC_URL", "| `PUBLIC_URL` |", "| `PUBLIC_UR` |"),
-        (
-            "AUTO_PROVISION",
-            "goes on. | provision |",
-            "goes on. | all |",
-        ),
         ("LogRetentionDays", "| `30` |", "| `31` |"),
         ("DATA", "| `DATA` |", "| `DAT` |"),
     ] {
@@ -30,55 +30,36 @@ fn every_setting_is_documented_with_its_parameter_default_and_functions() {
     }
 }
 
-/// Where `page` says something else than the template and the code, or nothing.
+/// What either `page` or the template and the code say, and not both.
 fn faults(template: &Template, page: &str) -> Vec<String> {
     let [shared, on_aws, on_one_machine] =
         ["Functions", "Only on AWS", "Only on one machine"].map(|heading| table(page, heading));
-    let read = shared
-        .iter()
-        .map(|row| (name(&row[0]), readers(&row[5])))
+    let read = shared.iter();
+    let read: Facts = read.map(|row| (name(&row[0]), readers(&row[5]))).collect();
+    let mut faults: Vec<_> = read
+        .symmetric_difference(&read_on_aws(template))
+        .cloned()
         .collect();
-    let mut faults = differences(&read, &read_on_aws(template));
 
     let shared = shared.iter().filter(|row| !row[1].is_empty());
     let shared = shared.map(|row| (name(&row[1]), default(&row[2])));
     let on_aws = on_aws.iter().map(|row| (name(&row[0]), default(&row[1])));
-    faults.extend(differences(
-        &shared.chain(on_aws).collect(),
-        &declared(template),
-    ));
+    let defaults: Facts = shared.chain(on_aws).collect();
+    faults.extend(defaults.symmetric_difference(&declared(template)).cloned());
 
-    let here = on_one_machine
-        .iter()
-        .map(|row| (name(&row[0]), ()))
-        .collect();
-    let mut asked: BTreeMap<_, _> = asked_on_one_machine()
-        .into_iter()
-        .map(|name| (name, ()))
-        .collect();
-    asked.retain(|name, ()| !read.contains_key(name));
-    faults.extend(differences(&here, &asked));
+    let on_one_machine: BTreeSet<String> = on_one_machine.iter().map(|row| name(&row[0])).collect();
+    let mut asked = asked_on_one_machine();
+    asked.retain(|asked| read.iter().all(|(name, _)| name != asked));
+    let different = on_one_machine.symmetric_difference(&asked);
+    faults.extend(different.map(|name| (name.clone(), String::new())));
     faults
-}
-
-fn differences<T: PartialEq + Debug>(
-    documented: &BTreeMap<String, T>,
-    actual: &BTreeMap<String, T>,
-) -> Vec<String> {
-    let names: BTreeSet<_> = documented.keys().chain(actual.keys()).collect();
-    let compared = names
-        .into_iter()
-        .map(|name| (name, documented.get(name), actual.get(name)));
-    let different = compared.filter(|(_, documented, actual)| documented != actual);
-    different
-        .map(|(name, documented, actual)| {
-            format!("{name}: documented {documented:?}, is {actual:?}")
-        })
+        .iter()
+        .map(|(name, what)| format!("{name}: {what}"))
         .collect()
 }
 
 /// The variables that functions get from the template, and which functions; those of libraries are nobody's to set.
-fn read_on_aws(template: &Template) -> BTreeMap<String, BTreeSet<String>> {
+fn read_on_aws(template: &Template) -> Facts {
     let deployed = template.deployed(&choice(&[&TOKENS, &MORE]));
     let mut read: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for function in functions() {
@@ -88,31 +69,28 @@ fn read_on_aws(template: &Template) -> BTreeMap<String, BTreeSet<String>> {
             }
         }
     }
-    read
+    let read = read.into_iter();
+    read.map(|(name, functions)| (name, format!("{functions:?}")))
+        .collect()
 }
 
-/// The parameters, with their defaults in words; `None` for those that must be given.
-fn declared(template: &Template) -> BTreeMap<String, Option<String>> {
+/// The parameters, with their defaults in words.
+fn declared(template: &Template) -> Facts {
     let default = |parameter: &Value| match &parameter["Default"] {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
+        Value::Null => REQUIRED.to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     };
     let parameters = entries(&template.0["Parameters"]);
     parameters
-        .map(|(name, parameter)| (name.to_owned(), default(parameter)))
+        .map(|(name, it)| (name.to_owned(), default(it)))
         .collect()
 }
 
 fn asked_on_one_machine() -> BTreeSet<String> {
-    let complete = [
-        ("HUB", "none"),
-        ("SECRETS_FILE", "x"),
-        ("PARTNER_IDS", "x"),
-        ("PARTNER_API_URL", "x"),
-        ("ALLOWED_ORIGINS", "x"),
-        ("JWT_HS256_SECRET", "x"),
-    ];
+    let required = "SECRETS_FILE PARTNER_IDS PARTNER_API_URL ALLOWED_ORIGINS JWT_HS256_SECRET";
+    let mut complete = vec![("HUB", "none")];
+    complete.extend(required.split(' ').map(|name| (name, "x")));
     let environment = Environment::from_iter(owned(&complete));
     local::settings::Settings::from_env(environment.clone()).expect("complete settings");
     environment.asked()
@@ -140,17 +118,18 @@ fn name(cell: &str) -> String {
 }
 
 /// A default as its cell says it; what is only required with another parameter is empty by default.
-fn default(cell: &str) -> Option<String> {
+fn default(cell: &str) -> String {
     match cell {
-        "**required**" => None,
-        cell if cell.starts_with("required with") => Some(String::new()),
-        cell => Some(name(cell)),
+        REQUIRED => cell.to_owned(),
+        cell if cell.starts_with("required with") => String::new(),
+        cell => name(cell),
     }
 }
 
-fn readers(cell: &str) -> BTreeSet<String> {
-    match cell {
+fn readers(cell: &str) -> String {
+    let readers: BTreeSet<String> = match cell {
         "all" => functions(),
         cell => cell.split(", ").map(str::to_owned).collect(),
-    }
+    };
+    format!("{readers:?}")
 }

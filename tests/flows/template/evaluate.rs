@@ -100,10 +100,8 @@ impl Stack<'_> {
             Value::Object(fields) => match function(fields) {
                 Some((name, argument)) => self.call(name, argument),
                 None => {
-                    let fields = fields.iter();
-                    let fields =
-                        fields.filter_map(|(name, it)| Some((name.clone(), self.evaluate(it)?)));
-                    Some(Value::Object(fields.collect()))
+                    let field = |(name, it): (&String, _)| Some((name.clone(), self.evaluate(it)?));
+                    Some(Value::Object(fields.iter().filter_map(field).collect()))
                 }
             },
             plain => Some(plain.clone()),
@@ -146,10 +144,10 @@ impl Stack<'_> {
             "AWS::AccountId" => json!("111122223333"),
             "AWS::URLSuffix" => json!("amazonaws.com"),
             "AWS::StackName" => json!("stack"),
-            _ => match self.parameters.get(name) {
-                Some(value) => value.clone(),
-                None => json!(format!("<{name}>")),
-            },
+            _ => {
+                let parameter = self.parameters.get(name).cloned();
+                parameter.unwrap_or_else(|| json!(format!("<{name}>")))
+            }
         })
     }
 

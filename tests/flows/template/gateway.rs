@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use tests::{Answer, Ask, Bundle, PARTNER};
 
+use self::Who::{Anyone, Caller};
 use super::evaluate::Deployment;
 use super::{Template, entries, holds, list, logical_id, texts};
 
@@ -17,31 +18,20 @@ enum Who {
     Anyone,
 }
 
-/// Each route: who may call it, the function, method and path.
-const ROUTES: [&str; 7] = [
-    "caller sign GET /{partner_id}/sign",
-    "anyone redirect GET /{partner_id}/redirect",
-    "anyone redirect GET /{partner_id}/redirect/{state}",
-    "caller redirect POST /{partner_id}/redirect",
-    "anyone webhook POST /{partner_id}/webhook",
-    "caller channels GET /{partner_id}/channels",
-    "caller channels GET /{partner_id}/channels/{channel_id}",
+/// Each route: who may call it, the function, and the route itself.
+const ROUTES: [(Who, &str, &str); 7] = [
+    (Caller, "sign", "GET /{partner_id}/sign"),
+    (Anyone, "redirect", "GET /{partner_id}/redirect"),
+    (Anyone, "redirect", "GET /{partner_id}/redirect/{state}"),
+    (Caller, "redirect", "POST /{partner_id}/redirect"),
+    (Anyone, "webhook", "POST /{partner_id}/webhook"),
+    (Caller, "channels", "GET /{partner_id}/channels"),
+    (
+        Caller,
+        "channels",
+        "GET /{partner_id}/channels/{channel_id}",
+    ),
 ];
-
-/// The function of each route, and who may call it.
-fn known_routes() -> BTreeMap<&'static str, (&'static str, Who)> {
-    let read = |route: &'static str| {
-        let (who, route) = route.split_once(' ').expect("who");
-        let (function, route) = route.split_once(' ').expect("a function");
-        let who = if who == "caller" {
-            Who::Caller
-        } else {
-            Who::Anyone
-        };
-        (route, (function, who))
-    };
-    ROUTES.map(read).into()
-}
 
 /// What the access log may say of a request: nothing an outsider chose.
 const LOGGED: &str = "requestTime requestId routeKey status responseLatency integrationLatency \
@@ -104,22 +94,18 @@ fn authorizers(deployed: &Deployment) -> Vec<String> {
     let mut faults: Vec<String> = entries(schemes)
         .filter_map(|(_, scheme)| fault_of_scheme(scheme))
         .collect();
-    let known = known_routes();
     for (route, method) in routes(deployed) {
-        let Some((_, who)) = known.get(route.as_str()) else {
+        let Some((who, ..)) = ROUTES.iter().find(|(.., known)| *known == route) else {
             faults.push(format!("{route} is none of ours"));
             continue;
         };
         let security = list(&method["security"]);
-        let names: Vec<&str> = security
-            .iter()
-            .flat_map(entries)
-            .map(|(it, _)| it)
-            .collect();
+        let names = security.iter().flat_map(entries);
+        let names: Vec<&str> = names.map(|(name, _)| name).collect();
         let is_right = match (who, names.as_slice()) {
-            (Who::Caller, [name]) => security.len() == 1 && schemes.get(name).is_some(),
-            (Who::Caller, _) => false,
-            (Who::Anyone, _) => security.is_empty(),
+            (Caller, [name]) => security.len() == 1 && schemes.get(name).is_some(),
+            (Caller, _) => false,
+            (Anyone, _) => security.is_empty(),
         };
         if !is_right {
             faults.push(format!("{route} is for {who:?}: {security:?}"));
@@ -150,7 +136,7 @@ fn integrations(deployed: &Deployment) -> Vec<String> {
     let routes = routes(deployed);
     let permissions: Vec<(&str, &Value)> = deployed.of_type("AWS::Lambda::Permission").collect();
     let mut faults = Vec::new();
-    for (route, (function, _)) in known_routes() {
+    for (_, function, route) in ROUTES {
         let function = logical_id(function);
         let operation = routes.get(route).copied().unwrap_or(&Value::Null);
         let integration = &operation["x-amazon-apigateway-integration"];
@@ -177,10 +163,13 @@ fn integrations(deployed: &Deployment) -> Vec<String> {
             faults.push(format!("limits of no route: {route}"));
         }
     }
-    let everybody_else = permissions
-        .iter()
-        .filter(|(_, it)| it["SourceArn"].is_null());
-    faults.extend(everybody_else.map(|(name, _)| format!("{name} lets others in")));
+    let mut everybody_else = permissions;
+    everybody_else.retain(|(_, it)| it["SourceArn"].is_null());
+    faults.extend(
+        everybody_else
+            .iter()
+            .map(|(name, _)| format!("{name} lets others in")),
+    );
     faults
 }
 
@@ -193,10 +182,8 @@ fn access_log(deployed: &Deployment) -> Vec<String> {
         return vec![format!("no JSON: {format}")];
     };
     let values: BTreeSet<String> = entries(&line).flat_map(|(_, value)| texts(value)).collect();
-    let allowed = LOGGED
-        .split_whitespace()
-        .map(|name| format!("$context.{name}"));
-    let allowed = allowed.collect();
+    let allowed = LOGGED.split_whitespace();
+    let allowed = allowed.map(|name| format!("$context.{name}")).collect();
     values.symmetric_difference(&allowed).cloned().collect()
 }
 

@@ -10,21 +10,10 @@ use super::{Template, entries, list, texts};
 fn no_resource_needs_itself() {
     let template = Template::here();
     assert_eq!(cycle(&template.0), None);
-    for (pointer, value) in [
-        // The API needs the function, the mapping the table, the function its role.
-        (
-            "SignFunction/Properties/Environment/Variables/PUBLIC_URL",
-            json!({"Fn::Sub": "https://${HttpApi}.example"}),
-        ),
-        ("Table/DependsOn", json!(["FoldStream"])),
-        (
-            "SignFunctionRole/Properties/Description",
-            json!({"Fn::GetAtt": ["SignFunction", "Arn"]}),
-        ),
-    ] {
-        let doctored = template.doctored(&format!("/Resources/{pointer}"), &value);
-        assert!(cycle(&doctored.0).is_some(), "{pointer}");
-    }
+    // The API needs the function.
+    let url = "/Resources/SignFunction/Properties/Environment/Variables/PUBLIC_URL";
+    let of_the_api = json!({"Fn::Sub": "https://${HttpApi}.example"});
+    assert!(cycle(&template.doctored(url, &of_the_api).0).is_some());
 }
 
 /// A resource that needs itself, if there is one.

@@ -27,8 +27,6 @@ fn callers_are_tokens_with_issuer_audience_and_tenant_or_iam_and_never_nobody() 
 #[test]
 fn what_a_parameter_allows_the_functions_take() {
     let template = Template::here();
-    let url = |value: &str| value.parse::<BaseUrl>().map(drop);
-    let path = |value: &str| value.parse::<KeysPath>().map(drop);
     for (parameter, value) in [
         ("PartnerApiUrl", "https://hub.example/api/v2"),
         ("PartnerApiUrl", "https://hub.example:8443"),
@@ -50,19 +48,16 @@ fn what_a_parameter_allows_the_functions_take() {
         "u@host|host/{other}|{partner_id}.host|a b|host/a\\b|host/\"|host/<x>|/x||host?q|host#f";
     for parameter in ["PartnerApiUrl", "OnboardingUrl", "PublicUrl"] {
         for value in hosts.split('|').map(|host| format!("https://{host}")) {
-            assert!(
-                url(&value).is_ok() || !allows(&template, parameter, &value),
-                "{parameter}: {value}"
-            );
+            let is_taken = value.parse::<BaseUrl>().is_ok();
+            let is_fine = is_taken || !allows(&template, parameter, &value);
+            assert!(is_fine, "{parameter}: {value}");
         }
     }
     let bad_paths =
         "/{x}/{channel_id}|{channel_id}|/x|/{channel_id}?q|/{channel_id}/{|/a b/{channel_id}";
     for value in bad_paths.split('|') {
-        assert!(
-            path(value).is_err() && !allows(&template, "HubApiKeysPath", value),
-            "{value}"
-        );
+        assert!(value.parse::<KeysPath>().is_err(), "{value}");
+        assert!(!allows(&template, "HubApiKeysPath", value), "{value}");
     }
     for value in ["360dialog", "", "a b/", "/*/"] {
         assert!(!allows(&template, "SecretPrefix", value), "{value}");

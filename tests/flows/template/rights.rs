@@ -111,21 +111,18 @@ fn differences(
     let missing = wanted.iter().filter(|line| !granted.contains(line));
     let missing = missing.map(|line| format!("{who} may not {line}"));
     let extra = granted.iter().filter(|line| !wanted.contains(line));
-    missing
-        .chain(extra.map(|line| format!("{who} may {line}")))
-        .collect()
+    let extra = extra.map(|line| format!("{who} may {line}"));
+    missing.chain(extra).collect()
 }
 
 /// A list of statements, one line for every action.
 fn lines(statements: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     for statement in list(statements) {
-        let Some(resource) = statement["Resource"].as_str() else {
+        let (resource, effect) = (&statement["Resource"], &statement["Effect"]);
+        let Some(resource) = resource.as_str().filter(|_| effect == "Allow") else {
             return vec![format!("no plain right: {statement}")];
         };
-        if statement["Effect"] != "Allow" {
-            return vec![format!("no plain right: {statement}")];
-        }
         for action in texts(&statement["Action"]) {
             let right = format!("{action} {resource}");
             let is_of_stream = OF_THE_STREAM.contains(&right.as_str());

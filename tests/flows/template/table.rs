@@ -90,17 +90,14 @@ fn keeping(deployed: &Deployment) -> Vec<String> {
         let most = &it["OnDemandThroughput"];
         !most["MaxReadRequestUnits"].is_null() && !most["MaxWriteRequestUnits"].is_null()
     };
+    let [delete, replace] =
+        ["DeletionPolicy", "UpdateReplacePolicy"].map(|policy| resource[policy] == "Retain");
+    let is_protected = table["DeletionProtectionEnabled"] == true;
     let mut faults = Vec::new();
     for (what, is_so) in [
-        ("DeletionPolicy", resource["DeletionPolicy"] == "Retain"),
-        (
-            "UpdateReplacePolicy",
-            resource["UpdateReplacePolicy"] == "Retain",
-        ),
-        (
-            "DeletionProtectionEnabled",
-            table["DeletionProtectionEnabled"] == true,
-        ),
+        ("DeletionPolicy", delete),
+        ("UpdateReplacePolicy", replace),
+        ("DeletionProtectionEnabled", is_protected),
         ("PointInTimeRecovery", *recovery == true),
         ("OnDemandThroughput", is_bounded(table)),
         // A table that was kept would stand in the way of the next stack's.
@@ -110,9 +107,8 @@ fn keeping(deployed: &Deployment) -> Vec<String> {
             faults.push(what.to_owned());
         }
     }
-    let unbounded = list(&table["GlobalSecondaryIndexes"])
-        .iter()
-        .filter(|it| !is_bounded(it));
+    let indexes = list(&table["GlobalSecondaryIndexes"]).iter();
+    let unbounded = indexes.filter(|it| !is_bounded(it));
     faults.extend(unbounded.map(|it| format!("{} is unbounded", it["IndexName"])));
     faults
 }

@@ -21,6 +21,8 @@ pub enum Service {
     SecretsManager,
     /// EventBridge.
     EventBridge,
+    /// CloudFormation, which only the operator reads.
+    CloudFormation,
 }
 
 impl Service {
@@ -80,6 +82,8 @@ pub struct Fault {
     harm: Harm,
     /// How many calls it fitted so far.
     seen: usize,
+    /// How many of them it hurt.
+    hits: usize,
 }
 
 /// A fault that was asked for.
@@ -98,6 +102,7 @@ impl Fault {
             times: usize::MAX,
             harm,
             seen: 0,
+            hits: 0,
         }
     }
 
@@ -168,8 +173,6 @@ struct State {
     faults: Vec<Fault>,
     names: Option<Names>,
     denied: Vec<String>,
-    /// By fault: how many calls it hurt.
-    hits: Vec<usize>,
     /// The faults before this one are healed.
     healed: usize,
 }
@@ -225,7 +228,6 @@ impl Calls {
     pub fn hurt(&self, fault: Fault) -> FaultId {
         let mut state = self.state();
         state.faults.push(fault);
-        state.hits.push(0);
         FaultId(state.faults.len() - 1)
     }
 
@@ -238,7 +240,7 @@ impl Calls {
 
     /// How many calls a fault has hurt.
     pub fn hits(&self, FaultId(index): FaultId) -> usize {
-        self.state().hits[index]
+        self.state().faults[index].hits
     }
 
     /// How many calls a fault fitted, hurt or not.
@@ -267,13 +269,12 @@ impl Calls {
     /// Writes a call down; how it is to go wrong, if at all.
     pub(super) fn record(&self, call: Call, body: &[u8]) -> Option<Harm> {
         let mut state = self.state();
-        let state = &mut *state;
+        let healed = state.healed;
         let mut harm = None;
-        let faults = state.faults.iter_mut().zip(&mut state.hits);
-        for (fault, hits) in faults.skip(state.healed) {
+        for fault in &mut state.faults[healed..] {
             if fault.hurts(&call, body) && harm.is_none() {
                 harm = Some(fault.harm);
-                *hits += 1;
+                fault.hits += 1;
             }
         }
         state.calls.push(call);
@@ -298,4 +299,4 @@ impl Calls {
 }
 
 /// The access key id of the harness's own calls.
-const HARNESS: &str = "local";
+pub const HARNESS: &str = "local";

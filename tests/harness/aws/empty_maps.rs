@@ -45,9 +45,8 @@ mod tests {
             let map = json!({"M": {"a": empty, "b": {"L": [empty, {"S": "x"}]}}});
             json!({"Records": [{"dynamodb": {"Keys": {"pk": {"S": ""}}, "NewImage": {"c": map, "d": empty, "e": {"L": []}}}}]})
         };
-        let seen: Value =
-            serde_json::from_slice(&mended(answer(json!({})).to_string().as_bytes()).unwrap())
-                .unwrap();
+        let seen = mended(answer(json!({})).to_string().as_bytes()).unwrap();
+        let seen: Value = serde_json::from_slice(&seen).unwrap();
         assert_eq!(seen, answer(json!({"M": {}})));
     }
 }

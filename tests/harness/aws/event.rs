@@ -4,7 +4,7 @@
 //! [1]: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE, USER_AGENT};
+use axum::http::header::{CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
@@ -20,7 +20,7 @@ pub const DOMAIN: &str = "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com";
 pub const DEFAULT_STAGE: &str = "$default";
 
 /// A request at the gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Incoming {
     /// Its method.
     pub method: Method,
@@ -45,14 +45,11 @@ impl Incoming {
     pub fn get(route: &str, path: &str) -> Self {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         Self {
-            method: Method::GET,
             path: path.to_owned(),
             query: query.to_owned(),
-            headers: HeaderMap::new(),
-            body: Vec::new(),
             route: route.to_owned(),
-            authorizer: None,
             stage: DEFAULT_STAGE.to_owned(),
+            ..Self::default()
         }
     }
 
@@ -95,10 +92,6 @@ impl Incoming {
     }
 
     fn add_optional(&self, event: &mut Value) {
-        let cookies: Vec<String> = self.headers.get_all(COOKIE).iter().map(text).collect();
-        if !cookies.is_empty() {
-            event["cookies"] = cookies.iter().flat_map(|all| all.split("; ")).collect();
-        }
         let query = self.joined_query();
         if !query.is_empty() {
             event["queryStringParameters"] = Value::Object(query);
@@ -121,9 +114,9 @@ impl Incoming {
         }
     }
 
-    /// Names in lower case, several values of one name joined by commas, cookies apart.
+    /// Names in lower case, several values of one name joined by commas. Nobody here sends a cookie.
     fn joined_headers(&self) -> Map<String, Value> {
-        let names = self.headers.keys().filter(|name| *name != COOKIE);
+        let names = self.headers.keys();
         let joined = |name: &HeaderName| {
             let values: Vec<String> = self.headers.get_all(name).iter().map(text).collect();
             (name.as_str().to_owned(), values.join(",").into())
@@ -201,9 +194,6 @@ pub fn response(answer: &Value) -> Option<Response> {
             HeaderName::from_bytes(name.as_bytes()).ok()?,
             HeaderValue::from_str(value.as_str()?).ok()?,
         );
-    }
-    for cookie in answer["cookies"].as_array().into_iter().flatten() {
-        headers.append(SET_COOKIE, HeaderValue::from_str(cookie.as_str()?).ok()?);
     }
     Some(response)
 }

@@ -77,7 +77,7 @@ async fn answer(State(forward): State<Forward>, request: Request) -> Response {
     match harm {
         None => forward.hand_on(service, parts.headers, body).await,
         Some(Harm::Throttle) => throttled(service),
-        Some(Harm::Fail) => failed(),
+        Some(Harm::Fail) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError"),
         Some(Harm::Silence) => silence().await,
         Some(Harm::LoseAnswer) => {
             forward.hand_on(service, parts.headers, body).await;
@@ -163,12 +163,8 @@ fn lease(call: &Call, body: &[u8]) -> Option<(String, Key, AttributeValue)> {
         return None;
     }
     let body: Value = serde_json::from_slice(body).ok()?;
-    if !body["UpdateExpression"]
-        .as_str()?
-        .contains("lease = :token")
-    {
-        return None;
-    }
+    let update = body["UpdateExpression"].as_str()?;
+    update.find("lease = :token")?;
     let text = |value: &Value| Some(AttributeValue::S(value["S"].as_str()?.to_owned()));
     let token = text(&body["ExpressionAttributeValues"][":token"])?;
     let part = |name: &str| Some((name.to_owned(), text(&body["Key"][name])?));
@@ -178,7 +174,10 @@ fn lease(call: &Call, body: &[u8]) -> Option<(String, Key, AttributeValue)> {
 
 /// Who asks for what.
 fn call(headers: &HeaderMap) -> Option<(Call, Service)> {
-    let (service, action) = Service::of_target(headers.get("x-amz-target")?.to_str().ok()?)?;
+    let (service, action) = match headers.get("x-amz-target") {
+        Some(target) => Service::of_target(target.to_str().ok()?)?,
+        None => (Service::CloudFormation, ""),
+    };
     let process = key_id(headers)?.to_owned();
     let call = Call {
         function: Processes::function_of(&process).to_owned(),
@@ -214,13 +213,9 @@ fn throttled(service: Service) -> Response {
         Service::DynamoDb | Service::Streams => {
             "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"
         }
-        Service::SecretsManager | Service::EventBridge => "ThrottlingException",
+        _ => "ThrottlingException",
     };
     refusal(StatusCode::BAD_REQUEST, kind)
-}
-
-fn failed() -> Response {
-    refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError")
 }
 
 fn refusal(status: StatusCode, kind: &str) -> Response {

@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::event::{DEFAULT_STAGE, Incoming, jwt, response};
-use super::runtime_api::{Failure, Function};
+use super::runtime_api::Function;
 
 /// The largest body an HTTP API takes, bytes.
 const LARGEST: usize = 10 << 20;
@@ -31,16 +31,11 @@ pub(super) fn serve(
     jwt: &Jwt,
     allowed: AllowedOrigins,
 ) {
-    let all = Some(Guarded::All);
+    let (all, post_only) = (Some(Guarded::All), Some(Guarded::PostOnly));
     let mut router = Router::new();
     for (function, path, methods, guarded) in [
         ("sign", "sign", get(invoke), all),
-        (
-            "redirect",
-            "redirect",
-            get(invoke).post(invoke),
-            Some(Guarded::PostOnly),
-        ),
+        ("redirect", "redirect", get(invoke).post(invoke), post_only),
         ("redirect", "redirect/{state}", get(invoke), None),
         ("webhook", "webhook", post(invoke), None),
         ("channels", "channels", get(invoke), all),
@@ -88,13 +83,11 @@ async fn invoke(
     };
     match function.invoke(&incoming.event()).await {
         Ok(answer) => response(&answer.json()).unwrap_or_else(internal_error),
-        Err(failure) => failed(&function, &failure),
+        Err(failure) => {
+            eprintln!("{}: {failure}", function.name());
+            internal_error()
+        }
     }
-}
-
-fn failed(function: &Function, failure: &Failure) -> Response {
-    eprintln!("{}: {failure}", function.name());
-    internal_error()
 }
 
 /// What an HTTP API answers when its function does not.

@@ -1,11 +1,13 @@
-//! What the harness itself wants of Secrets Manager and EventBridge, asked of moto directly.
+//! What the harness itself wants of Secrets Manager, EventBridge and CloudFormation, asked of moto directly.
 //!
 //! Moto keeps the accounts apart that the header `x-moto-account-id` names, so that tests which share one server do
 //! not see each other. The calls wait on the spot: moto is another process and depends on nothing here.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::runtime_api::REGION;
@@ -34,6 +36,24 @@ impl Moto {
     pub fn create_bus(&self, name: &str) {
         self.call("events", "AWSEvents.CreateEventBus", &json!({"Name": name}))
             .expect("an event bus");
+    }
+
+    /// Makes a CloudFormation stack that has nothing but these outputs.
+    pub fn create_stack(&self, name: &str, outputs: &BTreeMap<String, String>) {
+        let outputs = outputs.iter();
+        let outputs: Value = outputs
+            .map(|(name, value)| (name.clone(), json!({"Value": value})))
+            .collect();
+        let template = json!({"Resources": {}, "Outputs": outputs}).to_string();
+        let parameters = [
+            ("Action", "CreateStack"),
+            ("StackName", name),
+            ("TemplateBody", &template),
+        ];
+        let address = Url::parse_with_params("http://moto/", parameters).expect("an address");
+        let query = address.query().expect("a query");
+        self.post("cloudformation", &format!("/?{query}"), "", "")
+            .expect("a stack");
     }
 
     /// Makes the current version of the secret `name` say `text`.
@@ -76,10 +96,14 @@ impl Moto {
     }
 
     fn call(&self, service: &str, target: &str, body: &Value) -> Result<Value, Value> {
-        let body = body.to_string();
+        let head =
+            format!("x-amz-target: {target}\r\ncontent-type: application/x-amz-json-1.1\r\n");
+        self.post(service, "/", &head, &body.to_string())
+    }
+
+    fn post(&self, service: &str, path: &str, head: &str, body: &str) -> Result<Value, Value> {
         let request = format!(
-            "POST / HTTP/1.0\r\nhost: {}\r\n{ACCOUNT}: {}\r\nx-amz-target: {target}\r\n\
-             content-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\
+            "POST {path} HTTP/1.0\r\nhost: {}\r\n{ACCOUNT}: {}\r\n{head}content-length: {}\r\n\
              authorization: AWS4-HMAC-SHA256 Credential=tests/20260101/{REGION}/{service}/aws4_request, \
              SignedHeaders=host, Signature=0\r\n\r\n{body}",
             self.address,

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::runtime_api::{Failure, Spec, request_id};
+use super::runtime_api::{Failure, REGION, Spec, request_id};
 
 /// The processes that run, so that one can be killed by its name.
 #[derive(Clone, Default)]
@@ -39,11 +39,9 @@ impl Processes {
 
     /// The running processes of `function`.
     pub fn of(&self, function: &str) -> Vec<Arc<Process>> {
-        let running = self.running();
-        let of_it = running
-            .iter()
-            .filter(|(name, _)| Self::function_of(name) == function);
-        of_it.map(|(_, process)| process.clone()).collect()
+        let mut running: Vec<_> = self.running().values().cloned().collect();
+        running.retain(|process| Self::function_of(&process.name) == function);
+        running
     }
 
     pub(super) fn add(&self, process: Arc<Process>) {
@@ -85,21 +83,19 @@ struct Invocation {
     id: String,
     event: Bytes,
     deadline: u128,
+    taken: oneshot::Sender<()>,
+    answer: AnswerTo,
 }
 
-/// An invocation that the process has and has not answered.
-struct Open {
-    id: String,
-    answer: oneshot::Sender<Result<Bytes, Failure>>,
-}
+/// Who waits for the answer to an invocation.
+type AnswerTo = oneshot::Sender<Result<Bytes, Failure>>;
 
 /// What the process and its Runtime API share.
 struct Shared {
     arn: String,
     invocations: tokio::sync::Mutex<mpsc::Receiver<Invocation>>,
-    open: Mutex<Option<Open>>,
-    /// The process took the invocation that is open.
-    taken: watch::Sender<bool>,
+    /// The invocation that the process has and has not answered.
+    open: Mutex<Option<(String, AnswerTo)>>,
     /// It asked for an event.
     asked: watch::Sender<bool>,
     /// How many invocations it answered.
@@ -114,10 +110,12 @@ impl Process {
         let cannot = |why: std::io::Error| Failure::Init(why.to_string());
         let (hand_over, invocations) = mpsc::channel(1);
         let shared = Arc::new(Shared {
-            arn: spec.arn(),
+            arn: format!(
+                "arn:aws:lambda:{REGION}:123456789012:function:{}",
+                spec.name
+            ),
             invocations: invocations.into(),
             open: Mutex::default(),
-            taken: watch::Sender::new(false),
             asked: watch::Sender::new(false),
             answered: watch::Sender::new(0),
             gave_up: Mutex::default(),
@@ -188,29 +186,21 @@ impl Process {
         event: Bytes,
         time_out: Duration,
     ) -> Option<Result<Bytes, Failure>> {
+        let (taken, is_taken) = oneshot::channel();
         let (answer, answered) = oneshot::channel();
-        let id = request_id();
-        let mut taken = self.shared.taken.subscribe();
-        self.shared.taken.send_replace(false);
-        *lock(&self.shared.open) = Some(Open {
-            id: id.clone(),
-            answer,
-        });
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let deadline = (now.unwrap_or_default() + time_out).as_millis();
         let invocation = Invocation {
-            id,
+            id: request_id(),
             event,
-            deadline,
+            deadline: (now.unwrap_or_default() + time_out).as_millis(),
+            taken,
+            answer,
         };
-        let is_handed_over = self.hand_over.send(invocation).await.is_ok();
-        let ended_before = tokio::select! {
+        self.hand_over.send(invocation).await.ok()?;
+        tokio::select! {
             biased;
-            _ = taken.wait_for(|taken| *taken) => false,
-            _ = self.end() => true,
-        };
-        if !is_handed_over || ended_before {
-            return None;
+            Ok(()) = is_taken => {}
+            _ = self.end() => return None,
         }
         Some(tokio::select! {
             answer = answered => match answer {
@@ -266,17 +256,22 @@ fn routes(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-async fn next(State(shared): State<Arc<Shared>>) -> Response {
+/// What the process that asks shares with us.
+type Ours = State<Arc<Shared>>;
+
+async fn next(State(shared): Ours) -> Response {
     shared.asked.send_replace(true);
     let Some(invocation) = shared.invocations.lock().await.recv().await else {
         return StatusCode::GONE.into_response();
     };
-    shared.taken.send_replace(true);
+    let Invocation { id, answer, .. } = invocation;
+    *lock(&shared.open) = Some((id.clone(), answer));
+    let _nobody_waits = invocation.taken.send(());
     let deadline = invocation.deadline.to_string();
     let trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0";
     let headers = [
         ("content-type", "application/json"),
-        ("lambda-runtime-aws-request-id", &invocation.id),
+        ("lambda-runtime-aws-request-id", &id),
         ("lambda-runtime-deadline-ms", &deadline),
         ("lambda-runtime-invoked-function-arn", &shared.arn),
         ("lambda-runtime-trace-id", trace),
@@ -284,33 +279,25 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
     (headers, invocation.event).into_response()
 }
 
-async fn response(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> StatusCode {
+async fn response(State(shared): Ours, Path(id): Path<String>, body: Bytes) -> StatusCode {
     answer(&shared, &id, Ok(body))
 }
 
-async fn error(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-    body: String,
-) -> StatusCode {
+async fn error(State(shared): Ours, Path(id): Path<String>, body: String) -> StatusCode {
     answer(&shared, &id, Err(Failure::Error(body)))
 }
 
-async fn init_error(State(shared): State<Arc<Shared>>, body: String) -> StatusCode {
+async fn init_error(State(shared): Ours, body: String) -> StatusCode {
     *lock(&shared.gave_up) = Some(body);
     StatusCode::ACCEPTED
 }
 
 /// Takes the answer to the invocation that is open; another one is over.
 fn answer(shared: &Shared, id: &str, outcome: Result<Bytes, Failure>) -> StatusCode {
-    let Some(open) = lock(&shared.open).take_if(|open| open.id == id) else {
+    let Some((_, answer)) = lock(&shared.open).take_if(|(open, _)| open == id) else {
         return StatusCode::BAD_REQUEST;
     };
     shared.answered.send_modify(|answered| *answered += 1);
-    let _nobody_waits = open.answer.send(outcome);
+    let _nobody_waits = answer.send(outcome);
     StatusCode::ACCEPTED
 }

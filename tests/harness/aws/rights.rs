@@ -162,7 +162,7 @@ impl Asked {
                 let bus = text(&body["Entries"][0]["EventBusName"])?;
                 ("events", format!("{BUS}{bus}"), Vec::new())
             }
-            Service::Streams => return None,
+            Service::Streams | Service::CloudFormation => return None,
         };
         Some(Self {
             action: format!("{service}:{action}"),

@@ -70,8 +70,6 @@ pub struct Answer {
     pub payload: Bytes,
     /// The process that did.
     pub process: Arc<Process>,
-    /// From the start of the process until it asked for its first event, if it was started for this invocation.
-    pub init: Option<Duration>,
     /// From when the event was handed over until it was answered.
     pub duration: Duration,
 }
@@ -110,8 +108,8 @@ impl Function {
         let event = Bytes::from(serde_json::to_vec(event).expect("JSON can be written"));
         let _place = self.places.acquire().await.expect("it is never closed");
         loop {
-            let (process, init) = match self.idle_process() {
-                Some(process) => (process, None),
+            let process = match self.idle_process() {
+                Some(process) => process,
                 None => self.start_process().await?,
             };
             let begun = Instant::now();
@@ -125,17 +123,16 @@ impl Function {
             return outcome.map(|payload| Answer {
                 payload,
                 process,
-                init,
                 duration: begun.elapsed(),
             });
         }
     }
 
     /// Starts a process and waits until it asks for an event, so that the next invocation is a warm one.
-    pub async fn warm_up(&self) -> Result<Arc<Process>, Failure> {
-        let (process, _) = self.start_process().await?;
-        self.idle().push(process.clone());
-        Ok(process)
+    pub async fn warm_up(&self) -> Result<(), Failure> {
+        let process = self.start_process().await?;
+        self.idle().push(process);
+        Ok(())
     }
 
     /// Kills every process of it (SIGKILL); invocations under way fail.
@@ -165,14 +162,13 @@ impl Function {
         idle.pop()
     }
 
-    async fn start_process(&self) -> Result<(Arc<Process>, Option<Duration>), Failure> {
-        let begun = Instant::now();
+    async fn start_process(&self) -> Result<Arc<Process>, Failure> {
         let number = self.started.fetch_add(1, Ordering::SeqCst);
         let name = format!("{}{number}", self.spec.name);
         let process = Process::start(&self.spec, &name).await?;
         self.processes.add(process.clone());
         process.asks(INIT).await?;
-        Ok((process, Some(begun.elapsed())))
+        Ok(process)
     }
 }
 
@@ -199,12 +195,6 @@ impl Spec {
         let mut environment = owned(&of_lambda);
         environment.extend(self.environment.clone());
         environment
-    }
-
-    /// What the function is called at AWS.
-    pub(super) fn arn(&self) -> String {
-        let name = &self.name;
-        format!("arn:aws:lambda:{REGION}:123456789012:function:{name}")
     }
 }
 

@@ -42,7 +42,7 @@ pub struct Servers {
 impl Servers {
     /// Starts both; a panic says what is missing.
     pub async fn start() -> Self {
-        let (dynamodb, moto) = (dynamodb_local(), moto());
+        let (mut dynamodb, mut moto) = (dynamodb_local(), moto());
         dynamodb.answers().await;
         moto.answers().await;
         Self {
@@ -102,7 +102,7 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    async fn answers(&self) {
+    async fn answers(&mut self) {
         let begun = Instant::now();
         let http = reqwest::Client::builder().no_proxy().build();
         let http = http.expect("a client");
@@ -111,7 +111,8 @@ impl Server {
             if http.get(self.url()).send().await.is_ok() {
                 return;
             }
-            if self.has_ended() {
+            // The shell waits for the program.
+            if !matches!(self.child.try_wait(), Ok(None)) {
                 break;
             }
             tokio::time::sleep(GLANCE).await;
@@ -119,12 +120,6 @@ impl Server {
         let said = std::fs::read_to_string(self.output.path()).unwrap_or_default();
         let program = &self.program;
         panic!("{program} does not answer; {INSTALL}. It said:\n{said}");
-    }
-
-    /// Whether the program is no more: then so is the shell that waits for it.
-    fn has_ended(&self) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        status.map_or(true, |status| status.contains(") Z "))
     }
 }
 

@@ -38,21 +38,15 @@ pub const FUNCTIONS: [&str; 7] = [
 /// The event bus that the functions are told of.
 pub const BUS: &str = "onboarding";
 
+/// What a deployment is called at CloudFormation.
+pub const STACK: &str = "whatsapp-onboarding";
+
 /// What the bundle on one machine reads, and no function.
 const NOT_FOR_FUNCTIONS: &str = "LISTEN HUB HUB_LISTEN HUB_STAGE_DELAY_MS HUB_CHECK_SIGNATURE DATA \
                                 SECRETS_FILE JWT_HS256_SECRET";
 
 /// How often the clock ticks: once a minute on AWS, more often for tests.
 const TICK: Duration = Duration::from_secs(1);
-
-/// How long an HTTP function and the clock's may take.
-const TIME_OUT: Duration = Duration::from_secs(10);
-
-/// How long `fold` may take.
-const FOLD_TIME_OUT: Duration = Duration::from_secs(60);
-
-/// How long `provision` may take.
-const PROVISION_TIME_OUT: Duration = Duration::from_secs(20);
 
 /// A running stack.
 pub struct Stack {
@@ -158,6 +152,21 @@ impl Stack {
         }
     }
 
+    /// Tells CloudFormation of the stack `name`, whose outputs are those of this deployment, but for `others`.
+    pub fn deploy(&self, name: &str, others: &[(&str, &str)]) {
+        let names = Names::of(&self.environment);
+        let mut outputs = owned(&[
+            ("ApiUrl", &self.url),
+            ("PartnerIds", self.setting("PARTNER_IDS")),
+            ("PartnerSecretPrefix", &names.partner_prefix),
+            ("PartnerApiUrl", self.setting("PARTNER_API_URL")),
+            ("ChannelSecretPrefix", &names.channel_prefix),
+            ("TableName", self.setting("TABLE_NAME")),
+        ]);
+        outputs.extend(owned(others));
+        self.moto.create_stack(name, &outputs);
+    }
+
     /// The table.
     pub fn table(&self) -> Table {
         runtime::aws::local::table(&self.calls.url, self.setting("TABLE_NAME"))
@@ -165,7 +174,7 @@ impl Stack {
 
     /// Every batch of the stream that was handed over so far, as an event.
     pub fn batches(&self) -> Vec<Value> {
-        self.batches.all()
+        self.batches.lock().expect("nobody panics with it").clone()
     }
 
     /// Kills every process of every function (SIGKILL); they are started again when they are needed.
@@ -181,11 +190,6 @@ impl Stack {
             task.abort();
         }
         self.kill().await;
-    }
-
-    /// All that the functions told the partner's application, and all that is in the vault.
-    pub fn told_and_kept(&self) -> (Value, Value) {
-        (json!(self.calls.events()), self.moto.everything())
     }
 }
 
@@ -206,17 +210,18 @@ fn function(
     directory: &Path,
     processes: &Processes,
 ) -> Function {
+    // How long an invocation may take, s, and how many there may be at once.
     let (time_out, most) = match name {
-        "fold" => (FOLD_TIME_OUT, 3),
-        "provision" => (PROVISION_TIME_OUT, 2),
-        "reconcile" => (TIME_OUT, 1),
-        _ => (TIME_OUT, 4),
+        "fold" => (60, 3),
+        "provision" => (20, 2),
+        "reconcile" => (10, 1),
+        _ => (10, 4),
     };
     let spec = Spec {
         name: name.to_owned(),
         program: programs::program(name),
         environment: environment.clone(),
-        time_out,
+        time_out: Duration::from_secs(time_out),
         most,
         log: directory.join("log"),
     };

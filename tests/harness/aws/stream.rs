@@ -3,7 +3,7 @@
 //!
 //! [1]: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -25,19 +25,8 @@ const PROVISION_BATCH: i32 = 10;
 /// The longest a batch that failed waits: tests make many fail.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// All batches that were handed over.
-#[derive(Clone, Default)]
-pub(super) struct Batches(Arc<Mutex<Vec<Value>>>);
-
-impl Batches {
-    pub(super) fn all(&self) -> Vec<Value> {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Value>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// All batches that were handed over, as events.
+pub(super) type Batches = Arc<Mutex<Vec<Value>>>;
 
 /// Starts both mappings on the table `table` at `endpoint`.
 pub(super) async fn map(
@@ -70,7 +59,10 @@ async fn hand_over(
     records: Vec<Record>,
 ) -> Result<(), StoppedBefore> {
     let event = event(&records, table);
-    batches.lock().push(event.clone());
+    batches
+        .lock()
+        .expect("nobody panics with it")
+        .push(event.clone());
     let first = || records.first().map(|record| record.sequence.clone());
     let failed = match function.invoke(&event).await {
         Ok(answer) => failures(&answer.json()).unwrap_or_else(first),

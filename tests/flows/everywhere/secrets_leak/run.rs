@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use tests::search::{Found, Search};
+use tests::search::{Found, Search, files};
 use tests::{Answer, Ask, Bundle, Secrets, text};
 
 /// Where answers are written down, in the run's directory.
@@ -84,15 +84,12 @@ impl Run {
     pub(crate) async fn ask(&mut self, request: RequestBuilder) -> Answer {
         let answer = request.ask().await;
         let directory = self.bundle.directory.path();
-        let number = std::fs::read_dir(directory.join(ANSWERS))
-            .expect("a directory")
-            .count();
+        let number = files(&directory.join(ANSWERS)).len();
         self.last = format!("{ANSWERS}/{number:03}");
-        let headers = answer.headers.iter();
-        let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
         let mut whole = Vec::new();
-        for (name, value) in headers {
-            whole.extend([name.as_bytes(), b": ", value, b"\n"].concat());
+        for (name, value) in &answer.headers {
+            let header = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\n"];
+            whole.extend(header.concat());
         }
         whole.extend(answer.text.as_bytes());
         std::fs::write(directory.join(&self.last), whole).expect("a file");

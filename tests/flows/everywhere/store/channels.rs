@@ -161,11 +161,8 @@ async fn a_list_shows_nothing_of_another_tenant_or_partner(table: Table) {
     assert_eq!(rows(&channels, "acme", None, 100).await, ["aCH"]);
     assert_eq!(rows(&channels, "acme#", None, 100).await, ["bCH"]);
     let (elsewhere, acme) = (other_partner(), tenant("acme"));
-    let rows = channels
-        .list_for_tenant(&elsewhere, &acme, None, 100)
-        .ok()
-        .await;
-    assert!(rows.is_empty());
+    let rows = channels.list_for_tenant(&elsewhere, &acme, None, 100);
+    assert!(rows.ok().await.is_empty());
 }
 
 async fn a_channel_that_changes_its_tenant_leaves_the_other_list(table: Table) {

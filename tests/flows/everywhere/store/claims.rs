@@ -9,13 +9,11 @@ use super::{NOW, Succeeds, after, claim_of, items_of, other_partner, partner, te
 contract! {
     a_claim_is_made_once_and_reads_back_as_it_was_made,
     the_same_content_again_is_the_same_claim,
-    another_content_of_the_same_session_is_refused,
-    the_same_content_of_another_tenant_is_refused,
+    another_content_or_tenant_of_the_same_session_is_refused,
     a_claim_that_was_settled_meanwhile_is_still_the_same_again,
     the_same_claim_at_once_from_two_sides_is_new_once,
-    a_claim_nobody_made_is_not_there,
+    a_claim_nobody_made_is_not_there_and_cannot_be_saved,
     of_two_who_read_the_same_claim_only_the_first_saves,
-    a_claim_nobody_made_cannot_be_saved,
     the_open_claims_of_a_tenant_are_its_own_and_open,
     only_a_pending_claim_is_due,
 }
@@ -68,7 +66,7 @@ async fn the_same_content_again_is_the_same_claim(table: Table) {
     assert_eq!(read(&claims, &claim).await.claim, claim);
 }
 
-async fn another_content_of_the_same_session_is_refused(table: Table) {
+async fn another_content_or_tenant_of_the_same_session_is_refused(table: Table) {
     let claims = Claims::new(table);
     let claim = made(&claims, NOW).await;
     for query in [
@@ -79,16 +77,11 @@ async fn another_content_of_the_same_session_is_refused(table: Table) {
         let other = claim_of("acme", NOW, query);
         assert_eq!(make(&claims, &other).await, Recorded::Different, "{query}");
     }
+    let others = claim_of("other", NOW, QUERY);
+    assert_eq!(make(&claims, &others).await, Recorded::Different);
     assert_eq!(read(&claims, &claim).await.claim, claim);
     let another_session = claim_of("acme", NOW + 1, "client=bCL");
     assert_eq!(make(&claims, &another_session).await, Recorded::New);
-}
-
-async fn the_same_content_of_another_tenant_is_refused(table: Table) {
-    let claims = Claims::new(table);
-    made(&claims, NOW).await;
-    let others = claim_of("other", NOW, QUERY);
-    assert_eq!(make(&claims, &others).await, Recorded::Different);
 }
 
 async fn a_claim_that_was_settled_meanwhile_is_still_the_same_again(table: Table) {
@@ -111,13 +104,17 @@ async fn the_same_claim_at_once_from_two_sides_is_new_once(table: Table) {
     }
 }
 
-async fn a_claim_nobody_made_is_not_there(table: Table) {
-    let claims = Claims::new(table);
+async fn a_claim_nobody_made_is_not_there_and_cannot_be_saved(table: Table) {
+    let claims = Claims::new(table.clone());
     let claim = made(&claims, NOW).await;
     let nobodys = ClaimId::from_table("0");
     for (partner, id) in [(other_partner(), &claim.id), (partner(), &nobodys)] {
         assert!(claims.read(&partner, id).ok().await.is_none());
     }
+    let mut stored = read(&claims, &claim).await;
+    stored.claim.id = nobodys;
+    assert_eq!(claims.save(&stored).ok().await, Write::Conflict);
+    assert_eq!(items_of(&table, "CLAIM#").await.len(), 1);
 }
 
 async fn of_two_who_read_the_same_claim_only_the_first_saves(table: Table) {
@@ -134,15 +131,6 @@ async fn of_two_who_read_the_same_claim_only_the_first_saves(table: Table) {
     assert_eq!(status(&claims, &claim).await, ClaimStatus::Held);
     save_as(&claims, &claim, Claim::refuse).await;
     assert_eq!(status(&claims, &claim).await, ClaimStatus::Refused);
-}
-
-async fn a_claim_nobody_made_cannot_be_saved(table: Table) {
-    let claims = Claims::new(table.clone());
-    let elsewhere = made(&claims, NOW).await;
-    let mut stored = read(&claims, &elsewhere).await;
-    stored.claim.id = ClaimId::from_table("0");
-    assert_eq!(claims.save(&stored).ok().await, Write::Conflict);
-    assert_eq!(items_of(&table, "CLAIM#").await.len(), 1);
 }
 
 async fn the_open_claims_of_a_tenant_are_its_own_and_open(table: Table) {
@@ -178,11 +166,8 @@ async fn only_a_pending_claim_is_due(table: Table) {
             .is_empty()
     );
     let due = requeues.due(&partner(), after(3600), 100).ok().await;
-    let due: Vec<_> = due
-        .into_iter()
-        .map(|due| (due.subject, due.due_at))
-        .collect();
+    let due = due.into_iter().map(|due| (due.subject, due.due_at));
     // A minute after the redirect, should the stream lose it.
     let first = Subject::Claim(partner(), ClaimId::from_table("1"));
-    assert_eq!(due, [(first, after(60))]);
+    assert_eq!(due.collect::<Vec<_>>(), [(first, after(60))]);
 }

@@ -12,17 +12,14 @@ contract! {
     a_free_lease_is_taken_and_is_due_at_its_end,
     a_lease_that_is_held_is_taken_and_the_holder_reruns_at_once,
     a_release_without_a_request_leaves_what_the_holder_says,
-    a_run_by_the_clock_waits_until_it_is_due,
-    a_run_by_the_clock_requests_no_rerun,
+    a_run_by_the_clock_waits_until_it_is_due_and_requests_no_rerun,
     a_lease_holds_to_its_end_and_is_taken_over_behind_it,
     of_two_who_race_for_a_lease_one_gets_it,
     an_old_token_writes_nothing_any_more,
     a_rerun_requested_of_an_old_holder_does_not_bother_the_new_one,
-    a_lease_that_is_renewed_or_asked_for_again_holds_longer,
-    a_lease_that_ran_out_cannot_be_renewed,
+    a_lease_that_is_renewed_or_asked_for_again_holds_longer_unless_it_ran_out,
     an_intent_is_found_by_the_next_holder_until_it_is_closed,
-    an_intent_survives_a_rerun_requested_meanwhile,
-    the_tries_are_kept,
+    intent_and_tries_survive_a_rerun_requested_meanwhile,
     a_wait_and_a_verdict_are_kept_until_the_next_run_says_otherwise,
     two_channels_have_leases_of_their_own,
 }
@@ -158,7 +155,7 @@ async fn a_release_without_a_request_leaves_what_the_holder_says(table: Table) {
     assert_eq!(key.subjects_due(1_000_000).await, []);
 }
 
-async fn a_run_by_the_clock_waits_until_it_is_due(table: Table) {
+async fn a_run_by_the_clock_waits_until_it_is_due_and_requests_no_rerun(table: Table) {
     let key = Key::new(table);
     is_not_due(key.by_clock("a", 0).await);
     assert!(items_of(&key.1, "MINT#").await.is_empty());
@@ -168,13 +165,10 @@ async fn a_run_by_the_clock_waits_until_it_is_due(table: Table) {
     let mint = ours(key.by_clock("b", 60).await);
     key.release(&mint, never(), 61).await;
     is_not_due(key.by_clock("c", 9999).await);
-}
 
-async fn a_run_by_the_clock_requests_no_rerun(table: Table) {
-    let key = Key::new(table);
-    let held = key.lease("a", 0).await;
-    is_taken(key.by_clock("b", LEASE).await);
-    key.release(&held, never(), LEASE).await;
+    let held = key.lease("c", 9999).await;
+    is_taken(key.by_clock("d", 9999 + LEASE).await);
+    key.release(&held, never(), 9999 + LEASE).await;
     assert_eq!(key.inspect().await, (None, None));
 }
 
@@ -236,7 +230,7 @@ async fn a_rerun_requested_of_an_old_holder_does_not_bother_the_new_one(table: T
     assert_eq!(key.inspect().await, (None, None));
 }
 
-async fn a_lease_that_is_renewed_or_asked_for_again_holds_longer(table: Table) {
+async fn a_lease_that_is_renewed_or_asked_for_again_holds_longer_unless_it_ran_out(table: Table) {
     let key = Key::new(table);
     let mint = key.lease("a", 0).await;
     key.lease("a", 10).await;
@@ -244,14 +238,10 @@ async fn a_lease_that_is_renewed_or_asked_for_again_holds_longer(table: Table) {
     assert!(key.renew(&mint, 20).await);
     assert_eq!(key.due_at().await, Some(20 + LEASE));
     is_taken(key.by_change("b", 26).await);
-}
-
-async fn a_lease_that_ran_out_cannot_be_renewed(table: Table) {
-    let key = Key::new(table);
-    let mint = key.lease("a", 0).await;
-    assert!(key.renew(&mint, LEASE).await, "its end is still its own");
-    assert!(!key.renew(&mint, 2 * LEASE + 1).await);
-    assert_eq!(key.due_at().await, Some(2 * LEASE));
+    let end = 20 + LEASE;
+    assert!(key.renew(&mint, end).await, "its end is still its own");
+    assert!(!key.renew(&mint, end + LEASE + 1).await);
+    assert_eq!(key.due_at().await, Some(end + LEASE));
 }
 
 async fn an_intent_is_found_by_the_next_holder_until_it_is_closed(table: Table) {
@@ -283,7 +273,7 @@ async fn an_intent_is_found_by_the_next_holder_until_it_is_closed(table: Table) 
     assert_eq!(key.inspect().await, (Some(90), None), "closed");
 }
 
-async fn an_intent_survives_a_rerun_requested_meanwhile(table: Table) {
+async fn intent_and_tries_survive_a_rerun_requested_meanwhile(table: Table) {
     let key = Key::new(table);
     let mint = key.lease("a", 0).await;
     assert!(key.intend(&mint, "first").await);
@@ -296,7 +286,10 @@ async fn an_intent_survives_a_rerun_requested_meanwhile(table: Table) {
     key.release(&mint, next, 2).await;
     // Due at once, and nothing is lost.
     assert_eq!(key.inspect().await, (Some(2), open("first")));
-    assert_eq!(key.lease("c", 2).await.tries, 4);
+    let again = key.lease("c", 2).await;
+    assert_eq!(again.tries, 4);
+    key.release(&again, never(), 3).await;
+    assert_eq!(key.lease("d", 3).await.tries, 0);
 }
 
 async fn a_wait_and_a_verdict_are_kept_until_the_next_run_says_otherwise(table: Table) {
@@ -326,15 +319,6 @@ async fn a_wait_and_a_verdict_are_kept_until_the_next_run_says_otherwise(table: 
     key.release(&again, look(None), 3).await;
     let last = key.lease("c", 4).await;
     assert_eq!((last.not_before, last.verdict), (None, verdict));
-}
-
-async fn the_tries_are_kept(table: Table) {
-    let key = Key::new(table);
-    for tries in [1, 2, 9, 0] {
-        let mint = key.lease("a", 0).await;
-        key.release(&mint, NextRun { tries, ..never() }, 0).await;
-        assert_eq!(key.lease("a", 0).await.tries, tries);
-    }
 }
 
 async fn two_channels_have_leases_of_their_own(table: Table) {

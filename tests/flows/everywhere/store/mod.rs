@@ -67,50 +67,31 @@ impl<T, F: Future<Output = Result<T, StoreError>>> Succeeds<T> for F {
 
 /// Holds `fact` against a new table of the place this run speaks of.
 async fn on_an_empty_table<F: Future<Output = ()>>(name: &str, fact: impl FnOnce(Table) -> F) {
-    let place = Place::open(name).await;
-    place.table.create().ok().await;
-    fact(place.table.clone()).await;
+    let (table, _embedded) = table_for(name).await;
+    table.create().ok().await;
+    fact(table).await;
 }
 
-/// A table, and what keeps it answering.
-struct Place {
-    table: Table,
-    _embedded: Option<(Embedded, TempDir)>,
-}
-
-impl Place {
-    async fn open(fact: &str) -> Self {
-        let endpoint = std::env::var(ENDPOINT).unwrap_or_default();
-        if !endpoint.is_empty() {
-            Self::at(&endpoint, fact)
-        } else if is_on_aws() {
-            Self::at(&Servers::of_this_run().await.dynamodb, fact)
-        } else {
-            Self::embedded().await
+/// A table that is not there yet, in the place this run speaks of, and what keeps that answering.
+async fn table_for(fact: &str) -> (Table, Option<(Embedded, TempDir)>) {
+    let endpoint = std::env::var(ENDPOINT).unwrap_or_default();
+    let endpoint = match endpoint.as_str() {
+        "" if is_on_aws() => Servers::of_this_run().await.dynamodb.clone(),
+        "" => {
+            eprintln!("on the embedded DynamoDB");
+            let directory = tempfile::tempdir().expect("a directory");
+            let database = directory.path().join("onboarding.db");
+            let embedded = Embedded::open(&database).await.expect("the database");
+            let table = runtime::aws::local::table(embedded.endpoint(), "onboarding");
+            return (table, Some((embedded, directory)));
         }
-    }
-
-    async fn embedded() -> Self {
-        eprintln!("on the embedded DynamoDB");
-        let directory = tempfile::tempdir().expect("a directory");
-        let database = directory.path().join("onboarding.db");
-        let embedded = Embedded::open(&database).await.expect("the database");
-        Self {
-            table: runtime::aws::local::table(embedded.endpoint(), "onboarding"),
-            _embedded: Some((embedded, directory)),
-        }
-    }
-
-    /// No other test and no other run uses a table of this name.
-    fn at(endpoint: &str, fact: &str) -> Self {
-        eprintln!("on the DynamoDB at {endpoint}");
-        let mut name = format!("{}-{fact}", Uuid::new_v4());
-        name.truncate(LONGEST_NAME);
-        Self {
-            table: runtime::aws::local::table(endpoint, &name),
-            _embedded: None,
-        }
-    }
+        _ => endpoint,
+    };
+    eprintln!("on the DynamoDB at {endpoint}");
+    // No other test and no other run uses a table of this name.
+    let mut name = format!("{}-{fact}", Uuid::new_v4());
+    name.truncate(LONGEST_NAME);
+    (runtime::aws::local::table(&endpoint, &name), None)
 }
 
 fn partner() -> PartnerId {

@@ -15,19 +15,16 @@ contract! {
     what_is_due_comes_longest_due_first,
     only_what_is_due_by_now_is_due,
     what_is_due_at_one_partner_is_not_at_another,
-    the_same_requeue_in_the_same_minute_is_one_item,
+    the_same_requeue_in_the_same_minute_is_one_item_for_an_hour,
     requeues_for_different_reasons_are_different_items,
     a_requeue_names_what_is_due,
-    a_requeue_is_kept_for_an_hour,
 }
 
 /// Makes the key of the channel `id` due `seconds` after [`NOW`].
 async fn channel_due(table: &Table, id: &str, seconds: i64) {
     let mints = Mints::new(table.clone());
-    let leased = mints
-        .lease(&channel(id), "a", Trigger::Change, after(0))
-        .ok()
-        .await;
+    let (channel, now) = (channel(id), after(0));
+    let leased = mints.lease(&channel, "a", Trigger::Change, now).ok().await;
     let Leased::Ours(mint) = leased else {
         panic!("{leased:?}")
     };
@@ -100,17 +97,18 @@ fn due_at(subject: Subject, seconds: i64) -> Due {
     }
 }
 
-async fn the_same_requeue_in_the_same_minute_is_one_item(table: Table) {
+async fn the_same_requeue_in_the_same_minute_is_one_item_for_an_hour(table: Table) {
     let requeues = Requeues::new(table.clone());
     let subject = due_at(of_channel("aCH"), -5);
     let minute = NOW.div_euclid(60) * 60 - NOW;
     for second in [0, 1, 59] {
-        requeues
-            .requeue(&subject, after(minute + second))
-            .ok()
-            .await;
+        let now = after(minute + second);
+        requeues.requeue(&subject, now).ok().await;
     }
-    assert_eq!(items_of(&table, "WAKE#").await.len(), 1);
+    let items = items_of(&table, "WAKE#").await;
+    assert_eq!(items.len(), 1);
+    let ends = number_of(&items[0], EXPIRES_AT).expect("an end") - NOW - minute;
+    assert!((59 * 60..=3600).contains(&ends), "{ends}");
     requeues.requeue(&subject, after(minute + 60)).ok().await;
     // The first may have been lost.
     assert_eq!(items_of(&table, "WAKE#").await.len(), 2);
@@ -137,11 +135,8 @@ async fn a_requeue_names_what_is_due(table: Table) {
     let of_caller = Subject::Claim(partner(), of_caller.expect("a claim").id);
     let [a, dashes] = ["aCH", "-_CH"].map(of_channel);
     let subjects = [a, dashes, of_claim(NOW), of_caller];
-    for subject in &subjects {
-        requeues
-            .requeue(&due_at(subject.clone(), 0), after(0))
-            .ok()
-            .await;
+    for subject in subjects.clone() {
+        requeues.requeue(&due_at(subject, 0), after(0)).ok().await;
     }
     let items = items_of(&table, "WAKE#").await;
     let mut read: Vec<_> = items.iter().filter_map(Requeues::subject).collect();
@@ -149,15 +144,4 @@ async fn a_requeue_names_what_is_due(table: Table) {
     let mut written = subjects;
     written.sort();
     assert_eq!(read, written);
-}
-
-async fn a_requeue_is_kept_for_an_hour(table: Table) {
-    let due = due_at(of_channel("aCH"), 0);
-    Requeues::new(table.clone())
-        .requeue(&due, after(0))
-        .ok()
-        .await;
-    let items = items_of(&table, "WAKE#").await;
-    let ends = number_of(&items[0], EXPIRES_AT).expect("an end");
-    assert!((59 * 60..=3600).contains(&(ends - NOW)), "{ends}");
 }

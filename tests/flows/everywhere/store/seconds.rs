@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use store::IoTimestamps;
+use store::Taken::{self, NoneFor, Second};
 use store::table::Table;
-use store::{IoTimestamps, Taken};
 use tokio::task::JoinSet;
 
 use super::{NOW, other_partner, partner};
 
 contract! {
-    the_first_second_lies_a_window_back,
-    each_further_second_is_the_next_one,
+    the_first_second_lies_a_window_back_and_each_further_one_is_the_next,
     up_to_the_clock_every_second_is_given_and_none_above_it,
     when_none_is_free_the_wait_until_the_next_is_told,
     a_clock_that_was_set_back_gives_no_second_twice,
@@ -25,97 +25,66 @@ contract! {
 const WINDOW: i64 = 300;
 
 async fn take(seconds: &IoTimestamps, now: i64, window: i64) -> Taken {
-    seconds
-        .take(&partner(), now, window)
-        .await
-        .expect("the table")
+    let taken = seconds.take(&partner(), now, window).await;
+    taken.expect("the table")
 }
 
-async fn the_first_second_lies_a_window_back(table: Table) {
-    assert_eq!(
-        take(&IoTimestamps::new(table), NOW, WINDOW).await,
-        Taken::Second(NOW - WINDOW)
-    );
-}
-
-async fn each_further_second_is_the_next_one(table: Table) {
+/// Asks one after the other, each at its time, and gets what stands beside it; times are seconds from [`NOW`] on.
+async fn gives(table: Table, window: i64, takes: &[(i64, Taken)]) {
     let seconds = IoTimestamps::new(table);
-    for step in 0..5 {
-        assert_eq!(
-            take(&seconds, NOW, WINDOW).await,
-            Taken::Second(NOW - WINDOW + step)
-        );
+    for (index, (now, wanted)) in takes.iter().enumerate() {
+        let taken = match take(&seconds, NOW + now, window).await {
+            Second(second) => Second(second - NOW),
+            none => none,
+        };
+        assert_eq!(taken, *wanted, "{index}");
     }
+}
+
+async fn the_first_second_lies_a_window_back_and_each_further_one_is_the_next(table: Table) {
+    let takes = [-300, -299, -298, -297, -296].map(|second| (0, Second(second)));
+    gives(table, 300, &takes).await;
 }
 
 async fn up_to_the_clock_every_second_is_given_and_none_above_it(table: Table) {
-    let seconds = IoTimestamps::new(table);
-    for second in NOW - 4..=NOW {
-        assert_eq!(take(&seconds, NOW, 4).await, Taken::Second(second));
-    }
-    assert_eq!(take(&seconds, NOW, 4).await, Taken::NoneFor(1));
-    assert_eq!(
-        take(&seconds, NOW, 4).await,
-        Taken::NoneFor(1),
-        "a refusal uses nothing up"
-    );
-    assert_eq!(take(&seconds, NOW + 1, 4).await, Taken::Second(NOW + 1));
+    let all = [-4, -3, -2, -1, 0].map(|second| (0, Second(second)));
+    // A refusal uses nothing up.
+    let then = [(0, NoneFor(1)), (0, NoneFor(1)), (1, Second(1))];
+    gives(table, 4, &[all.as_slice(), &then].concat()).await;
 }
 
 async fn when_none_is_free_the_wait_until_the_next_is_told(table: Table) {
-    let seconds = IoTimestamps::new(table);
-    assert_eq!(take(&seconds, NOW, 0).await, Taken::Second(NOW));
-    assert_eq!(take(&seconds, NOW, 0).await, Taken::NoneFor(1));
-    assert_eq!(
-        take(&seconds, NOW - 9, 0).await,
-        Taken::NoneFor(10),
-        "by a clock that is nine seconds behind"
-    );
+    // The last by a clock that is nine seconds behind.
+    let takes = [(0, Second(0)), (0, NoneFor(1)), (-9, NoneFor(10))];
+    gives(table, 0, &takes).await;
 }
 
 async fn a_clock_that_was_set_back_gives_no_second_twice(table: Table) {
-    let seconds = IoTimestamps::new(table);
-    assert_eq!(take(&seconds, NOW, 2).await, Taken::Second(NOW - 2));
-    assert_eq!(take(&seconds, NOW - 1, 2).await, Taken::Second(NOW - 1));
-    assert_eq!(take(&seconds, NOW - 1, 2).await, Taken::NoneFor(1));
-    assert_eq!(take(&seconds, NOW - 100, 2).await, Taken::NoneFor(100));
+    let before = [(0, Second(-2)), (-1, Second(-1))];
+    let none = [(-1, NoneFor(1)), (-100, NoneFor(100))];
+    gives(table, 2, &[before, none].concat()).await;
 }
 
 async fn after_a_pause_the_seconds_start_a_window_back_again(table: Table) {
-    let seconds = IoTimestamps::new(table);
-    assert_eq!(
-        take(&seconds, NOW, WINDOW).await,
-        Taken::Second(NOW - WINDOW)
-    );
-    let later = NOW + 86_400;
-    assert_eq!(
-        take(&seconds, later, WINDOW).await,
-        Taken::Second(later - WINDOW)
-    );
-    assert_eq!(
-        take(&seconds, later, WINDOW).await,
-        Taken::Second(later - WINDOW + 1)
-    );
+    let later = [(86_400, Second(86_100)), (86_400, Second(86_101))];
+    gives(
+        table,
+        300,
+        &[&[(0, Second(-300))], later.as_slice()].concat(),
+    )
+    .await;
 }
 
 async fn without_a_window_only_the_second_of_the_clock_is_given(table: Table) {
-    let seconds = IoTimestamps::new(table);
-    for second in [NOW, NOW + 1, NOW + 7] {
-        assert_eq!(take(&seconds, second, 0).await, Taken::Second(second));
-        assert_eq!(take(&seconds, second, 0).await, Taken::NoneFor(1));
-    }
+    let takes = [0, 1, 7].map(|now| [(now, Second(now)), (now, NoneFor(1))]);
+    gives(table, 0, &takes.concat()).await;
 }
 
 async fn two_partners_have_seconds_of_their_own(table: Table) {
     let seconds = IoTimestamps::new(table);
-    assert_eq!(take(&seconds, NOW, 0).await, Taken::Second(NOW));
-    assert_eq!(
-        seconds
-            .take(&other_partner(), NOW, 0)
-            .await
-            .expect("the table"),
-        Taken::Second(NOW)
-    );
+    assert_eq!(take(&seconds, NOW, 0).await, Second(NOW));
+    let other = seconds.take(&other_partner(), NOW, 0).await;
+    assert_eq!(other.expect("the table"), Second(NOW));
 }
 
 async fn two_who_race_for_the_first_second_get_different_ones(table: Table) {
@@ -136,11 +105,8 @@ async fn many_who_race_get_each_second_once(table: Table) {
         all.spawn(async move { take(&seconds, NOW, 29).await });
     }
     let taken = all.join_all().await;
-    let given: Vec<i64> = taken
-        .iter()
-        .filter(|taken| **taken != Taken::NoneFor(1))
-        .map(|taken| second(*taken))
-        .collect();
+    let given = taken.iter().filter(|taken| **taken != NoneFor(1));
+    let given: Vec<i64> = given.map(|taken| second(*taken)).collect();
     let different: BTreeSet<i64> = given.iter().copied().collect();
     assert_eq!((given.len(), different), (30, (NOW - 29..=NOW).collect()));
 }
@@ -162,13 +128,13 @@ async fn two_memories_of_one_partner_get_different_seconds(table: Table) {
         (&IoTimestamps::new(table), later, later - WINDOW + 3),
     ];
     for (process, now, second) in takes {
-        assert_eq!(take(process, now, WINDOW).await, Taken::Second(second));
+        assert_eq!(take(process, now, WINDOW).await, Second(second));
     }
 }
 
 fn second(taken: Taken) -> i64 {
     match taken {
-        Taken::Second(second) => second,
-        Taken::NoneFor(wait) => panic!("none for {wait} s"),
+        Second(second) => second,
+        NoneFor(wait) => panic!("none for {wait} s"),
     }
 }

@@ -50,11 +50,9 @@ impl Scene {
     async fn is_kept(&mut self, function: &'static str, number: usize, answer: Answer) {
         let answer = answer.is(200).json();
         let items = self.bundle.items().await;
-        let of_kind = |kind: &str| {
+        let of_kind = |kind: &str| -> Vec<_> {
             let items = items.iter();
-            items
-                .filter(|item| pk(item).starts_with(kind))
-                .collect::<Vec<_>>()
+            items.filter(|item| pk(item).starts_with(kind)).collect()
         };
         let is_kept = match function {
             "sign" => {
@@ -117,6 +115,7 @@ fn event(number: usize) -> String {
 #[tokio::test]
 async fn one_that_is_killed_before_or_after_any_call_promises_nothing_it_does_not_keep() {
     let mut scene = Scene::new().await;
+    let calls = scene.bundle.aws().calls.clone();
     let (mut number, mut kills) = (0, 0);
     for function in FUNCTIONS {
         for harm in [Harm::KillBefore, Harm::KillAfter] {
@@ -124,16 +123,11 @@ async fn one_that_is_killed_before_or_after_any_call_promises_nothing_it_does_no
                 assert!(n < MANY, "{function:?} never gets through");
                 number += 1;
                 // From its start on: what it does there is done again by the next process.
-                let stack = scene.bundle.aws();
-                stack.function(function).kill().await;
-                let fault = Fault::of(function, harm).only_the(n);
-                let fault = stack.calls.hurt(fault);
+                scene.bundle.aws().function(function).kill().await;
+                let fault = calls.hurt(Fault::of(function, harm).only_the(n));
                 let mut answer = scene.ask(function, number).await;
-                let hits = {
-                    let calls = &scene.bundle.aws().calls;
-                    calls.heal();
-                    calls.hits(fault)
-                };
+                calls.heal();
+                let hits = calls.hits(fault);
                 if hits > 0 {
                     answer.is(500);
                     answer = scene.ask(function, number).await;

@@ -64,16 +64,13 @@ async fn a_hub_whose_due_things_cannot_be_read_does_not_stop_the_clock_of_the_ne
 /// A record that was handed over, about an item of this kind of the number that was seen.
 fn record_of(bundle: &Bundle, kind: &str) -> Option<Value> {
     let batches = bundle.aws().batches();
-    let records = batches
-        .iter()
-        .filter_map(|batch| batch["Records"].as_array());
-    let mut records = records.flatten();
+    let batches = batches.iter().filter_map(|it| it["Records"].as_array());
     let is_wanted = |record: &&Value| {
         let pk = record["dynamodb"]["Keys"]["pk"]["S"].as_str();
         let is_it = pk.is_some_and(|pk| pk.starts_with(kind) && pk.ends_with("#seenCH"));
         is_it && record["eventName"] == "INSERT"
     };
-    records.find(is_wanted).cloned()
+    batches.flatten().find(is_wanted).cloned()
 }
 
 /// The same record about another number.

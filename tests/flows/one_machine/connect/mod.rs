@@ -1,25 +1,24 @@
 //! What `operator connect` does to 360dialog, to the table and to the terminal.
 
 mod partner_api;
-mod proxy;
-mod stack;
 
 use operator::Instance;
 use operator::connect::{Action, Keys, OnConflict, Outcome, Target, connect};
 use reqwest::Method;
 use runtime::settings::Environment;
 use serde_json::{Value, json};
-use tests::{Ask as _, Bundle, PARTNER, PAYING_PARTNER, assert_same, owned, text, until};
+use tests::{Ask as _, Bundle, PARTNER, PAYING_PARTNER, assert_same, owned, text, until_seen};
 
 const CONNECT: Action = Action::Connect(OnConflict::Refuse, Keys::List);
 const REPLACE: Action = Action::Connect(OnConflict::Replace, Keys::Skip);
 
 /// Somebody else's address, with things in it that no terminal is to show.
-const FOREIGN: &str = "https://needle-user:needle-password@old.example/hook?key=needle-query";
+pub(crate) const FOREIGN: &str =
+    "https://needle-user:needle-password@old.example/hook?key=needle-query";
 const FOREIGN_REDIRECT: &str = "https://old.example/back";
 
 /// Neither webhook URL nor redirect URL.
-const NONE: (Value, Value) = (Value::Null, Value::Null);
+pub(crate) const NONE: (Value, Value) = (Value::Null, Value::Null);
 
 /// What a run of `operator connect` said and came to.
 struct Told {
@@ -45,7 +44,7 @@ impl Told {
 }
 
 #[track_caller]
-fn says(text: &str, words: &[&str]) {
+pub(crate) fn says(text: &str, words: &[&str]) {
     for words in words {
         assert!(text.contains(words), "{words} is missing in:\n{text}");
     }
@@ -104,21 +103,19 @@ async fn hub(bundle: &Bundle, method: Method, path: &str, body: Option<Value>) -
 }
 
 /// Webhook URL and redirect URL that the hub has.
-async fn addresses(bundle: &Bundle, partner: &str) -> (Value, Value) {
+pub(crate) async fn addresses(bundle: &Bundle, partner: &str) -> (Value, Value) {
     let mut seen = hub(bundle, Method::GET, partner, None).await;
-    (
-        seen["webhook_url"].take(),
-        seen["partner_redirect_url"].take(),
-    )
+    let webhook = seen["webhook_url"].take();
+    (webhook, seen["partner_redirect_url"].take())
 }
 
-async fn set_addresses(bundle: &Bundle, partner: &str, webhook: &str, redirect: &str) {
+pub(crate) async fn set_addresses(bundle: &Bundle, partner: &str, webhook: &str, redirect: &str) {
     let body = json!({"webhook_url": webhook, "partner_redirect_url": redirect});
     hub(bundle, Method::PATCH, partner, Some(body)).await;
 }
 
 /// Fails unless both addresses that the hub has are the bundle's.
-async fn is_connected(bundle: &Bundle, partner: &str) {
+pub(crate) async fn is_connected(bundle: &Bundle, partner: &str) {
     assert_eq!(addresses(bundle, partner).await, ours(bundle, partner));
 }
 
@@ -250,6 +247,7 @@ async fn a_partner_whose_secret_is_missing_unusable_or_another_is_not_connected(
     let at = |words: &str| format!("the entry {PARTNER} in {path} {words}");
     let another =
         json!({"platform_secret": "needle-another", "partner_token": "needle-token-direct-0002"});
+    let wrong_token = json!({"platform_secret": bundle.secrets.platform_secret(PARTNER), "partner_token": "needle-wrong"});
     let refused = "refuses an event signed with this partner's platform secret";
     for (secret, words) in [
         (None, at("is missing: create it")),
@@ -262,6 +260,7 @@ async fn a_partner_whose_secret_is_missing_unusable_or_another_is_not_connected(
             at("cannot be used: platform_secret must be"),
         ),
         (Some(another), refused.to_owned()),
+        (Some(wrong_token), "refuses the credentials".to_owned()),
     ] {
         let mut secrets = json!({PAYING_PARTNER: good});
         if let Some(secret) = secret {
@@ -300,12 +299,9 @@ async fn channels_with_keys_of_others_are_named_and_the_bundle_s_own_are_not() {
     let choice = json!({"client": "bCL", "channels": ["elderCH", "freshCH"]});
     bundle.complete(&signed, choice).await;
     let elder = format!("{PARTNER}/channels?filters=%7B%22id%22%3A%22elderCH%22%7D");
-    until(|| async {
-        let seen = hub(&bundle, Method::GET, &elder, None).await;
-        let is_running = seen["partner_channels"][0]["integration"]["state"] == "running";
-        is_running.then_some(()).ok_or_else(|| seen.to_string())
-    })
-    .await;
+    let is_running =
+        |seen: &Value| seen["partner_channels"][0]["integration"]["state"] == "running";
+    until_seen(|| hub(&bundle, Method::GET, &elder, None), is_running).await;
     let keys = format!("{PARTNER}/channels/elderCH/api_keys");
     let key = hub(&bundle, Method::POST, &keys, None).await;
     let told = run(&bundle, CONNECT).await;

@@ -1,22 +1,19 @@
 //! What becomes of it when the Partner API answers what it should not, or not at all.
 
 use operator::connect::{Action, Keys, OnConflict};
-use reqwest::Method;
 use serde_json::json;
-use tests::partner_api::Reply;
-use tests::{Bundle, PARTNER, PAYING_PARTNER};
+use tests::partner_api::{Asked, FakePartnerApi, Reply};
+use tests::{Bundle, PARTNER};
 
-use super::proxy::Proxy;
 use super::{
     CONNECT, FOREIGN, NONE, REPLACE, Told, addresses, hub_state, is_connected, ours, run_with,
     says, set_addresses, unconnected,
 };
 
 const QUICK: Action = Action::Connect(OnConflict::Refuse, Keys::Skip);
-const WEBHOOK: &str = "/webhook_url";
 
 /// Runs it for the one partner, through the proxy before the hub.
-async fn run(bundle: &Bundle, api: &Proxy, action: Action) -> Told {
+async fn run(bundle: &Bundle, api: &FakePartnerApi, action: Action) -> Told {
     let settings = [
         ("PARTNER_API_URL", api.url.as_str()),
         ("PARTNER_IDS", PARTNER),
@@ -24,9 +21,9 @@ async fn run(bundle: &Bundle, api: &Proxy, action: Action) -> Told {
     run_with(bundle, action, &settings).await
 }
 
-async fn start() -> (Bundle, Proxy) {
+async fn start() -> (Bundle, FakePartnerApi) {
     let bundle = unconnected().await;
-    let api = Proxy::before(&bundle).await;
+    let api = FakePartnerApi::before(&bundle).await;
     (bundle, api)
 }
 
@@ -40,12 +37,12 @@ async fn with_channels(bundle: &Bundle, numbers: &[&str]) {
 #[tokio::test]
 async fn a_429_is_waited_out_as_long_as_it_says() {
     let (bundle, api) = start().await;
-    api.replies_times(Method::GET, WEBHOOK, Reply::Wait("0"), 2);
-    api.replies_times(Method::POST, WEBHOOK, Reply::Wait("0"), 1);
+    api.replies_times(Asked::Webhook, Reply::Wait("0"), 2);
+    api.replies_times(Asked::NewWebhook, Reply::Wait("0"), 1);
     let told = run(&bundle, &api, QUICK).await;
     told.is_fine(&["waiting        0 s"]);
     is_connected(&bundle, PARTNER).await;
-    assert_eq!(api.asked(&Method::POST, WEBHOOK), 2);
+    assert_eq!(api.asked(Asked::NewWebhook), 2);
 }
 
 #[tokio::test]
@@ -55,7 +52,7 @@ async fn a_wait_that_is_too_long_or_never_ends_is_told() {
         ("3600", "run the command again in 60 minutes"),
         ("0", "run the command again in 1 minutes"),
     ] {
-        api.replies(Method::GET, WEBHOOK, Reply::Wait(wait));
+        api.replies(Asked::Webhook, Reply::Wait(wait));
         let told = run(&bundle, &api, QUICK).await;
         told.is_trouble(&["asks to wait longer", words]);
         api.recovers();
@@ -66,8 +63,8 @@ async fn a_wait_that_is_too_long_or_never_ends_is_told() {
 #[tokio::test]
 async fn a_change_that_came_about_in_spite_of_a_500_counts() {
     let (bundle, api) = start().await;
-    api.replies(Method::POST, WEBHOOK, Reply::LosesTheAnswer);
-    api.replies(Method::PATCH, PARTNER, Reply::LosesTheAnswer);
+    api.replies(Asked::NewWebhook, Reply::LosesTheAnswer);
+    api.replies(Asked::NewPartner, Reply::LosesTheAnswer);
     let told = run(&bundle, &api, QUICK).await;
     told.is_fine(&["is the bundle's now"]);
     is_connected(&bundle, PARTNER).await;
@@ -77,16 +74,16 @@ async fn a_change_that_came_about_in_spite_of_a_500_counts() {
 async fn a_success_that_changed_nothing_is_told() {
     let (bundle, api) = start().await;
     let elsewhere = json!({"webhook_url": "https://elsewhere.example"});
-    api.says(Method::POST, WEBHOOK, 200, elsewhere);
+    api.replies(Asked::NewWebhook, Reply::Says(200, elsewhere));
     let told = run(&bundle, &api, QUICK).await;
     told.is_trouble(&["took the webhook URL, but still names none"]);
     api.recovers();
-    api.says(Method::PATCH, PARTNER, 200, json!({}));
+    api.refuses(Asked::NewPartner, 200);
     let told = run(&bundle, &api, QUICK).await;
     told.is_trouble(&["took the redirect URL, but still names none"]);
     api.recovers();
     run(&bundle, &api, QUICK).await.is_fine(&[]);
-    api.says(Method::POST, WEBHOOK, 200, json!({}));
+    api.refuses(Asked::NewWebhook, 200);
     let still = format!("but still names {}/{PARTNER}/webhook", bundle.url);
     run(&bundle, &api, Action::Remove)
         .await
@@ -106,7 +103,7 @@ async fn a_redirect_url_that_is_not_told_is_left_unless_told_to() {
         (200, json!({"id": PARTNER})),
     ] {
         let (bundle, api) = start().await;
-        api.says(Method::GET, PARTNER, status, body);
+        api.replies(Asked::Partner, Reply::Says(status, body));
         let told = run(&bundle, &api, QUICK).await;
         told.is_fine(&["unknown, 360dialog does not tell it", "was left"]);
         let (webhook, redirect) = ours(&bundle, PARTNER);
@@ -131,7 +128,7 @@ async fn a_webhook_url_that_is_not_told_is_left_and_is_trouble() {
         let (bundle, api) = start().await;
         set_addresses(&bundle, PARTNER, FOREIGN, "").await;
         let before = hub_state(&bundle);
-        api.says(Method::GET, WEBHOOK, status, body);
+        api.replies(Asked::Webhook, Reply::Says(status, body));
         let told = run(&bundle, &api, QUICK).await;
         told.is_trouble(&["does not tell its webhook URL", "--replace"]);
         assert_eq!(hub_state(&bundle), before);
@@ -153,7 +150,7 @@ async fn a_refusal_says_what_to_do_and_changes_nothing() {
         (500, "did not do it (HTTP 500): run the command again"),
     ] {
         let failed = json!({"meta": {"success": false}});
-        api.says(Method::GET, WEBHOOK, status, failed);
+        api.replies(Asked::Webhook, Reply::Says(status, failed));
         for ask in [QUICK, Action::Check, Action::Remove] {
             run(&bundle, &api, ask).await.is_trouble(&[words]);
         }
@@ -163,7 +160,7 @@ async fn a_refusal_says_what_to_do_and_changes_nothing() {
     let told = run_with(&bundle, QUICK, &nobody).await;
     told.is_trouble(&["360dialog does not answer"]);
     assert_eq!(hub_state(&bundle), before);
-    api.says(Method::POST, WEBHOOK, 400, json!({}));
+    api.refuses(Asked::NewWebhook, 400);
     let told = run(&bundle, &api, QUICK).await;
     told.is_trouble(&["did not do it (HTTP 400)"]);
     assert_eq!(addresses(&bundle, PARTNER).await, NONE);
@@ -173,7 +170,7 @@ async fn a_refusal_says_what_to_do_and_changes_nothing() {
 async fn what_was_there_is_kept_before_anything_is_set() {
     let (bundle, api) = start().await;
     set_addresses(&bundle, PARTNER, FOREIGN, "").await;
-    api.says(Method::POST, WEBHOOK, 400, json!({}));
+    api.refuses(Asked::NewWebhook, 400);
     let told = run(&bundle, &api, REPLACE).await;
     told.is_trouble(&["did not do it (HTTP 400)"]);
     let unchanged = (json!(FOREIGN), NONE.1);
@@ -188,22 +185,22 @@ async fn what_was_there_is_kept_before_anything_is_set() {
 async fn keys_that_cannot_be_listed_are_no_trouble_and_soon_not_asked_for() {
     let (bundle, api) = start().await;
     with_channels(&bundle, &["aCH", "bCH", "cCH", "dCH", "eCH"]).await;
-    api.says(Method::GET, "/api_keys", 405, json!({}));
+    api.refuses(Asked::Keys, 405);
     run(&bundle, &api, CONNECT).await.is_fine(&[
         "its keys cannot be listed",
         "3 channels in a row",
         "3 not listed",
     ]);
-    assert_eq!(api.asked(&Method::GET, "/api_keys"), 3);
+    assert_eq!(api.asked(Asked::Keys), 3);
     api.recovers();
-    api.says(Method::GET, "/api_keys", 401, json!({}));
+    api.refuses(Asked::Keys, 401);
     let told = run(&bundle, &api, CONNECT).await;
     told.is_trouble(&["refuses the credentials"]);
     api.recovers();
-    api.says(Method::GET, "/channels", 200, json!({"channels": []}));
+    api.replies(Asked::Channels, Reply::Says(200, json!({"channels": []})));
     let told = run(&bundle, &api, CONNECT).await;
     told.is_trouble(&["no partner_channels"]);
-    let made = api.asked(&Method::POST, "/api_keys");
+    let made = api.asked(Asked::NewKey);
     assert_eq!(made, 0, "no key is ever made");
 }
 
@@ -214,9 +211,9 @@ async fn assumptions_that_do_not_hold_are_told_apart_from_trouble() {
         {"id": "aCH", "client_id": "aCL", "created_at": "2026-04-09T13:09:08Z"},
         {"id": "bCH", "client": {"id": "bCL"}, "hub_status": "live", "integration": {"state": "running"}},
     ]});
-    api.says(Method::GET, "/channels", 200, channels);
-    api.says(Method::GET, "/api_keys", 404, json!({}));
-    api.says(Method::GET, PARTNER, 405, json!({}));
+    api.replies(Asked::Channels, Reply::Says(200, channels));
+    api.refuses(Asked::Keys, 404);
+    api.refuses(Asked::Partner, 405);
     run(&bundle, &api, Action::Check).await.is_fine(&[
         "not confirmed  the redirect URL can be read (not documented): HTTP 404 or 405",
         "not confirmed  the list says its total: it is missing",
@@ -229,30 +226,19 @@ async fn assumptions_that_do_not_hold_are_told_apart_from_trouble() {
     ]);
     api.recovers();
     with_channels(&bundle, &["aCH", "bCH"]).await;
-    api.finds_nothing();
+    api.script().finds_nothing = true;
     run(&bundle, &api, Action::Check).await.is_trouble(&[
         "not confirmed  filters by client_id are honoured: it does not find what it names",
         "TROUBLE        without it the bundle confirms no permission",
     ]);
     api.recovers();
-    api.says(Method::GET, "/channels", 500, json!({}));
+    api.refuses(Asked::Channels, 500);
     run(&bundle, &api, Action::Check).await.is_trouble(&[
         "not confirmed  channels are listed",
         "TROUBLE        without a list of channels",
     ]);
     api.recovers();
-    api.says(Method::GET, WEBHOOK, 401, json!({}));
+    api.refuses(Asked::Webhook, 401);
     let told = run(&bundle, &api, Action::Check).await;
     told.is_trouble(&["not confirmed  the credentials are accepted"]);
-}
-
-#[tokio::test]
-async fn trouble_with_one_partner_does_not_stop_the_others() {
-    let (bundle, api) = start().await;
-    let of_one = format!("{PARTNER}{WEBHOOK}");
-    api.says(Method::GET, &of_one, 401, json!({}));
-    let told = run_with(&bundle, QUICK, &[("PARTNER_API_URL", &api.url)]).await;
-    told.is_trouble(&["refuses the credentials"]);
-    assert_eq!(addresses(&bundle, PARTNER).await, NONE);
-    is_connected(&bundle, PAYING_PARTNER).await;
 }
