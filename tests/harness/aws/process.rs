@@ -137,11 +137,10 @@ impl Process {
             child.map_err(|why| Failure::Init(format!("{}: {why}", spec.program.display())))?;
         let pid = child.id().unwrap_or_default();
         let (kill, (end, ended)) = (Arc::new(Notify::new()), watch::channel(None));
-        let watched = (shared.clone(), kill.clone());
+        let killed = kill.clone();
         tokio::spawn(async move {
-            let why = see_end(child, &watched.1).await;
+            let why = see_end(child, &killed).await;
             end.send_replace(Some(why));
-            lock(&watched.0.open).take();
             server.abort();
         });
         Ok(Arc::new(Self {
@@ -203,10 +202,9 @@ impl Process {
             _ = self.end() => return None,
         }
         Some(tokio::select! {
-            answer = answered => match answer {
-                Ok(answer) => answer,
-                Err(_) => Err(Failure::Died(self.end().await)),
-            },
+            biased;
+            Ok(answer) = answered => answer,
+            why = self.end() => Err(Failure::Died(why)),
             () = tokio::time::sleep(time_out) => {
                 self.kill().await;
                 Err(Failure::TimedOut)
