@@ -31,7 +31,7 @@ async fn the_operator_tells_why_and_prints_the_key_beside_the_bundle_and_without
     for words in [
         "tenant: - → acme",
         "permission: - → granted",
-        "→ running",
+        "→ live",
         "→ stored",
     ] {
         assert!(stories[0].contains(words), "{words}: {}", stories[0]);
