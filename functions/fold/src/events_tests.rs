@@ -5,6 +5,7 @@ use dialog360::id::ChannelRef;
 use jiff::Timestamp;
 use onboarding::channel::Channel;
 use onboarding::fact::{Assertion, Binding};
+use runtime::event_bus::LARGEST_DETAIL;
 use serde_json::json;
 
 use super::*;
@@ -153,7 +154,7 @@ fn a_webhook_is_published_with_its_raw_body() {
 #[test]
 fn a_webhook_too_large_for_the_bus_is_published_without_its_body() {
     let published = detail(
-        json!({"event": "x".repeat(256 * 1024)})
+        json!({"event": "x".repeat(LARGEST_DETAIL)})
             .to_string()
             .as_bytes(),
     );

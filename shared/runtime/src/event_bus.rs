@@ -7,9 +7,9 @@ use dialog360::id::PartnerId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// The largest detail of an event, bytes. An entry may have 256 KiB; the rest is for its other fields.
-/// Source: <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevent-size.html>
-pub const LARGEST_DETAIL: usize = 250 * 1024;
+/// The largest detail of an event, bytes. An entry may have 1 MiB since January 2026; the rest is for its other fields.
+/// Source: <https://aws.amazon.com/blogs/compute/more-room-to-build-serverless-services-now-support-payloads-up-to-1-mb/>
+pub const LARGEST_DETAIL: usize = 1_000_000;
 
 /// An event cannot be written as JSON. The message never quotes it.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

@@ -38,8 +38,8 @@ async fn every_event_is_as_documented_and_holds_no_secret() {
         let faults = schema.iter_errors(&event["detail"]);
         let faults: Vec<String> = faults.map(|fault| fault.to_string()).collect();
         assert!(faults.is_empty(), "{faults:?} {event}");
-        let is_large = event["detail"]["name"] == "large";
-        assert_eq!(event["detail"]["is_body_omitted"] == true, is_large);
+        // The largest webhook fits.
+        assert_ne!(event["detail"]["is_body_omitted"], true);
     }
     let key = bundle.vault_key(PARTNER, "oneCH").expect("a key");
     let all = json!(events).to_string();

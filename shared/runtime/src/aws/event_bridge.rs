@@ -104,7 +104,7 @@ mod tests {
     use crate::sdk_connector;
 
     #[test]
-    fn a_call_has_at_most_ten_events_and_250_kib() {
+    fn a_call_has_at_most_ten_events_and_a_million_bytes() {
         let partner = "aPA".parse().unwrap();
         let event =
             |length: usize| BusEvent::new(&partner, "1", "hub.event", &"x".repeat(length)).unwrap();
