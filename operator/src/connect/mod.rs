@@ -15,6 +15,7 @@ pub use decide::OnConflict;
 pub use target::{Target, TargetError};
 
 use dialog360::id::PartnerId;
+use store::table::Table;
 
 use check::check;
 use keys::list_keys;
@@ -51,7 +52,8 @@ pub enum Outcome {
     Trouble,
 }
 
-/// Performs the action for one partner after the other, and prints lines through `say`. An error with one partner does
+/// Protects the table of a stack against deletion, performs the action for one partner after the other, and prints lines
+/// through `say`. An error with one partner does
 /// not stop the others.
 pub async fn connect(target: &Target<'_>, action: Action, say: &mut dyn FnMut(&str)) -> Outcome {
     let mut reporter = Reporter::new(say);
@@ -60,6 +62,9 @@ pub async fn connect(target: &Target<'_>, action: Action, say: &mut dyn FnMut(&s
         target.instance().name(),
         redacted(target.address())
     ));
+    if let Some(table) = target.instance().table_of_stack() {
+        protect_table(table, action, &mut reporter).await;
+    }
     let mut connected = Vec::new();
     for partner in target.partners() {
         reporter.line(&format!("partner {partner}"));
@@ -79,6 +84,29 @@ pub async fn connect(target: &Target<'_>, action: Action, say: &mut dyn FnMut(&s
         Outcome::Trouble
     } else {
         Outcome::Fine
+    }
+}
+
+/// Protects the table against deletion, or says that it would. The template cannot do this: a first deployment that
+/// fails must be able to remove its table.
+async fn protect_table(table: &Table, action: Action, reporter: &mut Reporter<'_>) {
+    let name = table.name();
+    let protected = match (action, table.is_protected().await) {
+        (Action::Remove, _) => return,
+        (_, Ok(true)) => Ok("is protected against deletion already"),
+        (Action::Check, Ok(false)) => Ok("would be protected against deletion"),
+        (Action::Connect(..), Ok(false)) => {
+            let protected = table.protect().await;
+            protected.map(|()| "is protected against deletion now")
+        }
+        (_, Err(error)) => Err(error),
+    };
+    match protected {
+        Ok(state) => reporter.item("table", &format!("{name} {state}")),
+        Err(error) => reporter.trouble(&format!(
+            "the table {name} is not known to be protected against deletion: {error}: your AWS credentials need \
+             dynamodb:DescribeTable and dynamodb:UpdateTable on it"
+        )),
     }
 }
 

@@ -123,6 +123,14 @@ impl Instance {
         }
     }
 
+    /// The table of a stack; `None` on one machine.
+    pub(crate) fn table_of_stack(&self) -> Option<&Table> {
+        match &self.0 {
+            Backend::Stack(stack) => Some(&stack.table),
+            Backend::Machine(_) => None,
+        }
+    }
+
     /// The location of a partner's secret, for messages.
     pub(crate) fn secret_location(&self, partner: &PartnerId) -> String {
         match &self.0 {

@@ -59,6 +59,7 @@ pub mod prefix {
     pub const CONNECT: &str = "CONNECT";
     pub const OUTBOX: &str = "OUTBOX";
     pub const DEAD: &str = "DEAD";
+    pub const HEARTBEAT: &str = "HEARTBEAT";
 }
 
 /// The partition key of an item of the kind `prefix` for `rest` at `partner`.
@@ -121,6 +122,11 @@ pub fn outbox(partner: &PartnerId) -> String {
 /// The partition key of the items that were given up and wait for an operator.
 pub fn dead(partner: &PartnerId) -> String {
     format!("{}#{partner}", prefix::DEAD)
+}
+
+/// The partition key of the heartbeat, which belongs to no partner.
+pub fn heartbeat() -> String {
+    format!("{}#{ALONE}", prefix::HEARTBEAT)
 }
 
 /// The partition key of a partner in [`BY_DUE`].
@@ -187,6 +193,11 @@ impl Table {
         }
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The definition of the table, the same as in `template.yaml`: two indexes, a stream with both images.
     pub fn shape() -> Result<CreateTableInputBuilder, StoreError> {
         Ok(CreateTableInput::builder()
@@ -244,6 +255,20 @@ impl Table {
             .time_to_live_specification(expiry)
             .send()
             .await?;
+        Ok(())
+    }
+
+    /// Whether the table is protected against deletion. For operators, never for a function.
+    pub async fn is_protected(&self) -> Result<bool, StoreError> {
+        let described = self.client.describe_table().table_name(&*self.name);
+        let table = described.send().await?.table;
+        Ok(table.is_some_and(|table| table.deletion_protection_enabled == Some(true)))
+    }
+
+    /// Protects the table against deletion. For operators, never for a function.
+    pub async fn protect(&self) -> Result<(), StoreError> {
+        let update = self.client.update_table().table_name(&*self.name);
+        update.deletion_protection_enabled(true).send().await?;
         Ok(())
     }
 

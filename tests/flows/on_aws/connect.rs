@@ -18,6 +18,19 @@ async fn deployed() -> Bundle {
 #[tokio::test]
 async fn a_stack_is_connected_and_disconnected_by_its_outputs() {
     let bundle = deployed().await;
+    let (_, said) = bundle.operator(STACK, &["connect", "--check"]).await;
+    says(
+        &said,
+        &["  table          onboarding would be protected against deletion"],
+    );
+    assert!(
+        !bundle
+            .table()
+            .await
+            .is_protected()
+            .await
+            .expect("an answer")
+    );
     let (code, said) = bundle.operator(STACK, &["connect"]).await;
     assert_eq!(code, Some(1));
     let start = format!("stack {STACK} in eu-central-1 at {}", bundle.url);
@@ -27,10 +40,23 @@ async fn a_stack_is_connected_and_disconnected_by_its_outputs() {
         &["TROUBLE        the webhook URL is somebody else's"],
     );
     is_connected(&bundle, PAYING_PARTNER).await;
+    says(
+        &said,
+        &["  table          onboarding is protected against deletion now"],
+    );
+    assert!(
+        bundle
+            .table()
+            .await
+            .is_protected()
+            .await
+            .expect("an answer")
+    );
 
     let replace = ["connect", "--replace", "--partner", PARTNER];
     let (code, said) = bundle.operator(STACK, &replace).await;
     assert_eq!(code, Some(0), "{said}");
+    says(&said, &["onboarding is protected against deletion already"]);
     is_connected(&bundle, PARTNER).await;
     let kept = format!("CONNECT#{PARTNER}");
     assert!(bundle.items().await.iter().any(|item| pk(item) == kept));
