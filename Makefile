@@ -26,6 +26,7 @@ check: ## the gate: format, template, dependencies, lints, documentation, tests;
 template: tools ## check template.yaml
 	sam validate --lint --region eu-central-1
 	cfn-lint --regions eu-central-1 -- template.yaml
+	tools/python/bin/python scripts/table-template | cfn-lint --regions eu-central-1 --template /dev/stdin
 
 soak: tools ## run the tests that take longer than 20 s
 	@scripts/test soak

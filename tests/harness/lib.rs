@@ -303,10 +303,10 @@ impl Bundle {
         self.table().await.scan().await.expect("a scan")
     }
 
-    /// Every item of the table in words, sorted, but for those about markers.
+    /// Every item of the table in words, sorted, but for those about markers and the heartbeat.
     pub async fn scan(&self) -> Vec<String> {
         let mut items: Vec<String> = self.items().await.iter().map(in_words).collect();
-        items.retain(|item| !item.contains(MARKER));
+        items.retain(|item| !item.contains(MARKER) && !item.contains("HEARTBEAT#"));
         items.sort();
         items
     }

@@ -10,11 +10,13 @@ mod publish;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use runtime::event_bus::EventBus;
+use runtime::metric::Metric;
 use runtime::settings::{Environment, PartnerIds, SettingError};
 use store::stream::{Change, Record, StoppedBefore};
 use store::table::{Table, prefix};
-use store::{Channels, Outbox};
+use store::{Channels, Error, Heartbeat, Outbox};
 use tokio::time::Instant;
 
 use join::Facts;
@@ -47,6 +49,8 @@ pub struct Fold {
     pub channels: Channels,
     /// The events that the bus did not accept.
     pub outbox: Outbox,
+    /// The heartbeat, which comes back through the stream.
+    pub heartbeat: Heartbeat,
     /// The bus for events to the partner's application, if there is one.
     pub bus: Option<Arc<dyn EventBus>>,
 }
@@ -57,7 +61,8 @@ impl Fold {
         Self {
             settings,
             channels: Channels::new(table.clone()),
-            outbox: Outbox::new(table),
+            outbox: Outbox::new(table.clone()),
+            heartbeat: Heartbeat::new(table),
             bus,
         }
     }
@@ -69,11 +74,19 @@ impl Fold {
         }
     }
 
-    /// Whether the stream mapping passes a record on: inserted facts and raw events, inserted and changed channels.
+    /// The scheduled run: writes the heartbeat, and sends the events of the outbox again. One that fails does not stop
+    /// the other; the last error is returned.
+    pub async fn tick(&self, now: Timestamp, until: Instant) -> Result<(), Error> {
+        let beaten = self.heartbeat.beat(now).await;
+        self.send_again(now, until).await.and(beaten)
+    }
+
+    /// Whether the stream mapping passes a record on: inserted facts and raw events, inserted and changed channels, the
+    /// heartbeat.
     pub fn takes(record: &Record) -> bool {
         match record.kind() {
             prefix::FACT | prefix::RAW => record.change == Change::Inserted,
-            prefix::CHANNEL => record.change != Change::Removed,
+            prefix::CHANNEL | prefix::HEARTBEAT => record.change != Change::Removed,
             _ => false,
         }
     }
@@ -86,6 +99,10 @@ impl Fold {
         let (mut facts, mut events) = (Facts::default(), Vec::new());
         for (place, record) in records.iter().enumerate() {
             if !Self::takes(record) {
+                continue;
+            }
+            if record.kind() == prefix::HEARTBEAT {
+                Metric::Heartbeats.count();
                 continue;
             }
             match events::read(record) {

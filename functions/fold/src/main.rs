@@ -19,7 +19,7 @@ async fn run(aws: Aws) -> Result<(), lambda::Error> {
     let fold = &fold;
     lambda::consume(
         |records, until| async move { fold.handle(&records, until).await },
-        |until| async move { fold.send_again(clock::now(), until).await },
+        |until| async move { fold.tick(clock::now(), until).await },
     )
     .await
 }

@@ -6,6 +6,7 @@ use dialog360::id::PartnerId;
 use jiff::Timestamp;
 use runtime::clock;
 use runtime::event_bus::{BusEvent, EventBus, NotTaken};
+use runtime::metric::Metric;
 use serde_json::value::RawValue;
 use store::{Error, WaitingEvent};
 use tokio::time::{Duration, Instant, timeout_at};
@@ -116,6 +117,7 @@ impl Fold {
                 let (partner, id) = (&event.partner, &event.id);
                 tracing::error!(%partner, id, "the bus has not accepted an event for a day: it is given up");
                 self.outbox.give_up(event, now).await?;
+                Metric::EventsGivenUp.count();
             }
         }
         Ok(page.last)

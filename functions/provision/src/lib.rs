@@ -168,11 +168,12 @@ impl Provision {
         })
     }
 
-    /// Whether the stream mapping passes a record on: inserted claims and requeues, inserted and changed channels.
+    /// Whether the stream mapping passes a record on: inserted claims and requeues, inserted and changed channels,
+    /// the heartbeat.
     pub fn takes(record: &Record) -> bool {
         match record.kind() {
             prefix::CLAIM | prefix::WAKE => record.change == Change::Inserted,
-            prefix::CHANNEL => record.change != Change::Removed,
+            prefix::CHANNEL | prefix::HEARTBEAT => record.change != Change::Removed,
             _ => false,
         }
     }
@@ -215,6 +216,10 @@ impl Provision {
             .as_ref()
             .ok_or(Error::Malformed("a record without its image"))?;
         match record.kind() {
+            prefix::HEARTBEAT => {
+                Metric::Heartbeats.count();
+                Ok(())
+            }
             prefix::CLAIM => self.confirm(StoredClaim::from_item(new)?, run_time).await,
             prefix::WAKE => {
                 let subject = Requeues::subject(new).ok_or(Error::Malformed("a requeue"))?;

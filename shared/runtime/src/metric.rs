@@ -34,6 +34,10 @@ pub enum Metric {
     KeysStored,
     /// 360dialog refused the partner's credentials.
     BadCredentials,
+    /// An event was given up, since the bus had not accepted it for a day.
+    EventsGivenUp,
+    /// The heartbeat came through the table's stream.
+    Heartbeats,
 }
 
 impl Metric {
@@ -48,6 +52,8 @@ impl Metric {
             Self::PreviousSecretUses => "PreviousSecretUses",
             Self::KeysStored => "KeysStored",
             Self::BadCredentials => "BadCredentials",
+            Self::EventsGivenUp => "EventsGivenUp",
+            Self::Heartbeats => "Heartbeats",
         }
     }
 

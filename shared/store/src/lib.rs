@@ -13,12 +13,14 @@ mod mint;
 mod requeue;
 mod connect;
 mod outbox;
+mod heartbeat;
 
 pub use channel::{Channels, StoredChannel, TenantRow};
 pub use claim::{Claims, Recorded, StoredClaim};
 pub use client::Clients;
 pub use connect::{Before, Connections, Kept, KeptAddress, StoredKept};
 pub use fact::{Facts, RawEvent, StoredFact};
+pub use heartbeat::Heartbeat;
 pub use io_timestamp::{IoTimestamps, Taken};
 pub use mint::{Intent, Leased, Mint, Mints, NextRun, Trigger};
 pub use outbox::{Outbox, WaitingEvent, WaitingPage};

@@ -14,6 +14,7 @@ use onboarding::origin::ReturnTo;
 use onboarding::session::Session;
 use runtime::clock;
 use serde_json::{Value, json};
+use tests::aws::metrics::Metrics;
 use tests::aws::runtime_api::Spec;
 
 use crate::aws::{Aws, Endpoints, PLATFORM_SECRET};
@@ -164,6 +165,7 @@ fn subject(
         time_out: PATIENCE,
         most: 1,
         log,
+        metrics: Metrics::default(),
     };
     Ok(Subject {
         label,

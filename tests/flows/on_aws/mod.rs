@@ -2,6 +2,7 @@
 //!
 //! Every test of these asks its bundle for [`tests::Bundle::aws`], which fails on another backend.
 
+mod alarms;
 mod calls;
 mod connect;
 mod faults;

@@ -8,6 +8,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tests::PARTNER;
+use tests::aws::stack::STACK;
 use tests::partner_api::serve;
 use tokio::process::Command;
 
@@ -54,7 +55,7 @@ async fn run(secret: Value) -> Output {
 async fn answer(State(secret): State<Value>, headers: HeaderMap, body: String) -> Json<Value> {
     let asked: Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!(headers["x-amz-target"], "secretsmanager.GetSecretValue");
-    let name = format!("360dialog/channels/{PARTNER}/{NUMBER}");
+    let name = format!("360dialog/{STACK}/channels/{PARTNER}/{NUMBER}");
     assert_eq!(asked["SecretId"], name);
     Json(json!({"Name": name, "SecretString": secret.to_string()}))
 }

@@ -19,9 +19,11 @@ pub(crate) struct Deployment {
 }
 
 impl Deployment {
-    pub(crate) fn new(template: &Value, choice: &[(&str, &str)]) -> Self {
+    /// The stack `stack`.
+    pub(crate) fn named(stack: &str, template: &Value, choice: &[(&str, &str)]) -> Self {
         let parameters = parameters(&template["Parameters"], choice);
         let stack = Stack {
+            name: stack,
             template,
             parameters,
         };
@@ -85,6 +87,7 @@ fn parameters(declared: &Value, choice: &[(&str, &str)]) -> BTreeMap<String, Val
 }
 
 struct Stack<'a> {
+    name: &'a str,
     template: &'a Value,
     parameters: BTreeMap<String, Value>,
 }
@@ -143,7 +146,7 @@ impl Stack<'_> {
             "AWS::Region" => json!("eu-central-1"),
             "AWS::AccountId" => json!("111122223333"),
             "AWS::URLSuffix" => json!("amazonaws.com"),
-            "AWS::StackName" => json!("stack"),
+            "AWS::StackName" => json!(self.name),
             _ => {
                 let parameter = self.parameters.get(name).cloned();
                 parameter.unwrap_or_else(|| json!(format!("<{name}>")))

@@ -1,11 +1,12 @@
 //! What template.yaml deploys, held against the code: the template is transformed as SAM does it, on this machine, and
 //! then evaluated for every choice that changes what is deployed. Each rule is shown to fail once.
 
-mod alarms;
+pub(crate) mod alarms;
 mod documented;
 mod evaluate;
 mod gateway;
 mod graph;
+mod names;
 mod openapi;
 mod parameters;
 mod rights;
@@ -50,6 +51,9 @@ const MORE: [(&str, &str); 3] = [
     ("AlarmEmail", "a@b.example"),
 ];
 
+/// Switches traces on.
+const TRACING: (&str, &str) = ("XRayTracing", "Active");
+
 /// A choice of parameters, over their defaults.
 type Choice = Vec<(&'static str, &'static str)>;
 
@@ -84,7 +88,12 @@ struct Template(Value);
 impl Template {
     /// That of this repository.
     fn here() -> Self {
-        let chosen: BTreeMap<_, _> = everything().into_iter().collect();
+        Self::with(&everything())
+    }
+
+    /// The same, transformed for a choice: SAM looks at one parameter itself, [`TRACING`].
+    fn with(choice: &Choice) -> Self {
+        let chosen: BTreeMap<_, _> = choice.iter().copied().collect();
         let template = repository().join("template.yaml");
         let arguments = [
             template.to_str().expect("a path"),
@@ -136,7 +145,7 @@ impl Template {
     }
 
     fn deployed(&self, choice: &Choice) -> Deployment {
-        Deployment::new(&self.0, choice)
+        Deployment::named("stack", &self.0, choice)
     }
 
     /// What `rule` finds, whatever is chosen.

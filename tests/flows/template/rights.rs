@@ -4,16 +4,15 @@ use serde_json::{Value, json};
 use tests::aws::rights::Names;
 
 use super::evaluate::Deployment;
-use super::{IAM, MORE, Template, choice, entries, functions, holds, list, logical_id, texts};
+use super::{IAM, MORE, TOKENS, TRACING, Template};
+use super::{choice, entries, functions, holds, list, logical_id, texts};
 
-/// What SAM adds to every function: the right to write its log and its traces.
-const ADDED: [&str; 2] = [
-    "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess",
-    "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole",
-];
+/// The policies that SAM adds to every function: for its log, and for its traces if it makes any.
+const LOGS: &str = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole";
+const TRACES: &str = "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess";
 
 const KEYS: &str =
-    "arn:aws:secretsmanager:eu-central-1:111122223333:secret:360dialog/channels/*-??????";
+    "arn:aws:secretsmanager:eu-central-1:111122223333:secret:360dialog/stack/channels/*-??????";
 const KMS_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/k";
 const BUS: &str = "arn:aws:events:eu-central-1:111122223333:event-bus/bus";
 
@@ -57,11 +56,30 @@ fn a_function_may_do_what_it_does_and_nothing_else() {
 }
 
 #[test]
+fn traces_are_made_only_where_they_are_wanted() {
+    for (more, policies, mode) in [
+        (&[][..], &[LOGS][..], Value::Null),
+        (&[TRACING][..], &[TRACES, LOGS][..], json!("Active")),
+    ] {
+        let choice = choice(&[&TOKENS, more]);
+        let deployed = Template::with(&choice).deployed(&choice);
+        for name in functions().iter().map(|function| logical_id(function)) {
+            let role = deployed.properties(&format!("{name}Role"));
+            let mut added = texts(&role["ManagedPolicyArns"]);
+            added.sort();
+            assert_eq!(added, policies, "{name}");
+            let tracing = &deployed.properties(&name)["TracingConfig"]["Mode"];
+            assert_eq!(*tracing, mode, "{name}");
+        }
+    }
+}
+
+#[test]
 fn what_sends_messages_may_read_the_keys_of_numbers_and_nothing_else() {
     holds(
         faults_of_readers,
         &[
-            r#"ReadChannelKeys/Properties/PolicyDocument/Statement/0/Resource/Fn::Sub = "x:secret:${SecretPrefix}partners/*" → 360dialog/partners/"#,
+            r#"ReadChannelKeys/Properties/PolicyDocument/Statement/0/Resource/Fn::Sub = "x:secret:${SecretPrefix}${AWS::StackName}/partners/*" → 360dialog/stack/partners/"#,
         ],
     );
 }
@@ -77,7 +95,7 @@ fn faults_of_functions(deployed: &Deployment) -> Vec<String> {
         let role = deployed.properties(&role);
         let mut added = texts(&role["ManagedPolicyArns"]);
         added.sort();
-        if added != ADDED {
+        if added != [LOGS] {
             faults.push(format!("{name}: {added:?}"));
         }
         let policies = list(&role["Policies"]).iter();

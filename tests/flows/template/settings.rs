@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs;
 
-use runtime::aws::{Aws, PARTNER_SECRET_PREFIX};
+use runtime::aws::Aws;
 use runtime::settings::{Environment, SettingError};
 use serde_json::json;
 
@@ -15,7 +15,8 @@ use super::{TOKENS, Template, choice, functions, holds, logical_id, repository};
 const OF_LIBRARIES: [&str; 2] = ["RUST_LOG", "AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH"];
 
 /// What a deployment says itself; all else has a default.
-const SAID: &str = "TABLE_NAME PARTNER_IDS ALLOWED_ORIGINS TENANT_CLAIM";
+const SAID: &str = "TABLE_NAME PARTNER_IDS ALLOWED_ORIGINS TENANT_CLAIM \
+                    PARTNER_SECRET_PREFIX CHANNEL_SECRET_PREFIX";
 
 #[test]
 fn a_function_is_told_exactly_what_it_asks_for() {
@@ -118,7 +119,9 @@ fn defaults(template: &Template) -> Vec<String> {
         let mut said = told.clone();
         said.retain(|name, _| SAID.split(' ').any(|it| it == name));
         for (name, default) in [
-            ("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX),
+            // In every stack another one.
+            ("PARTNER_SECRET_PREFIX", "360dialog/stack/partners/"),
+            ("CHANNEL_SECRET_PREFIX", "360dialog/stack/channels/"),
             ("RUST_LOG", "info"),
         ] {
             if told.get(name).is_some_and(|told| told != default) {

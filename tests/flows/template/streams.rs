@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use store::stream::{Change, Record};
 use store::table::PK;
 use store::table::prefix::{
-    CHANNEL, CLAIM, CLIENT, DEAD, DUE, FACT, MINT, OUTBOX, RAW, SECOND, WAKE,
+    CHANNEL, CLAIM, CLIENT, DEAD, DUE, FACT, HEARTBEAT, MINT, OUTBOX, RAW, SECOND, WAKE,
 };
 use tests::text;
 
@@ -23,9 +23,9 @@ const MAPPINGS: [Mapping; 2] = [
 ];
 
 /// Every kind of item, some that are to come, and some that only look like one.
-const KINDS: [&str; 17] = [
-    SECOND, FACT, RAW, CLAIM, CLIENT, CHANNEL, MINT, WAKE, DUE, OUTBOX, DEAD, "HOOK", "SWEEP",
-    "FACTS", "XFACT", "CHANNELS", "",
+const KINDS: [&str; 18] = [
+    SECOND, FACT, RAW, CLAIM, CLIENT, CHANNEL, MINT, WAKE, DUE, OUTBOX, DEAD, HEARTBEAT, "HOOK",
+    "SWEEP", "FACTS", "XFACT", "CHANNELS", "",
 ];
 
 #[test]

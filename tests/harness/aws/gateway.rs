@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::event::{DEFAULT_STAGE, Incoming, jwt, response};
+use super::metrics::{API, Metrics};
 use super::runtime_api::Function;
 
 /// The largest body an HTTP API takes, bytes.
@@ -30,6 +31,7 @@ pub(super) fn serve(
     functions: &BTreeMap<&'static str, Arc<Function>>,
     jwt: &Jwt,
     allowed: AllowedOrigins,
+    metrics: &Metrics,
 ) {
     let (all, post_only) = (Some(Guarded::All), Some(Guarded::PostOnly));
     let mut router = Router::new();
@@ -49,11 +51,14 @@ pub(super) fn serve(
         }
         router = router.merge(route.with_state(functions[function].clone()));
     }
+    let metrics = metrics.clone();
+    let count = move |request, next| count(metrics.clone(), request, next);
     let cors = move |request, next| cors::answer(allowed.clone(), request, next);
     let router = router
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(from_fn(no_head))
+        .layer(from_fn(count))
         .layer(from_fn(cors));
     tokio::spawn(axum::serve(listener, router).into_future());
 }
@@ -93,6 +98,15 @@ async fn invoke(
 /// What an HTTP API answers when its function does not.
 fn internal_error() -> Response {
     refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+}
+
+/// Counts the answers 5xx.
+async fn count(metrics: Metrics, request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    if answer.status().is_server_error() {
+        metrics.record("AWS/ApiGateway", "5xx", API, 1.0);
+    }
+    answer
 }
 
 /// No route takes HEAD, while the router here would have it answered as GET.

@@ -7,6 +7,7 @@ mod empty_maps;
 pub mod event;
 mod forward;
 mod gateway;
+pub mod metrics;
 pub mod moto;
 mod process;
 pub mod rights;

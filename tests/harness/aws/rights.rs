@@ -74,6 +74,7 @@ impl Names {
             items("Query", &[prefix::OUTBOX]),
             items("DeleteItem", &[prefix::OUTBOX]),
             items("PutItem", &[prefix::DEAD]),
+            items("PutItem", &[prefix::HEARTBEAT]),
         ];
         let bus = self.bus.iter();
         rights.extend(bus.map(|bus| format!("events:PutEvents {BUS}{bus}")));

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::metrics::Metrics;
 pub use super::process::{Process, Processes};
 use crate::owned;
 
@@ -44,6 +45,8 @@ pub struct Spec {
     pub most: usize,
     /// The file that all output is appended to.
     pub log: PathBuf,
+    /// Where its metrics go.
+    pub metrics: Metrics,
 }
 
 /// An invocation that brought no answer.
@@ -105,6 +108,15 @@ impl Function {
 
     /// Invokes it with `event` and waits for the answer; a process is started unless one is idle.
     pub async fn invoke(&self, event: &Value) -> Result<Answer, Failure> {
+        let outcome = self.run(event).await;
+        if outcome.is_err() {
+            let metrics = &self.spec.metrics;
+            metrics.record("AWS/Lambda", "Errors", &self.spec.name, 1.0);
+        }
+        outcome
+    }
+
+    async fn run(&self, event: &Value) -> Result<Answer, Failure> {
         let event = Bytes::from(serde_json::to_vec(event).expect("JSON can be written"));
         let _place = self.places.acquire().await.expect("it is never closed");
         loop {

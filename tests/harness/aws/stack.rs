@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dialog360::secret::Secret;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use super::calls::Calls;
 use super::forward::Place;
 use super::gateway;
+use super::metrics::Metrics;
 use super::moto::Moto;
 use super::rights::Names;
 use super::runtime_api::{Function, Processes, Spec};
@@ -60,7 +62,8 @@ pub struct Stack {
     pub moto: Moto,
     functions: BTreeMap<&'static str, Arc<Function>>,
     environment: BTreeMap<String, String>,
-    batches: stream::Batches,
+    watch: stream::Watch,
+    /// The mappings of `fold` and of `provision`, then the schedules.
     tasks: Vec<JoinHandle<()>>,
     directory: PathBuf,
     _hub: Option<RunningSimulator>,
@@ -93,8 +96,9 @@ impl Stack {
         let environment = environment(secrets, settings, &url, &hub_url, &calls.url);
         moto.create_bus(BUS);
         calls.permit(Names::of(&environment));
+        let watch = stream::Watch::default();
         let function = |name: &'static str| {
-            let function = function(name, &environment, directory, &processes);
+            let function = function(name, &environment, directory, &processes, &watch.metrics);
             (name, Arc::new(function))
         };
         let mut stack = Self {
@@ -104,7 +108,7 @@ impl Stack {
             moto,
             functions: FUNCTIONS.map(function).into(),
             environment,
-            batches: stream::Batches::default(),
+            watch,
             tasks: Vec::new(),
             directory: directory.to_owned(),
             _hub: hub,
@@ -114,11 +118,12 @@ impl Stack {
         let jwt = settings.get("JWT_HS256_SECRET").unwrap_or(&secrets.jwt);
         let allowed = stack.setting("ALLOWED_ORIGINS").parse().expect("origins");
         let jwt = Jwt::new(Secret::new(jwt));
-        gateway::serve(listener, &stack.functions, &jwt, allowed);
+        let metrics = &stack.watch.metrics;
+        gateway::serve(listener, &stack.functions, &jwt, allowed, metrics);
         let (fold, provision) = (stack.function("fold"), stack.function("provision"));
         let endpoint = &stack.calls.url;
         let table = stack.setting("TABLE_NAME");
-        let mut tasks = stream::map((fold, provision), &stack.batches, endpoint, table).await;
+        let mut tasks = stream::map((fold, provision), &stack.watch, endpoint, table).await;
         for clocked in ["fold", "reconcile"] {
             tasks.push(tokio::spawn(tick(stack.function(clocked).clone())));
         }
@@ -140,7 +145,14 @@ impl Stack {
     pub fn variant(&self, name: &str, settings: &[(&str, &str)]) -> Function {
         let mut environment = self.environment.clone();
         environment.extend(owned(settings));
-        function(name, &environment, &self.directory, &Processes::default())
+        let metrics = &self.watch.metrics;
+        function(
+            name,
+            &environment,
+            &self.directory,
+            &Processes::default(),
+            metrics,
+        )
     }
 
     /// Keeps the partner secrets of `file` where the functions read them.
@@ -174,7 +186,25 @@ impl Stack {
 
     /// Every batch of the stream that was handed over so far, as an event.
     pub fn batches(&self) -> Vec<Value> {
-        self.batches.lock().expect("nobody panics with it").clone()
+        let batches = self.watch.batches.lock();
+        batches.expect("nobody panics with it").clone()
+    }
+
+    /// The values of a metric (see [`super::metrics`]).
+    pub fn metric(&self, name: &str) -> Vec<f64> {
+        let log = std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        self.watch.metrics.values(name, &log)
+    }
+
+    /// Gives a record of the stream up when it has failed this often. Unless a test says so, none is given up.
+    pub fn gives_up_after(&self, tries: usize) {
+        self.watch.most_tries.store(tries, Ordering::SeqCst);
+    }
+
+    /// Disables the mapping of `fold` or `provision`.
+    pub fn disable_mapping(&self, function: &str) {
+        let place = ["fold", "provision"].iter().position(|it| *it == function);
+        self.tasks[place.expect("a mapping")].abort();
     }
 
     /// Kills every process of every function (SIGKILL); they are started again when they are needed.
@@ -209,6 +239,7 @@ fn function(
     environment: &BTreeMap<String, String>,
     directory: &Path,
     processes: &Processes,
+    metrics: &Metrics,
 ) -> Function {
     // How long an invocation may take, s, and how many there may be at once.
     let (time_out, most) = match name {
@@ -224,6 +255,7 @@ fn function(
         time_out: Duration::from_secs(time_out),
         most,
         log: directory.join("log"),
+        metrics: metrics.clone(),
     };
     Function::new(spec, processes.clone())
 }

@@ -1,10 +1,11 @@
-//! The two event source mappings of `provision`: batches of the table's stream as [Lambda hands them over][1], and what
+//! The two event source mappings, of `fold` and `provision`: batches of the table's stream as [Lambda hands them over][1], and what
 //! failed of them once more.
 //!
 //! [1]: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::BASE64;
@@ -17,6 +18,7 @@ use store::stream::{Change, Record, StoppedBefore};
 use store::table::Item;
 use tokio::task::JoinHandle;
 
+use super::metrics::{FAILED_RECORDS, Metrics};
 use super::runtime_api::{Function, REGION};
 
 /// How many records `provision` gets at once; the template says the same.
@@ -28,10 +30,21 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// All batches that were handed over, as events.
 pub(super) type Batches = Arc<Mutex<Vec<Value>>>;
 
-/// Starts both mappings on the table `table` at `endpoint`.
+/// The parts that both mappings share.
+#[derive(Clone, Default)]
+pub(super) struct Watch {
+    /// All batches that were handed over.
+    pub(super) batches: Batches,
+    /// Where their metrics go.
+    pub(super) metrics: Metrics,
+    /// After how many failures a record is given up; 0 for never.
+    pub(super) most_tries: Arc<AtomicUsize>,
+}
+
+/// Starts both mappings on the table `table` at `endpoint`, in the order of `functions`.
 pub(super) async fn map(
     (fold, provision): (&Arc<Function>, &Arc<Function>),
-    batches: &Batches,
+    watch: &Watch,
     endpoint: &str,
     table: &str,
 ) -> Vec<JoinHandle<()>> {
@@ -41,37 +54,73 @@ pub(super) async fn map(
     facts.prepare().await.expect("the table of the checkpoints");
     let follow = |(follower, function): (Follower, &Arc<Function>)| {
         let follower = follower.waiting_at_most(LONGEST_WAIT);
-        let (function, batches, table) = (function.clone(), batches.clone(), table.to_owned());
+        let mapping = Mapping {
+            function: function.clone(),
+            watch: watch.clone(),
+            table: table.to_owned(),
+            head: Mutex::new((String::new(), 0, Instant::now())),
+        };
         tokio::spawn(async move {
-            let (function, batches, table) = (&function, &batches, &table);
-            let hand_over = |records| hand_over(function, batches, table, records);
+            let mapping = &mapping;
+            let hand_over = |records| mapping.hand_over(records);
             follower.follow(hand_over).await;
         })
     };
     [(facts, fold), (due, provision)].map(follow).into()
 }
 
-/// Invokes the function with a batch; where it stopped, or the first record if it said nothing.
-async fn hand_over(
-    function: &Function,
-    batches: &Batches,
-    table: &str,
-    records: Vec<Record>,
-) -> Result<(), StoppedBefore> {
-    let event = event(&records, table);
-    batches
-        .lock()
-        .expect("nobody panics with it")
-        .push(event.clone());
-    let first = || records.first().map(|record| record.sequence.clone());
-    let failed = match function.invoke(&event).await {
-        Ok(answer) => failures(&answer.json()).unwrap_or_else(first),
-        Err(failure) => {
-            eprintln!("a batch failed: {failure}");
-            first()
+struct Mapping {
+    function: Arc<Function>,
+    watch: Watch,
+    table: String,
+    /// The first record of the last batch, how often it has failed, and since when it is the first.
+    head: Mutex<(String, usize, Instant)>,
+}
+
+impl Mapping {
+    /// Invokes the function with a batch; where it stopped, or the first record if it said nothing.
+    async fn hand_over(&self, records: Vec<Record>) -> Result<(), StoppedBefore> {
+        let event = event(&records, &self.table);
+        let batches = || self.watch.batches.lock().expect("nobody panics with it");
+        batches().push(event.clone());
+        let first = || records.first().map(|record| record.sequence.clone());
+        self.grow_old(first().unwrap_or_default());
+        let failed = match self.function.invoke(&event).await {
+            Ok(answer) => failures(&answer.json()).unwrap_or_else(first),
+            Err(failure) => {
+                eprintln!("a batch failed: {failure}");
+                first()
+            }
+        };
+        let failed = failed.and_then(|failed| self.unless_given_up(failed, &records));
+        failed.map_or(Ok(()), |sequence| Err(StoppedBefore(sequence)))
+    }
+
+    /// Records for how long the first record of a batch has been the first.
+    fn grow_old(&self, first: String) {
+        let mut head = self.head.lock().expect("nobody panics with it");
+        if head.0 != first {
+            *head = (first, 0, Instant::now());
         }
-    };
-    failed.map_or(Ok(()), |sequence| Err(StoppedBefore(sequence)))
+        let age = head.2.elapsed().as_secs_f64() * 1000.0;
+        let metrics = &self.watch.metrics;
+        metrics.record("AWS/Lambda", "IteratorAge", self.function.name(), age);
+    }
+
+    /// The record that failed; the next one if that has failed often enough, whose place then goes to the queue.
+    fn unless_given_up(&self, failed: String, records: &[Record]) -> Option<String> {
+        let mut head = self.head.lock().expect("nobody panics with it");
+        if head.0 == failed {
+            head.1 += 1;
+        }
+        if head.0 != failed || head.1 != self.watch.most_tries.load(Ordering::SeqCst) {
+            return Some(failed);
+        }
+        let metrics = &self.watch.metrics;
+        metrics.record("AWS/SQS", "NumberOfMessagesSent", FAILED_RECORDS, 1.0);
+        let mut behind = records.iter().skip_while(|it| it.sequence != failed);
+        behind.nth(1).map(|next| next.sequence.clone())
+    }
 }
 
 /// The first record that failed, if any; `None` if the answer cannot be read, which makes the whole batch fail.
