@@ -12,7 +12,8 @@ Usage: simulator [--help | --version]  (stops on Ctrl-C or SIGTERM)
 
 Environment:
   HUB_SECRETS_FILE     required: JSON, {\"<partner id>\": {\"platform_secret\": \"…\",
-                       \"partner_token\": \"…\" and/or \"partner_api_key\": \"…\",
+                       \"partner_token\": \"…\" and/or \"partner_api_key\": \"…\"
+                       and/or \"username\": \"…\", \"password\": \"…\",
                        \"billing\": \"direct_paid\" (default) or \"partner_paid\"}};
                        keys that start with _ are skipped
   HUB_LISTEN           address and port to listen on (127.0.0.1:8082)
@@ -25,6 +26,7 @@ Environment:
   HUB_REDIRECT_URL     where the browser goes when a link has no redirect_url;
                        may hold {partner_id} (such links are refused)
   HUB_STAGE_DELAY_MS   how long a new channel stays in each stage (1000)
+  HUB_TOKEN_SECONDS    how long a token of POST /api/v2/token is accepted (3600)
   HUB_CHECK_SIGNATURE  on or off: whether links must be signed (on)
   RUST_LOG             what is logged to standard error (simulator=info)
 
@@ -39,6 +41,7 @@ Addresses:
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8082";
 const DEFAULT_STAGE_DELAY_MS: &str = "1000";
+const DEFAULT_TOKEN_SECONDS: &str = "3600";
 
 /// A missing or malformed setting. The message names it and never quotes its value.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,11 @@ pub(crate) fn settings(
         DEFAULT_STAGE_DELAY_MS,
         "a number of milliseconds",
     )?;
+    let token_lifetime: u32 = environment.parse(
+        "HUB_TOKEN_SECONDS",
+        DEFAULT_TOKEN_SECONDS,
+        "a number of seconds",
+    )?;
     let check_signature = match environment.text("HUB_CHECK_SIGNATURE")?.as_deref() {
         None | Some("on") => true,
         Some("off") => false,
@@ -76,6 +84,7 @@ pub(crate) fn settings(
         state_file: environment.path("HUB_STATE_FILE"),
         partners,
         stage_delay: Duration::from_millis(delay),
+        token_lifetime: Duration::from_secs(token_lifetime.into()),
         public_url: environment.text("HUB_PUBLIC_URL")?,
     })
 }
@@ -214,6 +223,7 @@ mod tests {
         for (name, value) in [
             ("HUB_LISTEN", "here"),
             ("HUB_STAGE_DELAY_MS", "-1"),
+            ("HUB_TOKEN_SECONDS", "1.5"),
             ("HUB_CHECK_SIGNATURE", "yes"),
             ("HUB_WEBHOOK_URL", "/webhook"),
             ("HUB_REDIRECT_URL", "http://127.0.0.1/{partner}"),

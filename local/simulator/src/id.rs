@@ -39,6 +39,10 @@ pub(crate) fn api_key() -> String {
     format!("{}_AK", alphanumeric(KEY_LENGTH))
 }
 
+pub(crate) fn token() -> String {
+    alphanumeric(KEY_LENGTH)
+}
+
 /// A decimal id, as keys, applications and Facebook accounts have.
 pub(crate) fn number() -> String {
     fastrand::u64(100_000_000..1_000_000_000).to_string()

@@ -12,11 +12,14 @@ mod settings;
 mod id;
 mod addresses;
 mod signature;
+mod merge_patch;
+mod channel;
 mod state;
 mod store;
 
 mod simulator;
 mod stages;
+mod cancellations;
 mod webhooks;
 
 mod onboarding;
@@ -25,7 +28,6 @@ mod controls;
 mod messaging;
 mod pages;
 mod partner_api;
-mod partner_settings;
 mod same_machine;
 
 mod server;

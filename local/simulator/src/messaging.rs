@@ -1,38 +1,88 @@
-//! The messaging API, as far as it takes to check whether a channel's key is live.
+//! The messaging API, as far as it takes to check whether a channel's key is live and where messages go.
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State, http::HeaderMap, routing::post};
-use serde_json::{Value, json};
+use axum::{
+    Json, Router,
+    extract::{State, rejection::JsonRejection},
+    http::HeaderMap,
+    routing::{get, post},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use url::Url;
 
 use crate::{
+    channel::MessagingWebhook,
     id,
-    partner_api::{ApiError, digest, header_text},
+    partner_api::{
+        credentials::{channel_key, digest},
+        error::ApiError,
+    },
     simulator::Simulator,
+    state::Records,
 };
 
+type Answer = Result<Json<Value>, ApiError>;
+
 pub(crate) fn routes() -> Router<Arc<Simulator>> {
-    Router::new().route("/waba/messages", post(send_message))
+    Router::new()
+        .route("/waba/messages", post(send_message))
+        .route("/waba/v1/configs/webhook", get(webhook).post(set_webhook))
 }
 
 /// Accepts any message from a caller with a live key, and does not send it.
-async fn send_message(
+async fn send_message(State(simulator): State<Arc<Simulator>>, headers: HeaderMap) -> Answer {
+    let caller = simulator.store.read(|records| caller(records, &headers));
+    caller.map(|_| Json(json!({"messages": [{"id": id::message()}]})))
+}
+
+async fn webhook(State(simulator): State<Arc<Simulator>>, headers: HeaderMap) -> Answer {
+    simulator.store.read(|records| {
+        let (partner, channel) = caller(records, &headers)?;
+        let channel = records.channel(&partner, &channel);
+        let webhook = channel.map(|channel| channel.messaging_webhook.view());
+        webhook.map(Json).ok_or(ApiError::UNAUTHORIZED)
+    })
+}
+
+#[derive(Deserialize)]
+struct WebhookRequest {
+    url: String,
+    #[serde(default)]
+    headers: Map<String, Value>,
+}
+
+async fn set_webhook(
     State(simulator): State<Arc<Simulator>>,
     headers: HeaderMap,
-) -> Result<Json<Value>, ApiError> {
-    let key = header_text(&headers, "d360-api-key")
-        .map(digest)
-        .ok_or(ApiError::UNAUTHORIZED)?;
-    let is_live = simulator.store.read(|records| {
-        let mut channels = records
-            .accounts
-            .values()
-            .flat_map(|account| account.channels.values());
-        channels.any(|channel| channel.key.as_ref().is_some_and(|live| live.sha256 == key))
-    });
-    if is_live {
-        Ok(Json(json!({"messages": [{"id": id::message()}]})))
-    } else {
-        Err(ApiError::UNAUTHORIZED)
+    request: Result<Json<WebhookRequest>, JsonRejection>,
+) -> Answer {
+    let (partner, channel) = simulator.store.read(|records| caller(records, &headers))?;
+    let Json(request) = request.map_err(|_| ApiError::BAD_MESSAGING_WEBHOOK)?;
+    let is_http =
+        Url::parse(&request.url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if !is_http {
+        return Err(ApiError::BAD_MESSAGING_WEBHOOK);
     }
+    let webhook = MessagingWebhook {
+        url: Some(request.url),
+        headers: request.headers,
+    };
+    let view = webhook.view();
+    simulator.store.change(|records| {
+        let channel = records.channel_mut(&partner, &channel);
+        channel.ok_or(ApiError::UNAUTHORIZED)?.messaging_webhook = webhook;
+        Ok::<_, ApiError>(())
+    })?;
+    tracing::info!(%partner, %channel, "messaging webhook set");
+    Ok(Json(view))
+}
+
+/// Partner id and channel id of the live key in the headers.
+fn caller(records: &Records, headers: &HeaderMap) -> Result<(String, String), ApiError> {
+    let key = channel_key(headers).ok_or(ApiError::UNAUTHORIZED)?;
+    let found = records.channel_with_key(&digest(key));
+    let (partner, channel) = found.ok_or(ApiError::UNAUTHORIZED)?;
+    Ok((partner.to_owned(), channel.id.clone()))
 }

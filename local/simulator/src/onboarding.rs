@@ -9,11 +9,12 @@ use tokio::time::timeout;
 use url::{Url, form_urlencoded};
 
 use crate::{
+    channel::{Channel, Coexistence, Permission},
     id,
     settings::Partner,
     signature,
     simulator::Simulator,
-    state::{Channel, Client, Delivery, Permission, Records, Stage},
+    state::{Client, Delivery, Records},
     store::SaveError,
 };
 
@@ -80,6 +81,28 @@ pub(crate) struct Session<'a> {
     state: Option<&'a str>,
     /// The second of the signature that completing uses up; `None` if no signature is required.
     second: Option<i64>,
+    /// The parameters of the link that the client's record keeps.
+    contact: Contact,
+}
+
+/// The data of a new client that its link carries.
+#[derive(Clone, Default)]
+struct Contact {
+    email: Option<String>,
+    payload: Option<String>,
+}
+
+impl Contact {
+    fn from_link(link: &Link) -> Self {
+        let text = |name: &str| {
+            let value = link.value(name).filter(|text| !text.is_empty());
+            value.map(str::to_owned)
+        };
+        Self {
+            email: text("email"),
+            payload: text("partner"),
+        }
+    }
 }
 
 /// The client's choice in this session. Clients and channels that do not exist are created.
@@ -99,6 +122,8 @@ pub(crate) struct Choice {
 pub(crate) struct NewNumber {
     pub(crate) phone: Option<String>,
     pub(crate) name: Option<String>,
+    /// Set if the number stays in the WhatsApp Business app.
+    pub(crate) coexistence: Option<Coexistence>,
 }
 
 impl<'a> Session<'a> {
@@ -135,6 +160,7 @@ impl<'a> Session<'a> {
             redirect_url,
             state: link.value("state"),
             second,
+            contact: Contact::from_link(link),
         })
     }
 
@@ -158,6 +184,7 @@ impl<'a> Session<'a> {
             }
             Completion {
                 partner: self.partner,
+                contact: &self.contact,
                 records,
                 now,
                 deliveries: Vec::new(),
@@ -247,6 +274,7 @@ fn check_signature(
 /// A choice on its way into the records, with the webhooks that it causes.
 struct Completion<'a> {
     partner: &'a Partner,
+    contact: &'a Contact,
     records: &'a mut Records,
     now: Timestamp,
     deliveries: Vec<Delivery>,
@@ -300,20 +328,24 @@ impl Completion<'_> {
             return Err(Refusal::MalformedId);
         }
         let account = self.records.account_mut(&self.partner.id);
-        if account.clients.contains_key(&id) {
+        let contact = self.contact.clone();
+        if let Some(client) = account.clients.get_mut(&id) {
+            client.email = client.email.take().or(contact.email);
+            client.payload = client.payload.take().or(contact.payload);
             return Ok(id);
         }
-        let name = name.unwrap_or_else(|| format!("Client {id}"));
         let client = Client {
             id: id.clone(),
-            name,
+            name: name.unwrap_or_else(|| format!("Client {id}")),
             created_at: self.now,
+            email: contact.email,
+            payload: contact.payload,
         };
-        let view = client.view();
+        let data = client.event_data();
         account.clients.insert(id.clone(), client);
         self.deliveries.extend(
             self.records
-                .queue_webhook(self.partner, "client_created", &view),
+                .queue_webhook(self.partner, "client_created", &data),
         );
         Ok(id)
     }
@@ -335,19 +367,11 @@ impl Completion<'_> {
                 Err(Refusal::ForeignChannel)
             };
         }
-        let channel = Channel {
-            id: id.to_owned(),
-            client_id: client.to_owned(),
-            created_at: self.now,
-            phone_number,
-            phone_name: number.name.unwrap_or_else(|| format!("Number {id}")),
-            waba_id: id::waba_account(),
-            waba_external_id: id::number(),
-            stage: Stage::Created,
-            permission: Permission::Unasked,
-            quality: None,
-            key: None,
-        };
+        let mut channel = Channel::new(id, client, phone_number, self.now);
+        if let Some(name) = number.name {
+            channel.phone_name = name;
+        }
+        channel.coexistence = number.coexistence;
         let view = account.channel_view(&channel);
         account.channels.insert(id.to_owned(), channel);
         self.started.push(id.to_owned());
@@ -369,12 +393,10 @@ impl Completion<'_> {
         channel.permission = permission;
         let channel = channel.clone();
         let view = account.channel_view(&channel);
-        let event = match permission {
-            // If the partner pays, no permission is needed, so no event is sent.
-            Permission::Granted if self.partner.may_always_make_keys() => return,
-            Permission::Granted => "channel_permission_granted",
-            Permission::Revoked => "channel_permission_revoked",
-            Permission::Unasked => return,
+        let is_needless = permission == Permission::Granted && self.partner.may_always_make_keys();
+        // If the partner pays, no permission is needed, so no event is sent.
+        let Some(event) = permission.event().filter(|_| !is_needless) else {
+            return;
         };
         self.deliveries
             .extend(self.records.queue_webhook(self.partner, event, &view));
@@ -425,6 +447,7 @@ mod tests {
             redirect_url,
             state,
             second: None,
+            contact: Contact::default(),
         }
         .return_url(answer)
     }

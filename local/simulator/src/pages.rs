@@ -13,9 +13,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use url::form_urlencoded;
 
 use crate::{
+    channel::{Channel, Coexistence, Permission, Stage},
     onboarding::{Choice, Link, NewNumber, Refusal, Session},
     simulator::Simulator,
-    state::{Account, Channel, Client, Permission, Stage},
+    state::{Account, Client},
 };
 
 /// A query parameter of the pages themselves: the client who is signed in.
@@ -149,6 +150,7 @@ impl Form {
             new_number: self.text("add").map(|_| NewNumber {
                 phone: owned("phone"),
                 name: owned("name"),
+                coexistence: self.text("coexistence").map(|_| Coexistence::HistoryDue),
             }),
             revoke: self.all("revoked"),
         }
@@ -245,6 +247,7 @@ impl PermissionsPage<'_> {
                 input #phone name="phone" inputmode="tel" value={ "+" (self.phone.trim_start_matches('+')) };
                 label for="name" { "Display name" }
                 input #name name="name" value=(name.unwrap_or(EXAMPLE_NAME));
+                label.check { input #coexistence type="checkbox" name="coexistence" value="on"; "It stays in the WhatsApp Business app" }
             }
         }
     }

@@ -7,7 +7,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use url::Url;
 
 use crate::{
-    controls, messaging, pages, partner_api, partner_settings, same_machine, settings::Settings,
+    controls, messaging, pages, partner_api, same_machine, settings::Settings,
     simulator::Simulator, store::Store,
 };
 
@@ -75,21 +75,14 @@ impl RunningSimulator {
         let addr = listener.local_addr().map_err(listen_error)?;
         let store =
             Store::open(settings.state_file.clone()).map_err(|source| StartError::State {
-                path: settings.state_file.unwrap_or_default(),
+                path: settings.state_file.clone().unwrap_or_default(),
                 source,
             })?;
-        let public_url = match settings.public_url {
+        let public_url = match &settings.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{addr}"),
         };
-        let simulator = Simulator::new(
-            settings.partners,
-            public_url,
-            public_host,
-            settings.stage_delay,
-            store,
-            http,
-        );
+        let simulator = Simulator::new(settings, public_url, public_host, store, http);
         simulator.resume();
 
         let (stop, stopped) = oneshot::channel::<()>();
@@ -157,7 +150,6 @@ fn routes(simulator: &Arc<Simulator>) -> Router {
             same_machine::only,
         ))
         .merge(partner_api::routes())
-        .merge(partner_settings::routes())
         .merge(messaging::routes())
         .with_state(Arc::clone(simulator))
 }

@@ -18,6 +18,8 @@ pub struct Settings {
     pub partners: Vec<Partner>,
     /// How long a new channel stays in each stage.
     pub stage_delay: Duration,
+    /// How long a token of `POST /api/v2/token` is accepted.
+    pub token_lifetime: Duration,
     /// The URL at which others reach the simulator, without a path; `None` means `http://` and the listen address.
     pub public_url: Option<String>,
 }
@@ -29,6 +31,7 @@ impl Default for Settings {
             state_file: None,
             partners: Vec::new(),
             stage_delay: Duration::from_secs(1),
+            token_lifetime: Duration::from_secs(3600),
             public_url: None,
         }
     }
@@ -73,11 +76,19 @@ pub enum Access {
     Token(String),
     /// Sent as `X-API-Key: …`.
     ApiKey(String),
+    /// Exchanged for a token that expires, which is sent as `Authorization: Bearer …`.
+    Login {
+        /// Who logs in.
+        username: String,
+        /// The secret.
+        password: String,
+    },
 }
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Login { .. } => "Login(…)",
             Self::Token(_) => "Token(…)",
             Self::ApiKey(_) => "ApiKey(…)",
         })
@@ -134,11 +145,16 @@ struct SecretsEntry {
     #[serde(default)]
     partner_api_key: Option<String>,
     #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    password: Option<String>,
+    #[serde(default)]
     billing: Option<Billing>,
 }
 
 impl Partner {
-    /// Parses `{"<partner id>": {"platform_secret", "partner_token" or "partner_api_key", "billing"}}`.
+    /// Parses `{"<partner id>": {"platform_secret", "billing"}}` with at least one of `partner_token`,
+    /// `partner_api_key`, and `username` with `password`.
     ///
     /// Keys that start with `_` are skipped, unknown fields are ignored. The partners have no addresses,
     /// and `check_signature` is on.
@@ -179,12 +195,13 @@ impl Partner {
         }
         let token = entry.partner_token.map(Access::Token);
         let api_key = entry.partner_api_key.map(Access::ApiKey);
-        let access: Vec<Access> = token.into_iter().chain(api_key).collect();
+        let login = login(entry.username, entry.password)?;
+        let access: Vec<Access> = token.into_iter().chain(api_key).chain(login).collect();
         if access.is_empty() {
-            return Err("partner_token or partner_api_key is missing");
+            return Err("partner_token, partner_api_key, or username and password are missing");
         }
         if access.iter().any(Access::is_blank) {
-            return Err("partner_token or partner_api_key is empty");
+            return Err("partner_token, partner_api_key, username or password is empty");
         }
         Ok(Self {
             id: id.to_owned(),
@@ -198,10 +215,23 @@ impl Partner {
     }
 }
 
+fn login(
+    username: Option<String>,
+    password: Option<String>,
+) -> Result<Option<Access>, &'static str> {
+    match (username, password) {
+        (None, None) => Ok(None),
+        (Some(username), Some(password)) => Ok(Some(Access::Login { username, password })),
+        _ => Err("username and password need each other"),
+    }
+}
+
 impl Access {
     fn is_blank(&self) -> bool {
-        let (Self::Token(text) | Self::ApiKey(text)) = self;
-        text.is_empty()
+        match self {
+            Self::Token(text) | Self::ApiKey(text) => text.is_empty(),
+            Self::Login { username, password } => username.is_empty() || password.is_empty(),
+        }
     }
 }
 
@@ -231,6 +261,19 @@ mod tests {
     }
 
     #[test]
+    fn all_kinds_of_credentials_may_stand_beside_each_other() {
+        let text = r#"{"aPA": {"platform_secret": "s", "partner_token": "t", "partner_api_key": "k",
+                       "username": "u", "password": "p"}}"#;
+        let partners = Partner::from_secrets_json(text).unwrap();
+        let login = Access::Login {
+            username: "u".into(),
+            password: "p".into(),
+        };
+        let all = [Access::Token("t".into()), Access::ApiKey("k".into()), login];
+        assert_eq!(partners[0].access, all);
+    }
+
+    #[test]
     fn a_faulty_secrets_file_is_refused_without_quoting_it() {
         let faulty = [
             "hush",
@@ -242,6 +285,8 @@ mod tests {
             r#"{"aPA": {"platform_secret": "hush"}}"#,
             r#"{"aPA": {"partner_token": "hush"}}"#,
             r#"{"aPA": {"platform_secret": "hush", "partner_token": ""}}"#,
+            r#"{"aPA": {"platform_secret": "hush", "username": "hush"}}"#,
+            r#"{"aPA": {"platform_secret": "hush", "username": "hush", "password": ""}}"#,
             r#"{"aPA": {"platform_secret": "hush", "partner_token": "hush", "billing": "hush"}}"#,
         ];
         for text in faulty {
@@ -253,7 +298,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let text = r#"{"aPA": {"platform_secret": "hush", "partner_token": "hush", "partner_api_key": "hush"}}"#;
+        let text = r#"{"aPA": {"platform_secret": "hush", "partner_token": "hush", "partner_api_key": "hush", "username": "hush", "password": "hush"}}"#;
         let partners = Partner::from_secrets_json(text).unwrap();
         let settings = Settings {
             partners,

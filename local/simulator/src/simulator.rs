@@ -8,7 +8,10 @@ use std::{
 
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use crate::{settings::Partner, store::Store};
+use crate::{
+    settings::{Partner, Settings},
+    store::Store,
+};
 
 pub(crate) struct Simulator {
     pub(crate) partners: BTreeMap<String, Partner>,
@@ -16,6 +19,7 @@ pub(crate) struct Simulator {
     /// A host name, beside those of this machine, that pages and controls answer to.
     pub(crate) public_host: Option<String>,
     pub(crate) stage_delay: Duration,
+    pub(crate) token_lifetime: Duration,
     pub(crate) store: Store,
     pub(crate) http: reqwest::Client,
     /// Limits how many webhooks are sent at the same time.
@@ -28,21 +32,22 @@ const SENDING_AT_ONCE: usize = 32;
 
 impl Simulator {
     pub(crate) fn new(
-        partners: Vec<Partner>,
+        settings: Settings,
         public_url: String,
         public_host: Option<String>,
-        stage_delay: Duration,
         store: Store,
         http: reqwest::Client,
     ) -> Arc<Self> {
         Arc::new(Self {
-            partners: partners
+            partners: settings
+                .partners
                 .into_iter()
                 .map(|partner| (partner.id.clone(), partner))
                 .collect(),
             public_url,
             public_host,
-            stage_delay,
+            stage_delay: settings.stage_delay,
+            token_lifetime: settings.token_lifetime,
             store,
             http,
             sending: Semaphore::new(SENDING_AT_ONCE),

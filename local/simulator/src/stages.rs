@@ -34,23 +34,25 @@ impl Simulator {
 
     /// Resumes undelivered webhooks and unfinished channels after a restart.
     pub(crate) fn resume(self: &Arc<Self>) {
-        let (deliveries, channels) = self.store.read(|records| {
+        let (deliveries, unsettled, cancelling) = self.store.read(|records| {
             let deliveries = records
                 .outbox
                 .values()
                 .filter(|it| self.partners.contains_key(&it.partner));
-            let channels = records.accounts.iter().flat_map(|(partner, account)| {
-                let unsettled = account
-                    .channels
-                    .values()
-                    .filter(|channel| !channel.is_settled());
-                unsettled.map(|channel| (partner.clone(), channel.id.clone()))
-            });
-            (deliveries.cloned().collect(), channels.collect::<Vec<_>>())
+            (
+                deliveries.cloned().collect(),
+                records.channels_that(|channel| !channel.is_settled()),
+                records.channels_that(|channel| {
+                    channel.is_cancellation_requested && !channel.is_dead()
+                }),
+            )
         });
         self.dispatch(deliveries);
-        for (partner, channel) in channels {
+        for (partner, channel) in unsettled {
             self.advance_through_stages(&partner, &channel);
+        }
+        for (partner, channel) in cancelling {
+            self.process_cancellation(&partner, &channel);
         }
     }
 

@@ -6,7 +6,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{addresses::Addresses, id, signature};
+use crate::{
+    addresses::Addresses,
+    channel::{Channel, rfc3339},
+    id, merge_patch, signature,
+};
 
 /// How many random numbers are tried before one that is in use is accepted.
 const PHONE_NUMBER_DRAWS: usize = 50;
@@ -29,6 +33,9 @@ pub(crate) struct Account {
     /// Addresses that the partner has set; they win over the configured ones.
     #[serde(default)]
     pub(crate) addresses: Addresses,
+    /// The digests of issued tokens, and when each expires.
+    #[serde(default)]
+    pub(crate) tokens: BTreeMap<String, Timestamp>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,55 +43,11 @@ pub(crate) struct Client {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) created_at: Timestamp,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Channel {
-    pub(crate) id: String,
-    pub(crate) client_id: String,
-    pub(crate) created_at: Timestamp,
-    pub(crate) phone_number: String,
-    pub(crate) phone_name: String,
-    pub(crate) waba_id: String,
-    pub(crate) waba_external_id: String,
-    pub(crate) stage: Stage,
-    pub(crate) permission: Permission,
-    /// Known some time after the channel went live.
-    pub(crate) quality: Option<Quality>,
-    /// The one live key.
-    pub(crate) key: Option<Key>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Stage {
-    Created,
-    Ready,
-    Running,
-    Live,
-}
-
-/// Whether the client permits the partner to make keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Permission {
-    Unasked,
-    Granted,
-    Revoked,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Quality {
-    pub(crate) rating: String,
-    pub(crate) limit: String,
-}
-
-/// A key, as its digest: the key itself is shown only once.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Key {
-    pub(crate) id: String,
-    pub(crate) app_id: String,
-    pub(crate) sha256: String,
+    #[serde(default)]
+    pub(crate) email: Option<String>,
+    /// The parameter `partner` of the client's link.
+    #[serde(default)]
+    pub(crate) payload: Option<String>,
 }
 
 /// A webhook that is not delivered yet.
@@ -104,6 +67,39 @@ impl Records {
 
     pub(crate) fn account_mut(&mut self, partner: &str) -> &mut Account {
         self.accounts.entry(partner.to_owned()).or_default()
+    }
+
+    pub(crate) fn channel(&self, partner: &str, channel: &str) -> Option<&Channel> {
+        self.account(partner)?.channels.get(channel)
+    }
+
+    pub(crate) fn channel_mut(&mut self, partner: &str, channel: &str) -> Option<&mut Channel> {
+        self.accounts.get_mut(partner)?.channels.get_mut(channel)
+    }
+
+    /// The partner id and the channel whose live key has this digest.
+    pub(crate) fn channel_with_key(&self, sha256: &str) -> Option<(&str, &Channel)> {
+        self.accounts.iter().find_map(|(partner, account)| {
+            let has_key = |channel: &&Channel| {
+                let key = channel.key.as_ref();
+                key.is_some_and(|key| key.sha256 == sha256)
+            };
+            let channel = account.channels.values().find(has_key)?;
+            Some((partner.as_str(), channel))
+        })
+    }
+
+    /// Partner id and channel id of the channels for which `is_wanted` holds.
+    pub(crate) fn channels_that(
+        &self,
+        is_wanted: impl Fn(&Channel) -> bool,
+    ) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for (partner, account) in &self.accounts {
+            let wanted = account.channels.values().filter(|it| is_wanted(it));
+            found.extend(wanted.map(|channel| (partner.clone(), channel.id.clone())));
+        }
+        found
     }
 
     /// A phone number that no channel has.
@@ -132,64 +128,43 @@ impl Account {
 
     /// A channel as the Partner API and the webhooks show it.
     pub(crate) fn channel_view(&self, channel: &Channel) -> Value {
-        let client_name = self
-            .clients
-            .get(&channel.client_id)
-            .map(|client| client.name.as_str());
-        json!({
-            "id": channel.id,
-            "client_id": channel.client_id,
-            "client": {"id": channel.client_id, "name": client_name},
-            "created_at": rfc3339(channel.created_at),
-            "status": if channel.stage >= Stage::Ready { "ready" } else { "pending" },
-            "account_mode": "live",
-            "hub_status": if channel.stage >= Stage::Live { "live" } else { "pending" },
-            "integration": {"state": if channel.stage >= Stage::Running { "running" } else { "pending" }},
-            "setup_info": {"phone_number": channel.phone_number, "phone_name": channel.phone_name},
-            "waba_account": {
-                "id": channel.waba_id,
-                "external_id": channel.waba_external_id,
-                "fb_account_status": "approved",
-            },
-            "current_quality_rating": channel.quality.as_ref().map(|quality| &quality.rating),
-            "current_limit": channel.quality.as_ref().map(|quality| &quality.limit),
-        })
+        let client = self.clients.get(&channel.client_id);
+        let mut view = channel.view();
+        view.insert(
+            "client".to_owned(),
+            json!({
+                "id": channel.client_id,
+                "name": client.map(|client| &client.name),
+                "contact_info": {"email": client.and_then(|client| client.email.as_ref())},
+            }),
+        );
+        let mut view = Value::Object(view);
+        merge_patch::apply(&mut view, &channel.patch);
+        view
     }
 }
 
 impl Client {
+    /// The client as the Partner API lists it.
     pub(crate) fn view(&self) -> Value {
-        json!({"id": self.id, "name": self.name, "created_at": rfc3339(self.created_at)})
-    }
-}
-
-impl Channel {
-    /// Moves to the next stage and returns the name of its event; `None` after the last stage.
-    pub(crate) fn advance(&mut self) -> Option<&'static str> {
-        let (stage, event) = match self.stage {
-            Stage::Created => (Stage::Ready, "channel_ready"),
-            Stage::Ready => (Stage::Running, "channel_running"),
-            Stage::Running => (Stage::Live, "channel_live"),
-            Stage::Live if self.quality.is_none() => {
-                self.quality = Some(Quality {
-                    rating: "GREEN".to_owned(),
-                    limit: "TIER_250".to_owned(),
-                });
-                (Stage::Live, "phone_number_quality_changed")
-            }
-            Stage::Live => return None,
-        };
-        self.stage = stage;
-        Some(event)
+        json!({
+            "id": self.id,
+            "name": self.name,
+            "contact_info": {"email": self.email},
+            "partner_payload": self.payload,
+            "created_at": rfc3339(self.created_at),
+        })
     }
 
-    pub(crate) fn is_settled(&self) -> bool {
-        self.stage == Stage::Live && self.quality.is_some()
+    /// The data of `client_created`: the client under `client`, and flat beside it.
+    pub(crate) fn event_data(&self) -> Value {
+        json!({
+            "id": self.id,
+            "name": self.name,
+            "created_at": rfc3339(self.created_at),
+            "client": {"id": self.id, "name": self.name, "contact_info": {"email": self.email}},
+        })
     }
-}
-
-fn rfc3339(moment: Timestamp) -> String {
-    format!("{moment:.3}")
 }
 
 #[cfg(test)]
@@ -205,11 +180,5 @@ mod tests {
         let later = Timestamp::from_second(1_775_653_749 + signature::LIFETIME_SECONDS).unwrap();
         assert!(account.spend(1_775_653_760, later));
         assert_eq!(account.used_seconds.len(), 1);
-    }
-
-    #[test]
-    fn times_carry_milliseconds() {
-        let moment = Timestamp::from_millisecond(1_775_653_748_040).unwrap();
-        assert_eq!(rfc3339(moment), "2026-04-08T13:09:08.040Z");
     }
 }

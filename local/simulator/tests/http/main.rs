@@ -4,7 +4,9 @@
 mod support;
 
 mod controls;
+mod messaging;
 mod onboarding;
 mod partner_api;
 mod partner_settings;
+mod token;
 mod webhooks;

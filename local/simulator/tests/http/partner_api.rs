@@ -6,22 +6,10 @@ use reqwest::{Method, header::AUTHORIZATION};
 use serde_json::{Value, json};
 use simulator::Billing;
 
-use crate::support::{API_KEY, Fixture, LONG, PARTNER, TOKEN, answer};
+use crate::support::{API_KEY, Fixture, LONG, PARTNER, TOKEN, answer, keys_path};
 
 async fn call(fixture: &Fixture, method: Method, path: &str) -> (u16, Value) {
-    answer(
-        fixture
-            .api(method, path)
-            .header("X-API-Key", API_KEY)
-            .send()
-            .await
-            .unwrap(),
-    )
-    .await
-}
-
-fn keys_path(channel: &str) -> String {
-    format!("/partners/{PARTNER}/channels/{channel}/api_keys")
+    fixture.call(method, path).await
 }
 
 #[tokio::test]
@@ -92,31 +80,36 @@ async fn channels_are_listed_by_pages_and_filters() {
     let page = list(&filters(json!({"client_id": "oneCL", "status": "ready"}))).await;
     assert_eq!(
         (&page["total"], &page["limit"], &page["offset"]),
-        (&json!(2), &json!(20), &json!(0))
+        (&json!(2), &json!(1000), &json!(0))
     );
     let page = list(&filters(json!({"id": "cCH"}))).await;
     let channel = &page["partner_channels"][0];
     assert_eq!(channel["client"]["id"], "twoCL");
     assert_eq!(channel["integration"]["state"], "running");
+    assert_eq!(channel["integration"]["enabled"], true);
+    assert!(channel["integration"]["app_id"].is_string());
     assert_eq!(channel["hub_status"], "live");
+    assert_eq!(channel["cancelled_at"], Value::Null);
+    assert_eq!(channel["waba_account"]["status"], "approved");
     assert!(channel["created_at"].as_str().unwrap().ends_with('Z'));
     assert_eq!(
         list(&filters(json!({"id": "noCH"}))).await["partner_channels"],
         json!([])
     );
-    for query in ["filters=no", "limit=0", "limit=x", "offset=-1"] {
-        assert_eq!(
-            call(
-                &fixture,
-                Method::GET,
-                &format!("/partners/{PARTNER}/channels?{query}")
-            )
-            .await
-            .0,
-            400,
-            "{query}"
-        );
+    for query in [
+        "filters=no",
+        "filters=[1]",
+        "limit=0",
+        "limit=x",
+        "offset=-1",
+    ] {
+        let page = list(query).await;
+        assert_eq!(page["total"], 3, "{query}");
+        assert_eq!(page["filters"], json!({}), "{query}");
     }
+    let page = list("sort=-id&filters=%7B%22status%22:%22error%22%7D").await;
+    assert_eq!((&page["sort"], &page["total"]), (&json!("-id"), &json!(0)));
+    assert_eq!(page["filters"], json!({"status": "error"}));
 }
 
 #[tokio::test]
@@ -211,4 +204,96 @@ async fn no_key_before_the_channel_runs_or_for_one_that_is_not_there() {
         assert_eq!(call(&fixture, Method::POST, &path).await.0, 404);
         assert_eq!(call(&fixture, Method::GET, &path).await.0, 404);
     }
+}
+
+#[tokio::test]
+async fn all_keys_are_revoked_on_request_with_the_same_permission() {
+    let fixture = Fixture::new().await;
+    fixture.onboard(&["aCH"]).await;
+    let key = fixture.make_key("aCH").await;
+    assert_eq!(
+        call(&fixture, Method::DELETE, &keys_path("aCH")).await,
+        (200, json!({"api_keys": []}))
+    );
+    assert_eq!(fixture.send_message(&key).await, 401);
+    assert_eq!(
+        call(&fixture, Method::DELETE, &keys_path("noCH")).await.0,
+        404
+    );
+    fixture
+        .complete(json!({"client": "oneCL", "channels": [], "revoked": ["aCH"]}))
+        .await;
+    for path in [
+        keys_path("aCH"),
+        "/partners/channels/aCH/api-keys".to_owned(),
+    ] {
+        assert_eq!(call(&fixture, Method::DELETE, &path).await.0, 403);
+    }
+}
+
+#[tokio::test]
+async fn clients_are_listed_with_what_their_links_said() {
+    let fixture = Fixture::new().await;
+    let link = fixture.link(&[
+        ("email", "a@b.example"),
+        ("name", "Acme"),
+        ("partner", "t-1"),
+    ]);
+    let choice = json!({"link": link.as_str(), "client": "oneCL", "channels": ["aCH"]});
+    fixture.post("/_hub/complete", &choice).await;
+    fixture
+        .complete(json!({"client": "twoCL", "channels": []}))
+        .await;
+    let path = format!("/partners/{PARTNER}/clients");
+    let (status, all) = call(&fixture, Method::GET, &path).await;
+    assert_eq!((status, &all["total"]), (200, &json!(2)));
+    let filter = "filters=%7B%22contact_info.email%22:%22a@b.example%22%7D";
+    let (_, one) = call(&fixture, Method::GET, &format!("{path}?{filter}")).await;
+    assert_eq!(one["total"], 1);
+    let client = &one["clients"][0];
+    assert_eq!(
+        (&client["id"], &client["name"]),
+        (&json!("oneCL"), &json!("Acme"))
+    );
+    assert_eq!(client["contact_info"], json!({"email": "a@b.example"}));
+    assert_eq!(client["partner_payload"], "t-1");
+    let created = fixture.receiver.wait_for_event("client_created").await;
+    let told = &created.json["data"]["client"];
+    assert_eq!(told["contact_info"], json!({"email": "a@b.example"}));
+    assert_eq!(
+        (&told["id"], &told["name"]),
+        (&json!("oneCL"), &json!("Acme"))
+    );
+}
+
+#[tokio::test]
+async fn a_cancelled_channel_is_reported_twice_and_ends() {
+    let fixture = Fixture::new().await;
+    fixture.onboard(&["aCH"]).await;
+    let without_client = format!("/partners/{PARTNER}/channels/aCH/control/cancellation_request");
+    assert_eq!(call(&fixture, Method::POST, &without_client).await.0, 404);
+    let path = |client: &str| {
+        format!("/partners/{PARTNER}/clients/{client}/channels/aCH/control/cancellation_request")
+    };
+    assert_eq!(call(&fixture, Method::POST, &path("twoCL")).await.0, 404);
+    let (status, channel) = call(&fixture, Method::POST, &path("oneCL")).await;
+    assert_eq!((status, &channel["cancelled_at"]), (200, &Value::Null));
+    let processed = fixture
+        .receiver
+        .wait_for_event("cancellation_processed")
+        .await;
+    fixture
+        .receiver
+        .wait_for_event("cancellation_request")
+        .await;
+    assert_eq!(processed.json["data"]["hub_status"], "cancelled");
+    assert!(processed.json["data"]["cancelled_at"].is_string());
+    assert_eq!(call(&fixture, Method::POST, &keys_path("aCH")).await.0, 400);
+    assert_eq!(call(&fixture, Method::POST, &path("oneCL")).await.0, 200);
+    let all = fixture.receiver.wait_for(|all| !all.is_empty()).await;
+    let requests = all
+        .iter()
+        .filter(|webhook| webhook.event() == "cancellation_request");
+    let ids: BTreeSet<String> = requests.map(|it| it.json["id"].to_string()).collect();
+    assert_eq!(ids.len(), 1, "a request that is repeated changes nothing");
 }

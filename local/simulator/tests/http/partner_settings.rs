@@ -16,6 +16,17 @@ fn partner_path() -> String {
     format!("/partners/{PARTNER}")
 }
 
+/// The partner as it is shown.
+fn view(webhook_url: &str, redirect_url: &str) -> Value {
+    json!({
+        "id": PARTNER,
+        "brand_name": format!("Partner {PARTNER}"),
+        "payment_plan": "direct_paid",
+        "webhook_url": webhook_url,
+        "partner_redirect_url": redirect_url,
+    })
+}
+
 async fn read(fixture: &Fixture, path: &str) -> Value {
     let (status, body) = answer(
         fixture
@@ -55,8 +66,7 @@ async fn the_configured_addresses_count_until_the_partner_sets_others() {
         read(&fixture, &webhook_path()).await,
         json!({"webhook_url": configured})
     );
-    let partner =
-        json!({"id": PARTNER, "webhook_url": configured, "partner_redirect_url": REDIRECT});
+    let partner = view(&configured, REDIRECT);
     assert_eq!(read(&fixture, &partner_path()).await, partner);
 }
 
@@ -132,10 +142,7 @@ async fn a_change_of_the_partner_changes_only_the_fields_it_names() {
         json!({"webhook_url": WEBHOOK}),
     )
     .await;
-    assert_eq!(
-        partner,
-        json!({"id": PARTNER, "webhook_url": WEBHOOK, "partner_redirect_url": REDIRECT})
-    );
+    assert_eq!(partner, view(WEBHOOK, REDIRECT));
     assert_eq!(read(&fixture, &partner_path()).await, partner);
 }
 
@@ -192,7 +199,7 @@ async fn addresses_survive_a_restart() {
     .await;
     fixture.simulator.stop().await;
     let fixture = Fixture::with_settings(|settings| settings.state_file = Some(file.clone())).await;
-    let partner = json!({"id": PARTNER, "webhook_url": WEBHOOK, "partner_redirect_url": REDIRECT});
+    let partner = view(WEBHOOK, REDIRECT);
     assert_eq!(read(&fixture, &partner_path()).await, partner);
 }
 

@@ -29,6 +29,8 @@ pub(crate) const PARTNER: &str = "aAbBcCPA";
 pub(crate) const SECRET: &str = "test_platform_secret";
 pub(crate) const TOKEN: &str = "test_token";
 pub(crate) const API_KEY: &str = "test_api_key";
+pub(crate) const USERNAME: &str = "test_user";
+pub(crate) const PASSWORD: &str = "test_password";
 pub(crate) const RETURN: &str = "http://app.example/back";
 pub(crate) const LONG: Duration = Duration::from_secs(3600);
 /// The first link is signed for so long ago, so that no test runs out of seconds.
@@ -121,6 +123,31 @@ impl Fixture {
             .request(method, format!("{}/api/v2{path}", self.simulator.url()))
     }
 
+    /// Calls the Partner API with the API key.
+    pub(crate) async fn call(&self, method: reqwest::Method, path: &str) -> (u16, Value) {
+        let request = self.api(method, path).header("X-API-Key", API_KEY);
+        answer(request.send().await.unwrap()).await
+    }
+
+    /// Onboards channels of the client `oneCL`, and waits until they run.
+    pub(crate) async fn onboard(&self, channels: &[&str]) {
+        self.complete(json!({"client": "oneCL", "channels": channels}))
+            .await;
+        for channel in channels {
+            let has_run = |webhook: &Webhook| {
+                webhook.event() == "channel_running" && webhook.json["data"]["id"] == *channel
+            };
+            self.receiver.wait_for(|all| all.iter().any(has_run)).await;
+        }
+    }
+
+    /// Makes a key of a channel, and returns it.
+    pub(crate) async fn make_key(&self, channel: &str) -> String {
+        let (status, key) = self.call(reqwest::Method::POST, &keys_path(channel)).await;
+        assert_eq!(status, 201, "{key}");
+        key["api_key"].as_str().unwrap().to_owned()
+    }
+
     pub(crate) async fn send_message(&self, key: &str) -> u16 {
         let request = self
             .http
@@ -136,6 +163,10 @@ impl Fixture {
     }
 }
 
+pub(crate) fn keys_path(channel: &str) -> String {
+    format!("/partners/{PARTNER}/channels/{channel}/api_keys")
+}
+
 pub(crate) fn settings(receiver: &Receiver) -> Settings {
     Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -143,7 +174,14 @@ pub(crate) fn settings(receiver: &Receiver) -> Settings {
         partners: vec![Partner {
             id: PARTNER.into(),
             platform_secret: SECRET.into(),
-            access: vec![Access::Token(TOKEN.into()), Access::ApiKey(API_KEY.into())],
+            access: vec![
+                Access::Token(TOKEN.into()),
+                Access::ApiKey(API_KEY.into()),
+                Access::Login {
+                    username: USERNAME.into(),
+                    password: PASSWORD.into(),
+                },
+            ],
             billing: Billing::DirectPaid,
             webhook_url: Some(receiver.url.clone()),
             redirect_url: None,

@@ -10,16 +10,16 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
+use super::{credentials::authorize, error::ApiError};
 use crate::{
     addresses::AddressSetting,
-    partner_api::{ApiError, authorize},
-    settings::Partner,
+    settings::{Billing, Partner},
     simulator::Simulator,
 };
 
 type Body = Result<Json<Map<String, Value>>, JsonRejection>;
 
-pub(crate) fn routes() -> Router<Arc<Simulator>> {
+pub(super) fn routes() -> Router<Arc<Simulator>> {
     Router::new()
         .route(
             "/api/v2/partners/{partner}",
@@ -89,6 +89,11 @@ fn view(simulator: &Simulator, partner: &Partner) -> Value {
     simulator.store.read(|records| {
         json!({
             "id": partner.id,
+            "brand_name": format!("Partner {}", partner.id),
+            "payment_plan": match partner.billing {
+                Billing::DirectPaid => "direct_paid",
+                Billing::PartnerPaid => "partner_paid",
+            },
             "webhook_url": records.webhook_url(partner),
             "partner_redirect_url": records.redirect_url(partner),
         })
