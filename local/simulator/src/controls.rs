@@ -1,35 +1,51 @@
-//! Routes for tests: they follow an onboarding link as a person would, and send a single event.
+//! Routes for tests and for people who try things out: they move the simulator where no client of 360dialog can.
 
-use std::sync::Arc;
+mod onboarding;
+mod events;
+mod calls;
+
+use std::{error::Error, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{State, rejection::JsonRejection},
+    extract::{
+        DefaultBodyLimit,
+        rejection::{JsonRejection, QueryRejection},
+    },
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
-use url::Url;
+use serde_json::json;
 
-use crate::{
-    onboarding::{Choice, Link, NewNumber, Refusal, Session},
-    pages,
-    simulator::Simulator,
-    state::Delivery,
-    webhooks::SendError,
-};
+use crate::{onboarding::Refusal, settings::Partner, simulator::Simulator, store::SaveError};
+
+/// The largest body of a control, bytes: an event can hold months of chats.
+const LARGEST_BODY: usize = 64 << 20;
 
 pub(crate) fn routes() -> Router<Arc<Simulator>> {
     Router::new()
         .route("/_hub/healthz", get(async || StatusCode::OK))
-        .route("/_hub/complete", post(complete))
-        .route("/_hub/event", post(event))
+        .route("/_hub/complete", post(onboarding::complete))
+        .route("/_hub/event", post(events::event))
+        .route("/_hub/calls", get(calls::calls).delete(calls::forget_calls))
+        .route(
+            "/_hub/faults",
+            get(calls::faults)
+                .post(calls::add_faults)
+                .delete(calls::remove_faults),
+        )
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
 }
 
 /// The refusal of a control.
 struct Failure(StatusCode, String);
+
+impl Failure {
+    fn bad(error: &impl Error) -> Self {
+        Self(StatusCode::BAD_REQUEST, error.to_string())
+    }
+}
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
@@ -43,78 +59,33 @@ impl From<Refusal> for Failure {
     }
 }
 
+impl From<SaveError> for Failure {
+    fn from(error: SaveError) -> Self {
+        Refusal::from(error).into()
+    }
+}
+
 impl From<JsonRejection> for Failure {
     fn from(rejection: JsonRejection) -> Self {
         Self(rejection.status(), rejection.body_text())
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CompleteRequest {
-    link: String,
-    client: Option<String>,
-    channels: Option<Vec<String>>,
-    revoked: Option<Vec<String>>,
-    #[serde(default)]
-    cancel: bool,
-}
-
-async fn complete(
-    State(simulator): State<Arc<Simulator>>,
-    request: Result<Json<CompleteRequest>, JsonRejection>,
-) -> Result<Json<Value>, Failure> {
-    let Json(request) = request?;
-    let no_link = || {
-        Failure(
-            StatusCode::BAD_REQUEST,
-            "link is not an absolute onboarding address".to_owned(),
-        )
-    };
-    let url = Url::parse(&request.link).map_err(|_| no_link())?;
-    let partner = pages::partner_in_path(url.path()).ok_or_else(no_link)?;
-    let link = Link::parse(url.query().unwrap_or_default());
-    let session = Session::begin(&simulator, partner, &link)?;
-    let redirect_url = if request.cancel {
-        session.cancel()
-    } else {
-        let new_number = request.channels.is_none().then(NewNumber::default);
-        let choice = Choice {
-            client: request.client,
-            client_name: link.value("name").map(str::to_owned),
-            grant: request.channels.unwrap_or_default(),
-            new_number,
-            revoke: request.revoked.unwrap_or_default(),
-        };
-        session.complete(&simulator, choice).await?
-    };
-    Ok(Json(json!({"redirect_url": redirect_url})))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EventRequest {
-    partner: String,
-    event: String,
-    data: Value,
-}
-
-/// Sends one event, once. Any event name is allowed.
-async fn event(
-    State(simulator): State<Arc<Simulator>>,
-    request: Result<Json<EventRequest>, JsonRejection>,
-) -> Result<Json<Value>, Failure> {
-    let Json(request) = request?;
-    if !simulator.partners.contains_key(&request.partner) {
-        return Err(Refusal::UnknownPartner.into());
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Self {
+        Self(rejection.status(), rejection.body_text())
     }
-    let delivery = Delivery::new(&request.partner, &request.event, &request.data);
-    let status = simulator.send(&delivery).await.map_err(|error| {
-        let status = match error {
-            SendError::NoAddress => StatusCode::CONFLICT,
-            SendError::NoAnswer(_) => StatusCode::BAD_GATEWAY,
-        };
-        Failure(status, error.to_string())
-    })?;
-    Ok(Json(json!({"status": status})))
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+    }
+}
+
+impl Simulator {
+    fn require_partner(&self, id: &str) -> Result<&Partner, Failure> {
+        let partner = self.partners.get(id);
+        partner.ok_or_else(|| Refusal::UnknownPartner.into())
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
-use simulator::{Partner, Settings};
+use simulator::{Partner, Rate, Settings};
 use url::Url;
 
 pub(crate) const HELP: &str = "\
@@ -27,6 +27,8 @@ Environment:
                        may hold {partner_id} (such links are refused)
   HUB_STAGE_DELAY_MS   how long a new channel stays in each stage (1000)
   HUB_TOKEN_SECONDS    how long a token of POST /api/v2/token is accepted (3600)
+  HUB_RATE             how many Partner API calls of one partner are answered in any span,
+                       as in 5/30s; the others get 429 (off)
   HUB_CHECK_SIGNATURE  on or off: whether links must be signed (on)
   RUST_LOG             what is logged to standard error (simulator=info)
 
@@ -68,6 +70,7 @@ pub(crate) fn settings(
         DEFAULT_TOKEN_SECONDS,
         "a number of seconds",
     )?;
+    let rate = environment.rate("HUB_RATE")?;
     let check_signature = match environment.text("HUB_CHECK_SIGNATURE")?.as_deref() {
         None | Some("on") => true,
         Some("off") => false,
@@ -85,6 +88,7 @@ pub(crate) fn settings(
         partners,
         stage_delay: Duration::from_millis(delay),
         token_lifetime: Duration::from_secs(token_lifetime.into()),
+        rate,
         public_url: environment.text("HUB_PUBLIC_URL")?,
     })
 }
@@ -117,6 +121,17 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
             .unwrap_or(default)
             .parse()
             .map_err(|_| malformed(name, what))
+    }
+
+    fn rate(&self, name: &'static str) -> Result<Option<Rate>, SettingError> {
+        let text = self.text(name)?;
+        match text.as_deref() {
+            None | Some("off") => Ok(None),
+            Some(rate) => rate
+                .parse()
+                .map(Some)
+                .map_err(|_| malformed(name, "off or a rate such as 5/30s")),
+        }
     }
 
     /// The address in the setting `name`, with `{partner_id}` filled in.
@@ -193,7 +208,8 @@ mod tests {
         let settings = read(&secrets_file(), &[("HUB_STATE_FILE", "")]).unwrap();
         assert_eq!(settings.listen.to_string(), DEFAULT_LISTEN);
         assert_eq!(settings.stage_delay, Duration::from_secs(1));
-        assert_eq!(settings.state_file, None);
+        assert_eq!(settings.token_lifetime, Duration::from_secs(3600));
+        assert_eq!((settings.rate, settings.state_file), (None, None));
         assert!(settings.partners[0].check_signature);
     }
 
@@ -203,7 +219,9 @@ mod tests {
             "HUB_WEBHOOK_URL",
             "http://127.0.0.1:8360/{partner_id}/webhook",
         );
-        let settings = read(&secrets_file(), &[webhook, ("HUB_CHECK_SIGNATURE", "off")]).unwrap();
+        let others = [("HUB_CHECK_SIGNATURE", "off"), ("HUB_RATE", "5/30s")];
+        let settings = read(&secrets_file(), &[webhook, others[0], others[1]]).unwrap();
+        assert_eq!(settings.rate.unwrap().to_string(), "5/30s");
         let partner = &settings.partners[0];
         assert_eq!(
             partner.webhook_url.as_deref(),
@@ -224,6 +242,7 @@ mod tests {
             ("HUB_LISTEN", "here"),
             ("HUB_STAGE_DELAY_MS", "-1"),
             ("HUB_TOKEN_SECONDS", "1.5"),
+            ("HUB_RATE", "5 per minute"),
             ("HUB_CHECK_SIGNATURE", "yes"),
             ("HUB_WEBHOOK_URL", "/webhook"),
             ("HUB_REDIRECT_URL", "http://127.0.0.1/{partner}"),

@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: messages, billing, templates, and any switch that makes it misbehave.
 
+mod rate;
 mod settings;
 
 mod id;
@@ -16,6 +17,12 @@ mod merge_patch;
 mod channel;
 mod state;
 mod store;
+
+mod call_log;
+mod calls;
+mod fault;
+mod faults;
+mod reordering;
 
 mod simulator;
 mod stages;
@@ -32,5 +39,6 @@ mod same_machine;
 
 mod server;
 
+pub use rate::{MalformedRate, Rate};
 pub use server::{RunningSimulator, StartError};
 pub use settings::{Access, Billing, Partner, SecretsError, Settings};

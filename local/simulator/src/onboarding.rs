@@ -115,6 +115,8 @@ pub(crate) struct Choice {
     pub(crate) grant: Vec<String>,
     pub(crate) new_number: Option<NewNumber>,
     pub(crate) revoke: Vec<String>,
+    /// Set if channels that are created stay in the WhatsApp Business app.
+    pub(crate) coexistence: Option<Coexistence>,
 }
 
 /// A number to add and grant. Values that are missing are made up.
@@ -299,7 +301,11 @@ impl Completion<'_> {
             return Err(Refusal::GrantedAndRevoked);
         }
         for channel in granted.iter().chain(&revoked) {
-            self.channel(&client, channel, NewNumber::default())?;
+            let number = NewNumber {
+                coexistence: choice.coexistence,
+                ..NewNumber::default()
+            };
+            self.channel(&client, channel, number)?;
         }
         if let Some(number) = choice.new_number {
             let channel = id::channel();

@@ -153,6 +153,7 @@ impl Form {
                 coexistence: self.text("coexistence").map(|_| Coexistence::HistoryDue),
             }),
             revoke: self.all("revoked"),
+            coexistence: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use url::Url;
 
 use crate::{
-    controls, messaging, pages, partner_api, same_machine, settings::Settings,
+    calls, controls, messaging, pages, partner_api, same_machine, settings::Settings,
     simulator::Simulator, store::Store,
 };
 
@@ -149,8 +149,15 @@ fn routes(simulator: &Arc<Simulator>) -> Router {
             Arc::clone(simulator),
             same_machine::only,
         ))
-        .merge(partner_api::routes())
-        .merge(messaging::routes())
+        .merge(
+            Router::new()
+                .merge(partner_api::routes())
+                .merge(messaging::routes())
+                .route_layer(middleware::from_fn_with_state(
+                    Arc::clone(simulator),
+                    calls::watch,
+                )),
+        )
         .with_state(Arc::clone(simulator))
 }
 

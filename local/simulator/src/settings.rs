@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::id;
+use crate::{id, rate::Rate};
 
 /// The settings of the simulator.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Settings {
     pub stage_delay: Duration,
     /// How long a token of `POST /api/v2/token` is accepted.
     pub token_lifetime: Duration,
+    /// How many Partner API calls of one partner are answered in any span; `None` answers all.
+    pub rate: Option<Rate>,
     /// The URL at which others reach the simulator, without a path; `None` means `http://` and the listen address.
     pub public_url: Option<String>,
 }
@@ -32,6 +34,7 @@ impl Default for Settings {
             partners: Vec::new(),
             stage_delay: Duration::from_secs(1),
             token_lifetime: Duration::from_secs(3600),
+            rate: None,
             public_url: None,
         }
     }

@@ -72,6 +72,11 @@ pub(crate) fn sign_webhook(platform_secret: &str, body: &[u8]) -> String {
     HEXLOWER.encode(&mac.finalize().into_bytes())
 }
 
+/// A signature of the right form that does not verify.
+pub(crate) fn forge_webhook(platform_secret: &str, body: &[u8]) -> String {
+    sign_webhook(&format!("not {platform_secret}"), body)
+}
+
 /// Parses canonical decimal digits, so that no two texts mean the same second.
 fn decimal(text: &str) -> Option<i64> {
     let second: i64 = text.parse().ok()?;

@@ -9,8 +9,11 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
+    call_log::CallLog,
+    faults::Faults,
+    reordering::Reordering,
     settings::{Partner, Settings},
-    store::Store,
+    store::{self, Store},
 };
 
 pub(crate) struct Simulator {
@@ -22,6 +25,9 @@ pub(crate) struct Simulator {
     pub(crate) token_lifetime: Duration,
     pub(crate) store: Store,
     pub(crate) http: reqwest::Client,
+    pub(crate) call_log: CallLog,
+    pub(crate) faults: Faults,
+    pub(crate) reordering: Reordering,
     /// Limits how many webhooks are sent at the same time.
     pub(crate) sending: Semaphore,
     tasks: Mutex<JoinSet<()>>,
@@ -50,6 +56,9 @@ impl Simulator {
             token_lifetime: settings.token_lifetime,
             store,
             http,
+            call_log: CallLog::new(settings.rate),
+            faults: Faults::default(),
+            reordering: Reordering::default(),
             sending: Semaphore::new(SENDING_AT_ONCE),
             tasks: Mutex::default(),
         })
@@ -58,6 +67,9 @@ impl Simulator {
     /// Runs a task until it ends or the simulator stops. A stop can cut it at every `await`, so a task
     /// stores what must survive before it awaits.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if store::is_rehearsal() {
+            return;
+        }
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);

@@ -11,6 +11,19 @@ use tempfile::NamedTempFile;
 
 use crate::state::Records;
 
+tokio::task_local! {
+    static REHEARSAL: ();
+}
+
+/// Runs a call of which only the answer is wanted: nothing that it changes is kept, and it starts no task.
+pub(crate) async fn rehearse<F: Future>(call: F) -> F::Output {
+    REHEARSAL.scope((), call).await
+}
+
+pub(crate) fn is_rehearsal() -> bool {
+    REHEARSAL.try_with(|()| ()).is_ok()
+}
+
 /// The state file could not be written; the records are unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("the state file could not be written: {0}")]
@@ -46,6 +59,9 @@ impl Store {
         let mut records = self.lock();
         let mut next = records.clone();
         let answer = change(&mut next)?;
+        if is_rehearsal() {
+            return Ok(answer);
+        }
         if let Some(path) = &self.file {
             save(path, &next).map_err(SaveError)?;
         }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
+    fault::{Fault, WrongSignature},
     id,
     settings::Partner,
     signature,
@@ -75,8 +76,21 @@ impl Simulator {
             .collect()
     }
 
-    /// Sends a webhook once and returns the HTTP status of the answer.
+    /// Sends a webhook once, signed, and returns the HTTP status of the answer.
     pub(crate) async fn send(&self, delivery: &Delivery) -> Result<u16, SendError> {
+        self.send_signed(delivery, signature::sign_webhook).await
+    }
+
+    /// Sends a webhook once with a wrong signature.
+    pub(crate) async fn send_forged(&self, delivery: &Delivery) -> Result<u16, SendError> {
+        self.send_signed(delivery, signature::forge_webhook).await
+    }
+
+    async fn send_signed(
+        &self,
+        delivery: &Delivery,
+        sign: impl Fn(&str, &[u8]) -> String,
+    ) -> Result<u16, SendError> {
         let partner = self
             .partners
             .get(&delivery.partner)
@@ -93,13 +107,36 @@ impl Simulator {
             .header(CONTENT_TYPE, "application/json")
             .header(
                 SIGNATURE_HEADER,
-                signature::sign_webhook(&partner.platform_secret, delivery.body.as_bytes()),
+                sign(&partner.platform_secret, delivery.body.as_bytes()),
             )
             .body(delivery.body.clone())
             .send()
             .await
             .map_err(|error| SendError::NoAnswer(error.without_url()))?;
-        Ok(answer.status().as_u16())
+        let status = answer.status().as_u16();
+        if status == 200 {
+            self.reordering.delivered(&partner.id);
+        }
+        Ok(status)
+    }
+
+    /// Sends a webhook once, as a fault says.
+    async fn send_with(&self, delivery: &Delivery, fault: &Fault) -> Result<u16, SendError> {
+        for _ in 1..fault.copies.unwrap_or(1) {
+            self.send_with_signature(delivery, fault).await.ok();
+        }
+        self.send_with_signature(delivery, fault).await
+    }
+
+    async fn send_with_signature(
+        &self,
+        delivery: &Delivery,
+        fault: &Fault,
+    ) -> Result<u16, SendError> {
+        match fault.signature {
+            None => self.send(delivery).await,
+            Some(WrongSignature::Wrong) => self.send_forged(delivery).await,
+        }
     }
 }
 
@@ -110,7 +147,18 @@ async fn deliver(simulator: Arc<Simulator>, delivery: Delivery, tried: oneshot::
         id, partner, event, ..
     } = &delivery;
     loop {
-        let outcome = simulator.send(&delivery).await;
+        let fault = simulator.faults.match_webhook(partner, event);
+        let held = fault.swap.then(|| simulator.reordering.hold(partner));
+        if fault.swap || fault.delay_ms.is_some() {
+            // Nobody waits for a webhook that is late or held back.
+            tried = None;
+        }
+        sleep(fault.delay()).await;
+        if let Some(Some(released)) = held {
+            // Ends with an error if all are released.
+            let _ = released.await;
+        }
+        let outcome = simulator.send_with(&delivery, &fault).await;
         if let Some(tried) = tried.take() {
             // Fails only if nobody waits for it.
             let _ = tried.send(());

@@ -3,10 +3,13 @@
 
 mod support;
 
+mod calls;
 mod controls;
+mod faults;
 mod messaging;
 mod onboarding;
 mod partner_api;
 mod partner_settings;
 mod token;
+mod webhook_faults;
 mod webhooks;
