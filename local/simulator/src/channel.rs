@@ -179,6 +179,10 @@ impl Channel {
         if self.is_scripted || self.is_dead() {
             return None;
         }
+        self.next_step()
+    }
+
+    fn next_step(&mut self) -> Option<&'static str> {
         let next = Stage::ALL.into_iter().find(|stage| *stage > self.stage);
         if let Some(stage) = next {
             self.stage = stage;
@@ -191,11 +195,33 @@ impl Channel {
         Some("phone_number_quality_changed")
     }
 
+    /// Moves to any stage. Returns the events on the way, each with the channel as it was then; there are none
+    /// on the way back.
+    pub(crate) fn move_to(&mut self, stage: Stage) -> Vec<(&'static str, Self)> {
+        if stage < self.stage {
+            self.stage = stage;
+            self.quality = None;
+        }
+        let mut steps = Vec::new();
+        while self.stage < stage || stage == Stage::Live {
+            let Some(event) = self.next_step() else {
+                break;
+            };
+            steps.push((event, self.clone()));
+        }
+        steps
+    }
+
     /// Whether nothing more happens to the channel by itself.
     pub(crate) fn is_settled(&self) -> bool {
-        let is_at_the_end = self.stage == Stage::Live && self.quality.is_some();
         let has_history = self.coexistence == Some(Coexistence::HistoryDue);
-        self.is_scripted || self.is_dead() || (is_at_the_end && !has_history)
+        self.is_scripted || self.is_dead() || (self.is_at_the_end() && !has_history)
+    }
+
+    /// Whether the channel went through all stages by itself.
+    pub(crate) fn is_at_the_end(&self) -> bool {
+        let is_active = !self.is_scripted && !self.is_dead();
+        is_active && self.stage == Stage::Live && self.quality.is_some()
     }
 
     pub(crate) fn is_dead(&self) -> bool {

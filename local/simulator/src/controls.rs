@@ -2,6 +2,9 @@
 
 mod onboarding;
 mod events;
+mod history;
+mod channels;
+mod lists;
 mod calls;
 
 use std::{error::Error, sync::Arc};
@@ -14,7 +17,7 @@ use axum::{
     },
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use serde_json::json;
 
@@ -28,6 +31,15 @@ pub(crate) fn routes() -> Router<Arc<Simulator>> {
         .route("/_hub/healthz", get(async || StatusCode::OK))
         .route("/_hub/complete", post(onboarding::complete))
         .route("/_hub/event", post(events::event))
+        .route("/_hub/history", post(history::send_history))
+        .route(
+            "/_hub/channel",
+            get(channels::channel).post(channels::set_channel),
+        )
+        .route("/_hub/channels", delete(channels::forget_channels))
+        .route("/_hub/key", post(channels::make_key))
+        .route("/_hub/permission", post(channels::permit))
+        .route("/_hub/lists", post(lists::set_lists))
         .route("/_hub/calls", get(calls::calls).delete(calls::forget_calls))
         .route(
             "/_hub/faults",

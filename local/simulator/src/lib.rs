@@ -15,6 +15,7 @@ mod addresses;
 mod signature;
 mod merge_patch;
 mod channel;
+mod bulk_lists;
 mod state;
 mod store;
 
@@ -28,6 +29,7 @@ mod simulator;
 mod stages;
 mod cancellations;
 mod webhooks;
+mod history;
 
 mod onboarding;
 

@@ -2,9 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::time::sleep;
 
-use crate::{settings::Partner, simulator::Simulator, store::SaveError};
+use crate::{
+    channel::{Channel, Coexistence},
+    history::{self, Size},
+    settings::Partner,
+    simulator::Simulator,
+    store::SaveError,
+};
 
 /// The pause before a step is repeated whose result could not be saved.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
@@ -22,7 +29,7 @@ impl Simulator {
                 sleep(simulator.stage_delay).await;
                 match simulator.step(settings, &channel) {
                     Ok(true) => {}
-                    Ok(false) => return,
+                    Ok(false) => return simulator.send_history(settings, &channel),
                     Err(error) => {
                         tracing::error!(%partner, %channel, %error, "the next stage could not be saved");
                         sleep(PAUSE_AFTER_FAILURE).await;
@@ -30,6 +37,33 @@ impl Simulator {
                 }
             }
         });
+    }
+
+    /// Sends the contacts and chats of a number that stays in the WhatsApp Business app, unless they were sent.
+    /// They are large, so they are not kept over a restart.
+    fn send_history(self: &Arc<Self>, partner: &Partner, channel_id: &str) {
+        let channel = self.store.change(|records| {
+            let channel = records.channel_mut(&partner.id, channel_id);
+            let due = |channel: &&mut Channel| {
+                channel.coexistence == Some(Coexistence::HistoryDue) && channel.is_at_the_end()
+            };
+            Ok::<_, SaveError>(channel.filter(due).map(|channel| {
+                channel.coexistence = Some(Coexistence::HistorySent);
+                channel.clone()
+            }))
+        });
+        match channel {
+            Ok(Some(channel)) => {
+                let now = Timestamp::now();
+                let mut deliveries = vec![history::contacts(partner, &channel, now)];
+                deliveries.extend(history::chats(partner, &channel, Size::USUAL, now));
+                self.dispatch(deliveries);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(partner = %partner.id, channel = %channel_id, %error, "history not sent");
+            }
+        }
     }
 
     /// Resumes undelivered webhooks and unfinished channels after a restart.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     addresses::Addresses,
+    bulk_lists::{ListFaults, Past},
     channel::{Channel, rfc3339},
     id, merge_patch, signature,
 };
@@ -36,6 +37,10 @@ pub(crate) struct Account {
     /// The digests of issued tokens, and when each expires.
     #[serde(default)]
     pub(crate) tokens: BTreeMap<String, Timestamp>,
+    #[serde(skip)]
+    pub(crate) list_faults: ListFaults,
+    #[serde(skip)]
+    pub(crate) past: Past,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,6 +72,13 @@ impl Records {
 
     pub(crate) fn account_mut(&mut self, partner: &str) -> &mut Account {
         self.accounts.entry(partner.to_owned()).or_default()
+    }
+
+    /// Keeps the channels as they are now, for lists that lag.
+    pub(crate) fn remember(&mut self, now: Timestamp) {
+        for account in self.accounts.values_mut() {
+            account.remember(now.as_millisecond());
+        }
     }
 
     pub(crate) fn channel(&self, partner: &str, channel: &str) -> Option<&Channel> {
@@ -139,6 +151,12 @@ impl Account {
             }),
         );
         let mut view = Value::Object(view);
+        if self.list_faults.late_numbers
+            && channel.quality.is_none()
+            && let Some(setup) = view["setup_info"].as_object_mut()
+        {
+            setup.remove("phone_number");
+        }
         merge_patch::apply(&mut view, &channel.patch);
         view
     }

@@ -7,6 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use jiff::Timestamp;
 use tempfile::NamedTempFile;
 
 use crate::state::Records;
@@ -62,6 +63,7 @@ impl Store {
         if is_rehearsal() {
             return Ok(answer);
         }
+        next.remember(Timestamp::now());
         if let Some(path) = &self.file {
             save(path, &next).map_err(SaveError)?;
         }

@@ -7,11 +7,12 @@ use axum::{
     extract::{Path, RawQuery, State},
     http::HeaderMap,
 };
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
 use super::{credentials::authorize, error::ApiError};
-use crate::{simulator::Simulator, state::Client};
+use crate::{bulk_lists::ListFaults, simulator::Simulator, state::Client};
 
 /// The rows of an answer, unless fewer are asked for.
 const MOST_ROWS: usize = 1000;
@@ -26,17 +27,18 @@ pub(super) async fn channels(
     headers: HeaderMap,
 ) -> Answer {
     let partner = authorize(&simulator, &partner, &headers)?;
-    let page = Page::parse(&query.unwrap_or_default());
-    let all = simulator
-        .store
-        .read(|records| match records.account(&partner.id) {
-            Some(account) => account
-                .channels
-                .values()
-                .map(|channel| account.channel_view(channel))
-                .collect(),
-            None => Vec::new(),
-        });
+    let mut page = Page::parse(&query.unwrap_or_default());
+    let all = simulator.store.read(|records| {
+        let Some(account) = records.account(&partner.id) else {
+            return Vec::new();
+        };
+        let all = if page.filters.contains_key("id") {
+            account.current_list()
+        } else {
+            account.bulk_list(Timestamp::now())
+        };
+        page.suffer(&account.list_faults, all)
+    });
     Ok(Json(page.answer("partner_channels", all)))
 }
 
@@ -47,11 +49,13 @@ pub(super) async fn clients(
     headers: HeaderMap,
 ) -> Answer {
     let partner = authorize(&simulator, &partner, &headers)?;
-    let page = Page::parse(&query.unwrap_or_default());
+    let mut page = Page::parse(&query.unwrap_or_default());
     let all = simulator.store.read(|records| {
-        let account = records.account(&partner.id);
-        let clients = account.into_iter().flat_map(|it| it.clients.values());
-        clients.map(Client::view).collect()
+        let Some(account) = records.account(&partner.id) else {
+            return Vec::new();
+        };
+        let all = account.clients.values().map(Client::view).collect();
+        page.suffer(&account.list_faults, all)
     });
     Ok(Json(page.answer("clients", all)))
 }
@@ -84,6 +88,17 @@ impl Page {
                 .unwrap_or_else(|| DEFAULT_SORT.to_owned()),
             filters: filters.unwrap_or_default(),
         }
+    }
+
+    /// The rows that the faults leave. Filters that are ignored are removed.
+    fn suffer(&mut self, faults: &ListFaults, rows: Vec<Value>) -> Vec<Value> {
+        if faults.finds_nothing && !self.filters.is_empty() {
+            return Vec::new();
+        }
+        if faults.ignores_filters {
+            self.filters.clear();
+        }
+        rows
     }
 
     /// The answer, with the rows under `name`.

@@ -4,8 +4,11 @@
 mod support;
 
 mod calls;
+mod channels;
+mod coexistence;
 mod controls;
 mod faults;
+mod lists;
 mod messaging;
 mod onboarding;
 mod partner_api;
