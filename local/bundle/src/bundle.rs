@@ -251,6 +251,8 @@ async fn start_simulator(
         state_file: Some(data.simulator_state()),
         partners,
         stage_delay: settings.stage_delay,
+        token_lifetime: settings.token_lifetime,
+        rate: settings.rate,
         ..simulator::Settings::default()
     };
     RunningSimulator::start(simulator_settings)

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use embedded::settings::{DATA, HUB_LISTEN, Hub, LISTEN};
 use runtime::settings::{Environment, SettingError, Switch};
+use simulator::Rate;
 
 /// One second per stage, so that a person can watch.
 const STAGE_DELAY_MS: u64 = 1000;
+
+/// As long as 360dialog's tokens last.
+const TOKEN_SECONDS: u32 = 3600;
 
 /// The settings of this machine.
 #[derive(Clone)]
@@ -25,6 +29,10 @@ pub struct Settings {
     pub secrets_file: Option<PathBuf>,
     /// `HUB_STAGE_DELAY_MS`: how long a new channel stays in each stage in the simulator.
     pub stage_delay: Duration,
+    /// `HUB_TOKEN_SECONDS`: how long a token that the simulator issued is accepted.
+    pub token_lifetime: Duration,
+    /// `HUB_RATE`: how many Partner API calls of one partner the simulator answers in any span.
+    pub rate: Option<Rate>,
     /// `HUB_CHECK_SIGNATURE`: whether the simulator requires signed links.
     pub check_signature: bool,
     /// The settings the functions read.
@@ -45,6 +53,16 @@ impl Settings {
                     .optional("HUB_STAGE_DELAY_MS")?
                     .unwrap_or(STAGE_DELAY_MS),
             ),
+            token_lifetime: Duration::from_secs(
+                environment
+                    .optional("HUB_TOKEN_SECONDS")?
+                    .unwrap_or(TOKEN_SECONDS)
+                    .into(),
+            ),
+            rate: match environment.text("HUB_RATE") {
+                Some("off") => None,
+                _ => environment.optional("HUB_RATE")?,
+            },
             check_signature: environment
                 .optional("HUB_CHECK_SIGNATURE")?
                 .unwrap_or(Switch::On)
@@ -124,6 +142,14 @@ mod tests {
             (settings.listen.port(), settings.hub_listen.port()),
             (8360, 8082)
         );
+    }
+
+    #[test]
+    fn the_simulator_limits_the_rate_if_it_is_told_to() {
+        let rate = |value| settings(&[("HUB_RATE", value)]).map(|it| it.rate);
+        assert_eq!(rate("off").unwrap(), None);
+        assert_eq!(rate("5/30s").unwrap().unwrap().to_string(), "5/30s");
+        assert!(rate("5 per minute").unwrap_err().contains("HUB_RATE"));
     }
 
     #[test]
