@@ -323,6 +323,15 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_of_an_older_state_file_is_read() {
+        let text = r#"{"id": "aCH", "client_id": "aCL", "created_at": "2026-04-08T13:09:08Z",
+            "phone_number": "1", "phone_name": "a", "waba_id": "aWA", "waba_external_id": "1",
+            "stage": "live", "permission": "granted", "quality": null, "key": null}"#;
+        let channel: Channel = serde_json::from_str(text).unwrap();
+        assert!(!channel.is_dead() && !channel.is_settled());
+    }
+
+    #[test]
     fn each_death_shows_its_own_sign() {
         let signs = [
             (Death::PendingDeletion, "/hub_status", "pending_deletion"),

@@ -32,6 +32,7 @@ mod webhooks;
 mod history;
 
 mod onboarding;
+mod completion;
 
 mod controls;
 mod messaging;

@@ -1,4 +1,4 @@
-//! The onboarding itself: checks the link, applies the client's choice, and builds the return URL.
+//! The onboarding itself: checks the link, has the client's choice applied, and builds the return URL.
 //!
 //! Pages and controls share this, so a test that follows a link passes the same checks as a person.
 
@@ -9,13 +9,8 @@ use tokio::time::timeout;
 use url::{Url, form_urlencoded};
 
 use crate::{
-    channel::{Channel, Coexistence, Permission},
-    id,
-    settings::Partner,
-    signature,
-    simulator::Simulator,
-    state::{Client, Delivery, Records},
-    store::SaveError,
+    channel::Coexistence, completion::Completion, settings::Partner, signature,
+    simulator::Simulator, store::SaveError,
 };
 
 /// How long a completed onboarding waits until its first webhooks have been tried. They then usually
@@ -87,9 +82,9 @@ pub(crate) struct Session<'a> {
 
 /// The data of a new client that its link carries.
 #[derive(Clone, Default)]
-struct Contact {
-    email: Option<String>,
-    payload: Option<String>,
+pub(crate) struct Contact {
+    pub(crate) email: Option<String>,
+    pub(crate) payload: Option<String>,
 }
 
 impl Contact {
@@ -184,15 +179,7 @@ impl<'a> Session<'a> {
             {
                 return Err(Refusal::Signature(signature::Refusal::Used));
             }
-            Completion {
-                partner: self.partner,
-                contact: &self.contact,
-                records,
-                now,
-                deliveries: Vec::new(),
-                started: Vec::new(),
-            }
-            .apply(choice)
+            Completion::new(self.partner, &self.contact, records, now).apply(choice)
         });
         let completed = completed.inspect_err(|refusal| {
             if let Refusal::NotSaved(error) = refusal {
@@ -273,165 +260,6 @@ fn check_signature(
     }
 }
 
-/// A choice on its way into the records, with the webhooks that it causes.
-struct Completion<'a> {
-    partner: &'a Partner,
-    contact: &'a Contact,
-    records: &'a mut Records,
-    now: Timestamp,
-    deliveries: Vec<Delivery>,
-    started: Vec<String>,
-}
-
-struct Completed {
-    client: String,
-    granted: Vec<String>,
-    revoked: Vec<String>,
-    deliveries: Vec<Delivery>,
-    /// New channels, whose stages begin now.
-    started: Vec<String>,
-}
-
-impl Completion<'_> {
-    fn apply(mut self, choice: Choice) -> Result<Completed, Refusal> {
-        let client = self.client(choice.client, choice.client_name)?;
-        let mut granted = without_duplicates(choice.grant);
-        let revoked = without_duplicates(choice.revoke);
-        if granted.iter().any(|channel| revoked.contains(channel)) {
-            return Err(Refusal::GrantedAndRevoked);
-        }
-        for channel in granted.iter().chain(&revoked) {
-            let number = NewNumber {
-                coexistence: choice.coexistence,
-                ..NewNumber::default()
-            };
-            self.channel(&client, channel, number)?;
-        }
-        if let Some(number) = choice.new_number {
-            let channel = id::channel();
-            self.channel(&client, &channel, number)?;
-            granted.push(channel);
-        }
-        for channel in &granted {
-            self.permit(channel, Permission::Granted);
-        }
-        for channel in &revoked {
-            self.permit(channel, Permission::Revoked);
-        }
-        Ok(Completed {
-            client,
-            granted,
-            revoked,
-            deliveries: self.deliveries,
-            started: self.started,
-        })
-    }
-
-    /// Returns the id of the client, and creates the client if it does not exist.
-    fn client(&mut self, named: Option<String>, name: Option<String>) -> Result<String, Refusal> {
-        let id = named.unwrap_or_else(id::client);
-        if !id::is_id(&id) {
-            return Err(Refusal::MalformedId);
-        }
-        let account = self.records.account_mut(&self.partner.id);
-        let contact = self.contact.clone();
-        if let Some(client) = account.clients.get_mut(&id) {
-            client.email = client.email.take().or(contact.email);
-            client.payload = client.payload.take().or(contact.payload);
-            return Ok(id);
-        }
-        let client = Client {
-            id: id.clone(),
-            name: name.unwrap_or_else(|| format!("Client {id}")),
-            created_at: self.now,
-            email: contact.email,
-            payload: contact.payload,
-        };
-        let data = client.event_data();
-        account.clients.insert(id.clone(), client);
-        self.deliveries.extend(
-            self.records
-                .queue_webhook(self.partner, "client_created", &data),
-        );
-        Ok(id)
-    }
-
-    /// Creates a channel unless it exists; refuses a channel of another client.
-    fn channel(&mut self, client: &str, id: &str, number: NewNumber) -> Result<(), Refusal> {
-        if !id::is_id(id) {
-            return Err(Refusal::MalformedId);
-        }
-        let phone_number = match number.phone {
-            Some(text) => digits(&text)?,
-            None => self.records.unused_phone_number(),
-        };
-        let account = self.records.account_mut(&self.partner.id);
-        if let Some(channel) = account.channels.get(id) {
-            return if channel.client_id == client {
-                Ok(())
-            } else {
-                Err(Refusal::ForeignChannel)
-            };
-        }
-        let mut channel = Channel::new(id, client, phone_number, self.now);
-        if let Some(name) = number.name {
-            channel.phone_name = name;
-        }
-        channel.coexistence = number.coexistence;
-        let view = account.channel_view(&channel);
-        account.channels.insert(id.to_owned(), channel);
-        self.started.push(id.to_owned());
-        self.deliveries.extend(
-            self.records
-                .queue_webhook(self.partner, "channel_created", &view),
-        );
-        Ok(())
-    }
-
-    fn permit(&mut self, id: &str, permission: Permission) {
-        let account = self.records.account_mut(&self.partner.id);
-        let Some(channel) = account.channels.get_mut(id) else {
-            return;
-        };
-        if channel.permission == permission {
-            return;
-        }
-        channel.permission = permission;
-        let channel = channel.clone();
-        let view = account.channel_view(&channel);
-        let is_needless = permission == Permission::Granted && self.partner.may_always_make_keys();
-        // If the partner pays, no permission is needed, so no event is sent.
-        let Some(event) = permission.event().filter(|_| !is_needless) else {
-            return;
-        };
-        self.deliveries
-            .extend(self.records.queue_webhook(self.partner, event, &view));
-    }
-}
-
-fn without_duplicates(ids: Vec<String>) -> Vec<String> {
-    let mut once = Vec::with_capacity(ids.len());
-    for id in ids {
-        if !once.contains(&id) {
-            once.push(id);
-        }
-    }
-    once
-}
-
-/// The digits of a phone number, without the separators that people type.
-fn digits(text: &str) -> Result<String, Refusal> {
-    let is_filler = |c: char| matches!(c, '+' | ' ' | '-' | '(' | ')' | '.');
-    let digits: String = text.chars().filter(|c| !is_filler(*c)).collect();
-    let is_plausible =
-        (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if is_plausible {
-        Ok(digits)
-    } else {
-        Err(Refusal::MalformedPhoneNumber)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -493,13 +321,5 @@ mod tests {
             return_url("https://app.example/b", None, String::new()),
             "https://app.example/b"
         );
-    }
-
-    #[test]
-    fn a_phone_number_is_its_digits() {
-        assert_eq!(digits("+1 (212) 555-0123").unwrap(), "12125550123");
-        for text in ["", "12", "call me", "1234567890123456", "1212555٠١٢٣"] {
-            assert!(digits(text).is_err(), "{text}");
-        }
     }
 }

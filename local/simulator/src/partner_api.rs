@@ -39,6 +39,11 @@ pub(crate) fn routes() -> Router<Arc<Simulator>> {
             "/api/v2/partners/{partner}/clients/{client}/channels/{channel}/control/cancellation_request",
             post(cancellation::request),
         )
+        // Without the client the address does not exist, and nothing is cancelled.
+        .route(
+            "/api/v2/partners/{partner}/channels/{channel}/control/cancellation_request",
+            post(async || ApiError::NO_SUCH_PATH),
+        )
         .merge(settings::routes())
         .route(
             "/api/v2/{*path}",

@@ -1,5 +1,6 @@
 //! Numbers that stay in the WhatsApp Business app, and the chats that they bring.
 
+use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use crate::support::{Fixture, PARTNER};
@@ -49,9 +50,9 @@ async fn history_is_sent_on_request_in_bodies_of_the_size_asked_for() {
 }
 
 #[tokio::test]
-async fn an_event_of_any_size_is_sent() {
+async fn an_event_may_be_larger_than_a_history() {
     let fixture = Fixture::new().await;
-    let text = "x".repeat(16 << 20);
+    let text = "x".repeat(3 << 20);
     let event = json!({"partner": PARTNER, "event": "history", "data": {"text": text}});
     assert_eq!(
         fixture.control("event", event).await,
@@ -59,4 +60,14 @@ async fn an_event_of_any_size_is_sent() {
     );
     let sent = fixture.receiver.wait_for(|all| !all.is_empty()).await;
     assert_eq!(sent[0].json["data"]["text"], Value::String(text));
+
+    let event = r#"{"partner": "unknownPA", "event": "history", "data": "x"}"#;
+    let padding = " ".repeat(16 << 20);
+    let url = format!("{}/_hub/event", fixture.simulator.url());
+    let request = fixture
+        .http
+        .post(url)
+        .header(CONTENT_TYPE, "application/json");
+    let answer = request.body(padding + event).send().await.unwrap();
+    assert_eq!(answer.status(), 404, "it was read as a whole");
 }

@@ -44,6 +44,7 @@ async fn a_person_adds_a_number_and_is_redirected() {
         r#"id="add""#,
         r#"id="phone""#,
         r#"id="name""#,
+        r#"id="coexistence""#,
         r#"id="grant""#,
         r#"id="cancel""#,
         "checked",

@@ -272,6 +272,8 @@ async fn a_cancelled_channel_is_reported_twice_and_ends() {
     fixture.onboard(&["aCH"]).await;
     let without_client = format!("/partners/{PARTNER}/channels/aCH/control/cancellation_request");
     assert_eq!(call(&fixture, Method::POST, &without_client).await.0, 404);
+    let refused = &fixture.calls("call=cancellation&channel=aCH").await[0];
+    assert_eq!(refused["status"], 404);
     let path = |client: &str| {
         format!("/partners/{PARTNER}/clients/{client}/channels/aCH/control/cancellation_request")
     };
