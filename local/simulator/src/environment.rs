@@ -25,7 +25,8 @@ Environment:
                        an address set through the Partner API wins, here and below
   HUB_REDIRECT_URL     where the browser goes when a link has no redirect_url;
                        may hold {partner_id} (such links are refused)
-  HUB_STAGE_DELAY_MS   how long a new channel stays in each stage (1000)
+  HUB_STAGE_DELAY_MS   how long a new channel stays in each stage, and until a
+                       cancellation is processed (1000)
   HUB_TOKEN_SECONDS    how long a token of POST /api/v2/token is accepted (3600)
   HUB_RATE             how many Partner API calls of one partner are answered in any span,
                        as in 5/30s; the others get 429 (off)
@@ -35,10 +36,17 @@ Environment:
 Addresses:
   /dashboard/app/{partner}/permissions, /dashboard/app/{partner}, /onboarding/{partner}
                        the onboarding pages
-  /api/v2/partners/…   the Partner API
-  POST /_hub/complete  {\"link\", \"client\", \"channels\", \"revoked\", \"cancel\"}: follows a link
-  POST /_hub/event     {\"partner\", \"event\", \"data\"}: sends a signed webhook
+  /api/v2/…            the Partner API; /waba/… the messaging API, as far as keys go
+  POST /_hub/complete  {\"link\", \"client\", \"channels\", \"revoked\", \"cancel\", \"coexistence\"}:
+                       follows a link
+  POST /_hub/event     {\"partner\", \"event\", \"data\", \"signature\"}: sends a signed webhook
+  POST /_hub/history   {\"partner\", \"channel\", \"bodies\", \"bytes\"}: sends months of chats
+  POST /_hub/channel, /_hub/key, /_hub/permission, /_hub/lists, DELETE /_hub/channels
+                       change what 360dialog knows and lists
+  GET, DELETE /_hub/calls          the calls that arrived
+  GET, POST, DELETE /_hub/faults   how calls are answered, and webhooks sent, other than usual
   GET  /_hub/healthz   200 while it runs
+                       (their fields stand in the README)
 ";
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8082";

@@ -1,11 +1,11 @@
 //! 360dialog, simulated.
 //!
 //! It simulates 360dialog on one machine: the onboarding pages that a client clicks through, the signed
-//! webhooks that follow, and the part of the Partner API that makes a channel's API key and sets a
-//! partner's addresses. It shares no code with the software that is tested against it, so that a wrong
-//! signature made there does not verify here.
+//! webhooks that follow, and the part of the Partner API that partners use in production. Controls make it
+//! misbehave in the ways in which 360dialog was seen to misbehave, and in worse ones. It shares no code with
+//! the software that is tested against it, so that a wrong signature made there does not verify here.
 //!
-//! Deliberately absent: messages, billing, templates, and any switch that makes it misbehave.
+//! Deliberately absent: messages, billing, templates, and any misbehaviour that no control asked for.
 
 mod rate;
 mod settings;
