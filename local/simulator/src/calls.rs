@@ -17,7 +17,7 @@ use crate::{
     call_log::{CallRecord, Credential},
     faults::CallTarget,
     partner_api::{
-        credentials::{api_key, authorize_by_channel, bearer, channel_key, digest},
+        credentials::{api_key, authorize_by_channel, authorized, bearer, channel_key, digest},
         error::ApiError,
     },
     settings::Access,
@@ -132,8 +132,7 @@ fn record(
             (partner, channel) = holder(simulator, key).unzip();
         }
         (_, _, Some(channel)) if partner.is_none() => {
-            let found = authorize_by_channel(simulator, channel, &parts.headers);
-            partner = found.ok().map(|found| found.id.clone());
+            partner = caller(simulator, channel, &parts.headers);
         }
         _ => {}
     }
@@ -164,6 +163,14 @@ fn credential(call: Call, headers: &HeaderMap) -> (Credential, Option<&str>) {
         Some(token) => (Credential::Token, Some(token)),
         None => (Credential::None, None),
     }
+}
+
+/// The id of the partner that calls an address without a partner: the one that has the channel, else any of those
+/// whose credentials were sent.
+fn caller(simulator: &Simulator, channel: &str, headers: &HeaderMap) -> Option<String> {
+    let caller = authorize_by_channel(simulator, channel, headers).ok();
+    let caller = caller.or_else(|| authorized(simulator, headers).next());
+    caller.map(|caller| caller.id.clone())
 }
 
 /// Partner id and channel id of a channel's key.

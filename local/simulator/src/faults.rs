@@ -9,16 +9,21 @@ use axum::{
     Json,
     body::to_bytes,
     extract::Request,
+    http::StatusCode,
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::{oneshot, watch},
+    time::sleep,
+};
 
 use crate::{
     calls::Call,
     fault::{Answer, Fault, FaultResponse, KeyForm},
     partner_api::error::ApiError,
+    reordering::Reordering,
     store,
 };
 
@@ -30,6 +35,7 @@ pub(crate) struct Faults {
     list: Mutex<Vec<Fault>>,
     /// How often all faults were removed.
     removals: watch::Sender<u64>,
+    reordering: Reordering,
 }
 
 impl Default for Faults {
@@ -37,6 +43,7 @@ impl Default for Faults {
         Self {
             list: Mutex::default(),
             removals: watch::Sender::new(0),
+            reordering: Reordering::default(),
         }
     }
 }
@@ -77,10 +84,11 @@ impl Faults {
         self.lock().extend(faults);
     }
 
-    /// Removes all faults. Calls that were held go on.
+    /// Removes all faults. Calls and webhooks that were held go on.
     pub(crate) fn clear(&self) {
         let mut list = self.lock();
         list.clear();
+        self.reordering.release_all();
         self.removals.send_modify(|removals| *removals += 1);
     }
 
@@ -98,11 +106,25 @@ impl Faults {
         Some(Intervention { fault, removals })
     }
 
-    /// The newest fault of one try of a webhook, which counts it.
-    pub(crate) fn match_webhook(&self, partner: &str, event: &str) -> Fault {
+    /// The newest fault of one try of a webhook, which counts it. Its receiver ends once a webhook that is held
+    /// back may go.
+    pub(crate) fn match_webhook(
+        &self,
+        partner: &str,
+        event: &str,
+    ) -> (Fault, Option<oneshot::Receiver<()>>) {
         let is_of_it =
             |fault: &Fault| fault.is_of_event(event) && is_same(&fault.partner, Some(partner));
-        take(&mut self.lock(), is_of_it).unwrap_or_default()
+        let mut list = self.lock();
+        let fault = take(&mut list, is_of_it).unwrap_or_default();
+        // Held while the list is locked, so that no removal is missed.
+        let released = fault.swap.then(|| self.reordering.hold(partner));
+        (fault, released.flatten())
+    }
+
+    /// Releases the webhook that was held back until this partner's next one was delivered.
+    pub(crate) fn webhook_delivered(&self, partner: &str) {
+        self.reordering.delivered(partner);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Fault>> {
@@ -178,7 +200,9 @@ impl FaultResponse {
             None => usual,
         };
         *response.status_mut() = status;
-        response.headers_mut().extend(self.headers());
+        for (name, value) in self.headers() {
+            response.headers_mut().insert(name, value);
+        }
         response
     }
 }
@@ -190,8 +214,7 @@ async fn with_form(form: Option<KeyForm>, usual: Response) -> Response {
     };
     let (parts, body) = usual.into_parts();
     let Ok(bytes) = to_bytes(body, LARGEST_KEY_ANSWER).await else {
-        return ApiError::from_status(axum::http::StatusCode::INTERNAL_SERVER_ERROR)
-            .into_response();
+        return ApiError::from_status(StatusCode::INTERNAL_SERVER_ERROR).into_response();
     };
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     (parts.status, Json(form.apply(body))).into_response()

@@ -29,7 +29,7 @@ impl Size {
     /// The history that follows an onboarding.
     pub(crate) const USUAL: Self = Self {
         bodies: 3,
-        bytes: 400_000,
+        bytes: 300_000,
     };
 }
 

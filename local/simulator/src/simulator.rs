@@ -11,7 +11,6 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use crate::{
     call_log::CallLog,
     faults::Faults,
-    reordering::Reordering,
     settings::{Partner, Settings},
     store::{self, Store},
 };
@@ -27,7 +26,6 @@ pub(crate) struct Simulator {
     pub(crate) http: reqwest::Client,
     pub(crate) call_log: CallLog,
     pub(crate) faults: Faults,
-    pub(crate) reordering: Reordering,
     /// Limits how many webhooks are sent at the same time.
     pub(crate) sending: Semaphore,
     tasks: Mutex<JoinSet<()>>,
@@ -58,7 +56,6 @@ impl Simulator {
             http,
             call_log: CallLog::new(settings.rate),
             faults: Faults::default(),
-            reordering: Reordering::default(),
             sending: Semaphore::new(SENDING_AT_ONCE),
             tasks: Mutex::default(),
         })

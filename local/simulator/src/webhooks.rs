@@ -115,7 +115,7 @@ impl Simulator {
             .map_err(|error| SendError::NoAnswer(error.without_url()))?;
         let status = answer.status().as_u16();
         if status == 200 {
-            self.reordering.delivered(&partner.id);
+            self.faults.webhook_delivered(&partner.id);
         }
         Ok(status)
     }
@@ -147,14 +147,13 @@ async fn deliver(simulator: Arc<Simulator>, delivery: Delivery, tried: oneshot::
         id, partner, event, ..
     } = &delivery;
     loop {
-        let fault = simulator.faults.match_webhook(partner, event);
-        let held = fault.swap.then(|| simulator.reordering.hold(partner));
+        let (fault, released) = simulator.faults.match_webhook(partner, event);
         if fault.swap || fault.delay_ms.is_some() {
             // Nobody waits for a webhook that is late or held back.
             tried = None;
         }
         sleep(fault.delay()).await;
-        if let Some(Some(released)) = held {
+        if let Some(released) = released {
             // Ends with an error if all are released.
             let _ = released.await;
         }

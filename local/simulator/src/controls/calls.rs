@@ -55,6 +55,5 @@ pub(super) async fn add_faults(
 
 pub(super) async fn remove_faults(State(simulator): State<Arc<Simulator>>) -> Json<Value> {
     simulator.faults.clear();
-    simulator.reordering.release_all();
     Json(json!({"faults": []}))
 }

@@ -83,14 +83,9 @@ struct Script<'a> {
 impl Script<'_> {
     fn apply(mut self, request: ChannelRequest) -> Vec<Delivery> {
         let known = self.records.channel(&self.partner.id, &request.channel);
+        let known = known.cloned();
         let is_new = known.is_none();
-        let mut channel = match known.cloned() {
-            Some(channel) => channel,
-            None => {
-                let phone_number = self.records.unused_phone_number();
-                Channel::new(&request.channel, &id::client(), phone_number, self.now)
-            }
-        };
+        let mut channel = known.unwrap_or_else(|| self.new_channel(&request.channel));
         channel.is_scripted = true;
         if let Some(client) = request.client {
             channel.client_id = client;
@@ -101,25 +96,32 @@ impl Script<'_> {
         if is_new {
             self.report(Stage::Created.event(), &channel);
         }
-        if let Some(stage) = request.stage {
-            for (event, reached) in channel.move_to(stage) {
-                self.report(event, &reached);
-            }
+        let steps = request.stage.map(|stage| channel.move_to(stage));
+        for (event, reached) in steps.unwrap_or_default() {
+            self.report(event, &reached);
         }
-        if let Some(permission) = request.permission
-            && permission != channel.permission
-        {
-            channel.permission = permission;
-            if let Some(event) = permission.event() {
-                self.report(event, &channel);
-            }
-        }
+        self.permit(&mut channel, request.permission);
         if let Some(death) = request.dies {
             channel.set_death(death, self.now);
         }
         let account = self.records.account_mut(&self.partner.id);
         account.channels.insert(channel.id.clone(), channel);
         self.deliveries
+    }
+
+    fn new_channel(&self, id: &str) -> Channel {
+        let phone_number = self.records.unused_phone_number();
+        Channel::new(id, &id::client(), phone_number, self.now)
+    }
+
+    fn permit(&mut self, channel: &mut Channel, permission: Option<Permission>) {
+        let Some(permission) = permission.filter(|it| *it != channel.permission) else {
+            return;
+        };
+        channel.permission = permission;
+        if let Some(event) = permission.event() {
+            self.report(event, channel);
+        }
     }
 
     fn ensure_client(&mut self, id: &str) {

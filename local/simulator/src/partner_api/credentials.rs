@@ -70,17 +70,24 @@ pub(crate) fn authorize<'a>(
         .ok_or(ApiError::UNAUTHORIZED)
 }
 
+/// The partners whose credentials the headers hold.
+pub(crate) fn authorized<'a>(
+    simulator: &'a Simulator,
+    headers: &HeaderMap,
+) -> impl Iterator<Item = &'a Partner> {
+    simulator
+        .partners
+        .values()
+        .filter(|partner| accepts(simulator, partner, headers))
+}
+
 /// For addresses without a partner: the partner that has the channel, among those whose credentials are given.
 pub(crate) fn authorize_by_channel<'a>(
     simulator: &'a Simulator,
     channel: &str,
     headers: &HeaderMap,
 ) -> Result<&'a Partner, ApiError> {
-    let mut authorized = simulator
-        .partners
-        .values()
-        .filter(|partner| accepts(simulator, partner, headers))
-        .peekable();
+    let mut authorized = authorized(simulator, headers).peekable();
     authorized.peek().ok_or(ApiError::UNAUTHORIZED)?;
     let has_channel = |partner: &&Partner| {
         simulator

@@ -54,6 +54,14 @@ async fn a_call_is_shown_with_the_digest_of_its_credential() {
         (&all[3]["partner"], &all[3]["path"]),
         (&json!(PARTNER), &json!(format!("/api/v2{sample}")))
     );
+    fixture
+        .call(Method::GET, "/partners/channels/noCH/api-keys")
+        .await;
+    let unknown = &fixture.calls("channel=noCH").await[1];
+    assert_eq!(
+        (&unknown["partner"], &unknown["status"]),
+        (&json!(PARTNER), &json!(404))
+    );
     let text = json!(all).to_string();
     assert!(
         ![API_KEY, TOKEN, key.as_str()]

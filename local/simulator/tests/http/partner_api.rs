@@ -299,3 +299,26 @@ async fn a_cancelled_channel_is_reported_twice_and_ends() {
     let ids: BTreeSet<String> = requests.map(|it| it.json["id"].to_string()).collect();
     assert_eq!(ids.len(), 1, "a request that is repeated changes nothing");
 }
+
+#[tokio::test]
+async fn a_cancellation_is_processed_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hub.json");
+    let fixture = Fixture::with_settings(|settings| {
+        settings.state_file = Some(file.clone());
+        settings.stage_delay = LONG;
+    })
+    .await;
+    fixture
+        .complete(json!({"client": "oneCL", "channels": ["aCH"]}))
+        .await;
+    let path =
+        format!("/partners/{PARTNER}/clients/oneCL/channels/aCH/control/cancellation_request");
+    assert_eq!(call(&fixture, Method::POST, &path).await.0, 200);
+    fixture.simulator.stop().await;
+    let fixture = Fixture::with_settings(|settings| settings.state_file = Some(file)).await;
+    fixture
+        .receiver
+        .wait_for_event("cancellation_processed")
+        .await;
+}

@@ -46,6 +46,8 @@ async fn a_webhook_is_held_back_until_the_next_was_delivered() {
             json!({"partner": PARTNER, "event": "next", "data": {}}),
         )
         .await;
+    // A webhook that starts so late that nothing comes after it would wait for ever.
+    fixture.delete("/_hub/faults").await;
     fixture.receiver.wait_for_event("client_created").await;
     assert_eq!(fixture.receiver.events()[0], "next");
 }
