@@ -24,7 +24,7 @@ use runtime::http::{
 use runtime::metric::Metric;
 use runtime::secrets::PartnerSecrets;
 use runtime::settings::{BaseUrl, Environment, PartnerIds, SettingError};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use store::{IoTimestamps, Taken};
 use url::form_urlencoded;
 
@@ -33,6 +33,24 @@ const SIGNATURE_LIFE: SignedDuration = SignedDuration::from_hours(24);
 
 /// The address of the onboarding, unless `ONBOARDING_URL` says otherwise.
 const ONBOARDING_URL: &str = "https://hub.360dialog.com/dashboard/app/{partner_id}/permissions";
+
+/// The parameters of 360dialog's own that a caller may add to the link.
+/// Source: <https://docs.360dialog.com/partner/onboarding/integrated-onboarding>.
+const LINK_PARAMETERS: [&str; 7] = [
+    "email",
+    "name",
+    "number",
+    "lang",
+    "plan_selection",
+    "next",
+    "partner",
+];
+
+/// The parameters of `sign` itself; `tenant` is the caller's, which [`CallerTenant`] checks.
+const OWN_PARAMETERS: [&str; 2] = ["return_to", "tenant"];
+
+/// The most characters of one of [`LINK_PARAMETERS`].
+const LONGEST_PARAMETER: usize = 256;
 
 /// How many seconds back a free second may lie, unless `IO_TIMESTAMP_WINDOW` says otherwise.
 const WINDOW: i64 = 300;
@@ -111,13 +129,13 @@ struct Signed {
     query_parameters: QueryParameters,
 }
 
-/// The query parameters for the stock Connect Button, all as texts.
-#[derive(Serialize)]
-struct QueryParameters {
-    io_signature: String,
-    io_timestamp: String,
-    state: String,
-    redirect_url: String,
+/// The query parameters of the link, all as texts; the stock Connect Button takes them as they are.
+struct QueryParameters(Vec<(&'static str, String)>);
+
+impl Serialize for QueryParameters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
 }
 
 /// The routes of this function.
@@ -152,6 +170,7 @@ async fn answer(
     headers: HeaderMap,
     extensions: Extensions,
 ) -> Result<Json<Signed>, Refusal> {
+    let asked = link_parameters(&parameters)?;
     let return_to = sign.return_to(&parameters)?;
     let origin = sign.origin(&headers, return_to.as_ref())?;
     let public_url = sign.public_url(extensions.get())?;
@@ -166,7 +185,35 @@ async fn answer(
         return_to,
     };
     Metric::Signatures.count();
-    Ok(Json(sign.signed(&session, &secrets, &public_url)))
+    Ok(Json(sign.signed(&session, &secrets, &public_url, asked)))
+}
+
+/// The parameters that the caller adds to the link. A parameter that `sign` does not know is refused: it would be lost.
+fn link_parameters(parameters: &Parameters) -> Result<Vec<(&'static str, String)>, Problem> {
+    let mut found: Vec<(&'static str, String)> = Vec::new();
+    for (name, value) in &parameters.0 {
+        if OWN_PARAMETERS.contains(&name.as_str()) {
+            continue;
+        }
+        let known = LINK_PARAMETERS.into_iter().find(|known| known == name);
+        let known = known.ok_or_else(unknown_parameter)?;
+        if found.iter().any(|(other, _)| *other == known) {
+            return Err(Problem::bad_request(format!("Give {known} once.")));
+        }
+        if value.chars().nth(LONGEST_PARAMETER).is_some() {
+            let detail = format!("{known} may have at most {LONGEST_PARAMETER} characters.");
+            return Err(Problem::bad_request(detail));
+        }
+        found.push((known, value.clone()));
+    }
+    Ok(found)
+}
+
+fn unknown_parameter() -> Problem {
+    Problem::bad_request(format!(
+        "Leave out every parameter but return_to, {}.",
+        LINK_PARAMETERS.join(", ")
+    ))
 }
 
 impl Sign {
@@ -237,16 +284,27 @@ impl Sign {
         }
     }
 
-    fn signed(&self, session: &Session, secrets: &SigningSecrets, public_url: &str) -> Signed {
+    /// The answer, with the parameters that the caller has `asked` for in the link.
+    fn signed(
+        &self,
+        session: &Session,
+        secrets: &SigningSecrets,
+        public_url: &str,
+        asked: Vec<(&'static str, String)>,
+    ) -> Signed {
         let (partner, second) = (&session.partner, session.second);
         let signature = sign_io(secrets.current(), partner, second, self.settings.encoding);
         let state = session.seal(secrets.current()).as_str().to_owned();
         let redirect_url = format!("{public_url}/{partner}/redirect/{state}");
+        let mut query_parameters = vec![
+            ("io_signature", signature.clone()),
+            ("io_timestamp", second.to_string()),
+            ("state", state.clone()),
+            ("redirect_url", redirect_url),
+        ];
+        query_parameters.extend(asked);
         let query = form_urlencoded::Serializer::new(String::new())
-            .append_pair("io_signature", &signature)
-            .append_pair("io_timestamp", &second.to_string())
-            .append_pair("state", &state)
-            .append_pair("redirect_url", &redirect_url)
+            .extend_pairs(&query_parameters)
             .finish();
         let onboarding_url = self
             .settings
@@ -256,19 +314,14 @@ impl Sign {
         let signed_at = Timestamp::from_second(second).unwrap_or_default();
         Signed {
             partner_id: partner.clone(),
-            signature: signature.clone(),
+            signature,
             timestamp: second,
-            state: state.clone(),
+            state,
             expires_at: signed_at
                 .saturating_add(SIGNATURE_LIFE)
                 .unwrap_or(signed_at),
             url: format!("{onboarding_url}?{query}"),
-            query_parameters: QueryParameters {
-                io_signature: signature,
-                io_timestamp: second.to_string(),
-                state,
-                redirect_url,
-            },
+            query_parameters: QueryParameters(query_parameters),
         }
     }
 }

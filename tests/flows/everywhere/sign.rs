@@ -64,6 +64,44 @@ async fn sign_answers_what_the_stock_button_and_everybody_else_need() {
 }
 
 #[tokio::test]
+async fn three_sixty_dialogs_own_parameters_go_into_the_link_and_no_others() {
+    let bundle = Bundle::start_with(&[("ALLOWED_ORIGINS", PAGE)]).await;
+    let longest = "ü".repeat(256);
+    let asked = [
+        ("email", "ada@example.com"),
+        ("name", &longest),
+        ("number", "+1 555 0100"),
+        ("lang", "de"),
+        ("plan_selection", "basic"),
+        ("next", "login"),
+        ("partner", "a&b=c"),
+    ];
+    let signed = sign(&bundle, &asked, None).await.is(200).json();
+    let url = Url::parse(text(&signed["url"])).expect("an address");
+    let in_url: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    for (name, value) in asked {
+        assert_eq!(signed["query_parameters"][name], value);
+        assert!(
+            in_url.contains(&(name.to_owned(), value.to_owned())),
+            "{name}"
+        );
+    }
+    assert_eq!(in_url.len(), 4 + asked.len());
+
+    let too_long = "ü".repeat(257);
+    for bad in [
+        &[("email", &*too_long)] as &[_],
+        &[("lang", "de"), ("lang", "en")],
+        &[("flow", "x")],
+        &[("io_signature", "x")],
+        &[("state", "x")],
+        &[("redirect_url", "https://evil.example")],
+    ] {
+        sign(&bundle, bad, None).await.problem(400);
+    }
+}
+
+#[tokio::test]
 async fn the_signature_is_base64_where_that_is_set() {
     let bundle = Bundle::start_with(&[("IO_SIGNATURE_ENCODING", "base64")]).await;
     let signed = bundle.sign(PARTNER, "acme").await;
