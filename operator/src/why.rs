@@ -5,30 +5,29 @@ use std::collections::BTreeMap;
 use onboarding::channel::Channel;
 use onboarding::fact::Fact;
 use serde_json::{Value, json};
-use store::{Intent, StoredFact};
+use store::{MintState, StoredFact};
 
 /// The explanation as text.
-pub(crate) fn report(
-    channel: &Channel,
-    facts: &[StoredFact],
-    due_at: Option<impl std::fmt::Display>,
-    intent: Option<&Intent>,
-) -> String {
+pub(crate) fn report(channel: &Channel, facts: &[StoredFact], mint: &MintState) -> String {
     let mut text = format!("channel {} of {}\n", channel.id.channel, channel.id.partner);
     for (name, value) in fields(channel) {
         line(&mut text, &format!("  {name:<16} {value}"));
     }
-    let due_at = due_at.map_or_else(
+    let due_at = mint.due_at.map_or_else(
         || "when something changes".to_owned(),
         |due_at| due_at.to_string(),
     );
     line(&mut text, &format!("  {:<16} {due_at}", "next run"));
-    if let Some(intent) = intent {
+    if let Some(intent) = &mint.intent {
         let intent_text = format!(
             "key asked for at {} without a clear answer, {} times",
             intent.sent_at, intent.posts
         );
         line(&mut text, &format!("  {:<16} {intent_text}", "open intent"));
+    }
+    if let Some(answer) = &mint.last_answer {
+        let answer = format!("{}  {}", answer.at, answer.text);
+        line(&mut text, &format!("  {:<16} {answer}", "last answer"));
     }
     line(&mut text, "");
     line(&mut text, &format!("{} facts, oldest first", facts.len()));
@@ -140,6 +139,7 @@ mod tests {
     use dialog360::id::ChannelRef;
     use jiff::Timestamp;
     use onboarding::fact::{Assertion, Source};
+    use store::LastAnswer;
 
     use super::*;
 
@@ -182,7 +182,7 @@ mod tests {
         ];
         channel.join_all(&facts);
         let facts = facts.map(|fact| StoredFact { fact, body: None });
-        let report = report(&channel, &facts, None::<Timestamp>, None);
+        let report = report(&channel, &facts, &MintState::default());
         let expected = "channel bCH of aPA\n  permission       granted\n  stage            running\n  \
                         next run         when something changes\n\n3 facts, oldest first\n  \
                         1970-01-01T00:00:01Z  webhook stage  channel_running\n    stage: - → running\n  \
@@ -214,14 +214,23 @@ mod tests {
         let report = report(
             &channel,
             &[StoredFact { fact, body: None }],
-            None::<Timestamp>,
-            None,
+            &MintState {
+                last_answer: Some(LastAnswer {
+                    at: Timestamp::UNIX_EPOCH,
+                    text: "a new key: no\u{7}".to_owned(),
+                }),
+                ..MintState::default()
+            },
         );
         assert_eq!(
             report
                 .matches("a\u{fffd}[2Jb\u{fffd}key stored\u{fffd}\n")
                 .count(),
             2,
+            "{report}"
+        );
+        assert!(
+            report.contains("  last answer      1970-01-01T00:00:00Z  a new key: no\u{fffd}\n"),
             "{report}"
         );
         assert!(

@@ -1,6 +1,7 @@
 //! Reconciles a channel's key: decides whether one is wanted, acts, and sets when to run again. Every run holds the
 //! lease and records at most one verdict.
 
+use dialog360::channel::ChannelObject;
 use dialog360::id::ChannelRef;
 use jiff::Timestamp;
 use onboarding::channel::Channel;
@@ -10,10 +11,10 @@ use runtime::clock;
 use runtime::metric::{self, Metric};
 use runtime::settings::Switch;
 use runtime::token;
-use store::{Error, Intent, Leased, Mint, NextRun, Trigger};
+use store::{Error, Intent, LastAnswer, Leased, Mint, NextRun, Trigger};
 
 use crate::retry::RetryAt;
-use crate::{Provision, RunTime, count_refusal};
+use crate::{Provision, RunTime, count_refusal, in_words};
 
 /// Whether a key is wanted, judged by the channel alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +92,19 @@ pub(crate) struct Outcome {
     pub(crate) retry_at: RetryAt,
     /// The intent that stays open.
     pub(crate) intent: Option<Intent>,
+    /// 360dialog's answer in words for an operator, if it brought no key.
+    pub(crate) answer: Option<String>,
 }
 
 impl Outcome {
+    /// The same with 360dialog's answer.
+    pub(crate) fn with_answer(self, answer: String) -> Self {
+        Self {
+            answer: Some(answer),
+            ..self
+        }
+    }
+
     /// A verdict without a key.
     pub(crate) fn verdict(
         status: KeyStatus,
@@ -105,6 +116,7 @@ impl Outcome {
             verdict: Some(KeyState::without_key(status, reason)),
             retry_at,
             intent,
+            answer: None,
         }
     }
 
@@ -118,12 +130,19 @@ impl Outcome {
         Self::verdict(KeyStatus::Blocked, reason, RetryAt::Tomorrow, intent)
     }
 
+    /// The channel is dead.
+    pub(crate) fn cancelled(intent: Option<Intent>) -> Self {
+        let (status, reason) = (KeyStatus::None, KeyReason::Cancelled);
+        Self::verdict(status, reason, RetryAt::OnChange, intent)
+    }
+
     /// No verdict; it runs again.
     pub(crate) fn silent(retry_at: RetryAt, intent: Option<Intent>) -> Self {
         Self {
             verdict: None,
             retry_at,
             intent,
+            answer: None,
         }
     }
 }
@@ -151,12 +170,11 @@ impl Provision {
             tracing::warn!(%partner, %channel, "the lease was lost; its new holder continues");
             return Ok(());
         };
-        let (retry_at, intent) = (outcome.retry_at, outcome.intent);
-        if let Some(verdict) = outcome.verdict {
+        if let Some(verdict) = outcome.verdict.clone() {
             self.record_key_status(&mut known, verdict, &token).await?;
         }
         let now = clock::now();
-        let next = next_run(&mint, retry_at, intent, known, now);
+        let next = next_run(&mint, outcome, known, now);
         self.mints.release(&mint, &next, now).await
     }
 
@@ -229,9 +247,10 @@ impl Provision {
             }
         };
         if known.binding.is_none() && !known.is_cancelled() {
-            if let Some(retry_at) = self.read_client(mint, known, &access, run_time).await? {
-                let outcome = Outcome::waiting(KeyReason::Unclaimed, retry_at, intent);
-                return Ok(Some(outcome));
+            if let Some(not_read) = self.read_client(mint, known, &access, run_time).await? {
+                let outcome = Outcome::waiting(KeyReason::Unclaimed, not_read.retry_at, intent);
+                let answer = not_read.answer;
+                return Ok(Some(Outcome { answer, ..outcome }));
             }
             if self.bind_late(known).await? {
                 // The fact just appended changes the channel, which causes the next run.
@@ -246,12 +265,7 @@ impl Provision {
         );
         let outcome = match (wanted, known.binding.clone()) {
             (Wanted::Stored, _) => Outcome::silent(RetryAt::OnChange, None),
-            (Wanted::Cancelled, _) => Outcome::verdict(
-                KeyStatus::None,
-                KeyReason::Cancelled,
-                RetryAt::OnChange,
-                intent,
-            ),
+            (Wanted::Cancelled, _) => Outcome::cancelled(intent),
             (Wanted::Waits(reason), _) => Outcome::waiting(reason, RetryAt::Tomorrow, intent),
             (Wanted::Yes, None) => {
                 Outcome::waiting(KeyReason::Unclaimed, RetryAt::Tomorrow, intent)
@@ -270,30 +284,32 @@ impl Provision {
         Ok(Some(outcome))
     }
 
-    /// Reads from 360dialog to which client a channel belongs, unless a webhook said so. Returns when to retry if that
-    /// fails.
+    /// Reads from 360dialog to which client a channel belongs, unless a webhook said so. Returns when to retry, without
+    /// a verdict, if that fails.
     async fn read_client(
         &self,
         mint: &Mint,
         known: &mut Channel,
         access: &PartnerAccess,
         run_time: RunTime,
-    ) -> Result<Option<RetryAt>, Error> {
+    ) -> Result<Option<Outcome>, Error> {
+        let retry = |retry_at| Ok(Some(Outcome::silent(retry_at, None)));
         if known.client.is_some() {
             return Ok(None);
         }
         if let Some(then) = mint.not_before.filter(|then| *then > clock::now()) {
-            return Ok(Some(RetryAt::Until(then)));
+            return retry(RetryAt::Until(then));
         }
         if !run_time.allows_a_call() {
-            return Ok(Some(RetryAt::Now));
+            return retry(RetryAt::Now);
         }
         let sent_at = clock::now();
         let ChannelRef { partner, channel } = known.id.clone();
         match self.api(&partner, access).channel(&channel).await {
             Ok(listed) => {
-                // Only the client is needed: an object without one adds nothing.
-                if let Some(listed) = listed.filter(|listed| listed.client.is_some()) {
+                // Only the client is needed, or that the channel is dead: any other object adds nothing.
+                let adds = |listed: &ChannelObject| listed.client.is_some() || listed.is_dead;
+                if let Some(listed) = listed.filter(adds) {
                     let cause = sent_at.as_millisecond().to_string();
                     self.append_if_new(known, Assertion::from(&listed), sent_at, cause)
                         .await?;
@@ -303,7 +319,8 @@ impl Provision {
             Err(why) => {
                 count_refusal(&why);
                 tracing::warn!(%partner, %channel, %why, "the channel could not be read");
-                Ok(Some(RetryAt::after_error(&why)))
+                let outcome = Outcome::silent(RetryAt::after_error(&why), None);
+                Ok(Some(outcome.with_answer(in_words("the channel", &why))))
             }
         }
     }
@@ -332,13 +349,10 @@ impl Provision {
 }
 
 /// The state to store at the end of a run. A wait after an error continues, whatever the run has found.
-fn next_run(
-    mint: &Mint,
-    retry_at: RetryAt,
-    intent: Option<Intent>,
-    known: Channel,
-    now: Timestamp,
-) -> NextRun {
+fn next_run(mint: &Mint, outcome: Outcome, known: Channel, now: Timestamp) -> NextRun {
+    let retry_at = outcome.retry_at;
+    let answer = outcome.answer.map(|text| LastAnswer { at: now, text });
+    let last_answer = answer.or_else(|| mint.last_answer.clone());
     let held = mint.not_before.filter(|then| *then > now);
     let tries = match retry_at {
         RetryAt::Later(_) => mint.tries.saturating_add(1),
@@ -349,12 +363,13 @@ fn next_run(
     let due_at = retry_at.time(now, tries);
     NextRun {
         due_at,
-        intent,
+        intent: outcome.intent,
         tries,
         not_before: match retry_at {
             RetryAt::Later(_) => due_at,
             _ => held,
         },
+        last_answer: last_answer.filter(|_| !is_stored(&known)),
         verdict: known.key,
     }
 }

@@ -12,7 +12,9 @@ mod retry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialog360::client::{ApiError, BASE_URL, KeysPath, PartnerApi, PartnerClient};
+use dialog360::client::{
+    ApiError, BASE_URL, ErrorKind, KeysPath, LOGIN_TIME, PartnerApi, PartnerClient,
+};
 use dialog360::id::PartnerId;
 use onboarding::channel::Channel;
 use onboarding::fact::{Assertion, Fact, Source};
@@ -120,9 +122,10 @@ impl RunTime {
         self.until.saturating_duration_since(Instant::now()) < retry::AFTER_A_CALL
     }
 
-    /// Whether enough time is left for a call to 360dialog and the writes after it.
+    /// Whether enough time is left for a call to 360dialog, with the login before it, and the writes after it.
     fn allows_a_call(self) -> bool {
-        self.until.saturating_duration_since(Instant::now()) > CALL_TIME + retry::AFTER_A_CALL
+        let needed = LOGIN_TIME + CALL_TIME + retry::AFTER_A_CALL;
+        self.until.saturating_duration_since(Instant::now()) > needed
     }
 }
 
@@ -287,9 +290,17 @@ impl Provision {
 
 /// Counts refused credentials, for an alarm: only the partner can correct them.
 fn count_refusal(error: &ApiError) {
-    if *error == ApiError::BadCredentials {
+    if error.kind == ErrorKind::BadCredentials {
         Metric::BadCredentials.count();
         tracing::error!("360dialog refuses the partner's credentials");
+    }
+}
+
+/// An answer of 360dialog in words for an operator, with its message, which belongs into no log.
+fn in_words(question: &str, error: &ApiError) -> String {
+    match &error.message {
+        Some(message) => format!("{question}: {error}: {message}"),
+        None => format!("{question}: {error}"),
     }
 }
 

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use dialog360::client::{ApiError, KeyOutcome, NewKey};
+use dialog360::channel::ChannelObject;
+use dialog360::client::{ApiError, ErrorKind, KeyAnswer, KeyOutcome, NewKey};
 use dialog360::id::ChannelRef;
 use jiff::SignedDuration;
 use onboarding::channel::Channel;
-use onboarding::fact::{Binding, KeyReason, KeyState, KeyStatus};
+use onboarding::fact::{Assertion, Binding, KeyReason, KeyState, KeyStatus};
 use onboarding::secret::PartnerAccess;
 use runtime::clock;
 use runtime::token;
@@ -16,7 +17,7 @@ use store::{Error, Intent, Mint, Write};
 
 use crate::key::Outcome;
 use crate::retry::RetryAt;
-use crate::{Provision, RunTime, count_refusal};
+use crate::{Provision, RunTime, count_refusal, in_words};
 
 /// After how many POSTs without a clear answer an operator must decide.
 const MAX_UNCLEAR_POSTS: u32 = 5;
@@ -56,10 +57,10 @@ impl Provision {
         if !run_time.allows_a_call() {
             return Ok(Some(Outcome::silent(RetryAt::Now, open)));
         }
-        let baseline = match self
+        let listed = self
             .list(known, binding, access, &current, open.as_ref(), run_time)
-            .await
-        {
+            .await?;
+        let baseline = match listed {
             Listed::Ours => return Ok(Some(stored(current.key_id, name))),
             Listed::Clear { baseline } => baseline,
             Listed::Stop(outcome) => return Ok(Some(outcome)),
@@ -90,67 +91,47 @@ impl Provision {
             return Ok(None);
         }
         let client = self.api(&known.id.partner, access);
-        match client.create_key(&known.id.channel).await {
+        let answer = client.create_key(&known.id.channel).await;
+        match answer.outcome {
             KeyOutcome::Created(key) => {
                 self.keep(mint, known, binding, &current, intent, key).await
             }
-            other => Ok(Some(after_post(known, &other, intent))),
+            // No POST was sent: the intent before this one stays.
+            KeyOutcome::NotAsked(why) => Ok(Some(not_read(known, "a login", &why, open))),
+            _ => Ok(Some(after_post(known, &answer, intent))),
         }
     }
 
     /// Reads the channel and its keys, to find out whether a new key would revoke one that is in use.
     async fn list(
         &self,
-        known: &Channel,
+        known: &mut Channel,
         binding: &Binding,
         access: &PartnerAccess,
         current: &Version,
         open: Option<&Intent>,
         run_time: RunTime,
-    ) -> Listed {
-        let intent = || open.cloned();
-        let client = self.api(&known.id.partner, access);
-        match client.channel(&known.id.channel).await {
-            Ok(Some(listed)) if listed.client.as_ref() == Some(&binding.client) => {}
-            Ok(Some(listed)) if listed.client.is_some() => {
-                return Listed::Stop(Outcome::blocked(KeyReason::WrongClient, intent()));
-            }
-            // 360dialog has sent events about this channel, so a list without it is only late.
-            Ok(_) => {
-                let why = ApiError::Unreadable("the channel is not listed");
-                return Listed::Stop(not_read(known, &why, intent()));
-            }
-            Err(why) => return Listed::Stop(not_read(known, &why, intent())),
+    ) -> Result<Listed, Error> {
+        let sent_at = clock::now();
+        let channel = self.api(&known.id.partner, access);
+        let channel = channel.channel(&known.id.channel).await;
+        if let Ok(Some(listed)) = &channel
+            && listed.is_dead
+        {
+            let cause = sent_at.as_millisecond().to_string();
+            self.append_if_new(known, Assertion::from(listed), sent_at, cause)
+                .await?;
+            return Ok(Listed::Stop(Outcome::cancelled(open.cloned())));
+        }
+        if let Some(stop) = judge_channel(known, binding, channel, open) {
+            return Ok(stop);
         }
         if !run_time.allows_a_call() {
-            return Listed::Stop(Outcome::silent(RetryAt::Now, intent()));
+            return Ok(Listed::Stop(Outcome::silent(RetryAt::Now, open.cloned())));
         }
-        match client.key_ids(&known.id.channel).await {
-            Ok(ids) => judge(ids, current, open),
-            Err(ApiError::NotPermitted) => Listed::Stop(Outcome::waiting(
-                KeyReason::AwaitingPermission,
-                RetryAt::Tomorrow,
-                intent(),
-            )),
-            // The key in the vault was made by this very attempt, which was cut off before it could record that.
-            Err(ApiError::NotFound) if open.is_some_and(|intent| intent.attempt == current.id) => {
-                Listed::Ours
-            }
-            // Without a list, only a channel that was created in our own session is sure to have no foreign key.
-            Err(ApiError::NotFound)
-                if known.is_fresh() && current.key_id.is_none() && open.is_none_or(is_recent) =>
-            {
-                Listed::Clear {
-                    baseline: open
-                        .map(|intent| intent.baseline.clone())
-                        .unwrap_or_default(),
-                }
-            }
-            Err(ApiError::NotFound) => {
-                Listed::Stop(Outcome::blocked(KeyReason::KeysUnlisted, intent()))
-            }
-            Err(why) => Listed::Stop(not_read(known, &why, intent())),
-        }
+        let keys = self.api(&known.id.partner, access);
+        let keys = keys.key_ids(&known.id.channel).await;
+        Ok(judge_keys(known, keys, current, open))
     }
 
     /// Stores a new key: first beside the current one, then, if the lease is still held, as the current one.
@@ -207,7 +188,65 @@ fn stored(key_id: Option<String>, name: String) -> Outcome {
         verdict: Some(verdict),
         retry_at: RetryAt::OnChange,
         intent: None,
+        answer: None,
     }
+}
+
+/// Why no key may be made, judged by the channel alone.
+fn judge_channel(
+    known: &Channel,
+    binding: &Binding,
+    channel: Result<Option<ChannelObject>, ApiError>,
+    open: Option<&Intent>,
+) -> Option<Listed> {
+    let why = match channel {
+        Ok(Some(listed)) if listed.client.as_ref() == Some(&binding.client) => return None,
+        Ok(Some(listed)) if listed.client.is_some() => {
+            let blocked = Outcome::blocked(KeyReason::WrongClient, open.cloned());
+            return Some(Listed::Stop(blocked));
+        }
+        // 360dialog has sent events about this channel, so a list without it is only late.
+        Ok(_) => ErrorKind::Unreadable("the channel is not listed").into(),
+        Err(why) => why,
+    };
+    let outcome = not_read(known, "the channel", &why, open.cloned());
+    Some(Listed::Stop(outcome))
+}
+
+/// Judges the answer to a request for the list of keys.
+fn judge_keys(
+    known: &Channel,
+    keys: Result<Vec<String>, ApiError>,
+    current: &Version,
+    open: Option<&Intent>,
+) -> Listed {
+    let question = "the list of keys";
+    let why = match keys {
+        Ok(ids) => return judge(ids, current, open),
+        Err(why) => why,
+    };
+    let outcome = match why.kind {
+        ErrorKind::NotPermitted => {
+            let reason = KeyReason::AwaitingPermission;
+            Outcome::waiting(reason, RetryAt::Tomorrow, open.cloned())
+        }
+        // The key in the vault was made by this very attempt, which was cut off before it could record that.
+        ErrorKind::NotFound if open.is_some_and(|intent| intent.attempt == current.id) => {
+            return Listed::Ours;
+        }
+        // Without a list, only a channel that was created in our own session is sure to have no foreign key.
+        ErrorKind::NotFound
+            if known.is_fresh() && current.key_id.is_none() && open.is_none_or(is_recent) =>
+        {
+            let baseline = open.map(|intent| intent.baseline.clone());
+            return Listed::Clear {
+                baseline: baseline.unwrap_or_default(),
+            };
+        }
+        ErrorKind::NotFound => Outcome::blocked(KeyReason::KeysUnlisted, open.cloned()),
+        _ => return Listed::Stop(not_read(known, question, &why, open.cloned())),
+    };
+    Listed::Stop(outcome.with_answer(in_words(question, &why)))
 }
 
 /// Judges a list of keys.
@@ -244,27 +283,44 @@ fn is_recent(intent: &Intent) -> bool {
 }
 
 /// The outcome of a failed read before the POST. It is retried for ever.
-fn not_read(known: &Channel, why: &ApiError, intent: Option<Intent>) -> Outcome {
+fn not_read(known: &Channel, question: &str, why: &ApiError, intent: Option<Intent>) -> Outcome {
     let ChannelRef { partner, channel } = &known.id;
     tracing::warn!(%partner, %channel, %why, "the keys of a channel could not be read");
     count_refusal(why);
-    let reason = match why {
-        ApiError::BadCredentials => KeyReason::BadCredentials,
+    let reason = match why.kind {
+        ErrorKind::BadCredentials => KeyReason::BadCredentials,
         _ => KeyReason::HubUnavailable,
     };
-    Outcome::waiting(reason, RetryAt::after_error(why), intent)
+    let waiting = Outcome::waiting(reason, RetryAt::after_error(why), intent);
+    waiting.with_answer(in_words(question, why))
 }
 
 /// The outcome of a POST that brought no key. A clear refusal closes the intent, any other answer leaves it open.
-fn after_post(known: &Channel, answer: &KeyOutcome, intent: Intent) -> Outcome {
+fn after_post(known: &Channel, answer: &KeyAnswer, intent: Intent) -> Outcome {
+    judge_post(known, &answer.outcome, intent).with_answer(post_in_words(answer))
+}
+
+/// The answer to a POST in words for an operator: a success without a key is told apart from silence.
+fn post_in_words(answer: &KeyAnswer) -> String {
+    let status = answer.status.map(|status| format!("status {status}"));
+    let unclear = match &answer.outcome {
+        KeyOutcome::Unknown(why) => Some((*why).to_owned()),
+        _ => None,
+    };
+    let parts = [status, unclear, answer.message.clone()];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("a new key: {}", parts.join(": "))
+}
+
+fn judge_post(known: &Channel, outcome: &KeyOutcome, intent: Intent) -> Outcome {
     let ChannelRef { partner, channel } = &known.id;
-    match answer {
+    match outcome {
         KeyOutcome::NotPermitted => {
             Outcome::waiting(KeyReason::AwaitingPermission, RetryAt::Tomorrow, None)
         }
         KeyOutcome::NotReady => Outcome::waiting(KeyReason::NotRunning, RetryAt::Later(None), None),
         KeyOutcome::BadCredentials => {
-            count_refusal(&ApiError::BadCredentials);
+            count_refusal(&ErrorKind::BadCredentials.into());
             Outcome::waiting(KeyReason::BadCredentials, RetryAt::Later(None), None)
         }
         KeyOutcome::UnknownChannel => Outcome::blocked(KeyReason::HubRefused, None),
@@ -296,7 +352,9 @@ fn after_post(known: &Channel, answer: &KeyOutcome, intent: Intent) -> Outcome {
                 Some(intent),
             )
         }
-        KeyOutcome::Created(_) => Outcome::silent(RetryAt::Now, Some(intent)),
+        KeyOutcome::NotAsked(_) | KeyOutcome::Created(_) => {
+            Outcome::silent(RetryAt::Now, Some(intent))
+        }
     }
 }
 

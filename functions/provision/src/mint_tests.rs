@@ -86,7 +86,7 @@ fn a_refusal_closes_the_intent_and_an_unclear_answer_leaves_it_open() {
         "bCH".parse().unwrap(),
     ));
     let outcome = |minted: &KeyOutcome, posts| {
-        let outcome = after_post(&known, minted, intent(SignedDuration::ZERO, &[], posts));
+        let outcome = judge_post(&known, minted, intent(SignedDuration::ZERO, &[], posts));
         let verdict = outcome.verdict.unwrap();
         (
             verdict.status,
@@ -122,6 +122,30 @@ fn a_refusal_closes_the_intent_and_an_unclear_answer_leaves_it_open() {
     assert_eq!(
         outcome(&KeyOutcome::RateLimited(None), 5),
         (Waiting, KeyReason::HubUnavailable, Some(4))
+    );
+}
+
+#[test]
+fn an_operator_reads_what_360dialog_answered() {
+    let words = |outcome, status, message: Option<&str>| {
+        post_in_words(&KeyAnswer {
+            outcome,
+            status,
+            message: message.map(str::to_owned),
+        })
+    };
+    let unknown = KeyOutcome::Unknown;
+    assert_eq!(
+        words(unknown("no answer"), None, None),
+        "a new key: no answer"
+    );
+    assert_eq!(
+        words(unknown("no readable key"), Some(201), None),
+        "a new key: status 201: no readable key"
+    );
+    assert_eq!(
+        words(KeyOutcome::NotPermitted, Some(403), Some("not shared")),
+        "a new key: status 403: not shared"
     );
 }
 

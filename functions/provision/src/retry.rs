@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dialog360::client::ApiError;
+use dialog360::client::{ApiError, ErrorKind};
 use jiff::Timestamp;
 
 /// The run time that is reserved after a call to 360dialog, for the writes that follow from its answer.
@@ -35,8 +35,8 @@ pub(crate) enum RetryAt {
 impl RetryAt {
     /// After a failed call to 360dialog.
     pub(crate) fn after_error(why: &ApiError) -> Self {
-        match why {
-            ApiError::RateLimited(least) => Self::Later(*least),
+        match why.kind {
+            ErrorKind::RateLimited(least) => Self::Later(least),
             _ => Self::Later(None),
         }
     }

@@ -80,7 +80,7 @@ impl Settings {
         let required = [
             (
                 "SECRETS_FILE",
-                "Name a JSON file: partner id → {\"platform_secret\", \"partner_token\" or \"partner_api_key\"}.",
+                "Name a JSON file: partner id → {\"platform_secret\", \"partner_api_key\", \"partner_token\", or \"username\" and \"password\"}.",
             ),
             (
                 "PARTNER_IDS",

@@ -36,7 +36,7 @@ pub enum SecretsFileError {
     },
     /// It is not a JSON object.
     #[error(
-        "SECRETS_FILE {path} must hold a JSON object: partner id → {{\"platform_secret\", \"partner_token\" or \"partner_api_key\"}}"
+        "SECRETS_FILE {path} must hold a JSON object: partner id → {{\"platform_secret\", \"partner_api_key\", \"partner_token\", or \"username\" and \"password\"}}"
     )]
     Malformed {
         /// The file.

@@ -1,7 +1,7 @@
 //! Checks which assumptions about 360dialog hold with this account. It changes nothing, at 360dialog or here.
 
 use dialog360::channel::ChannelObject;
-use dialog360::client::{ApiError, Page, Query};
+use dialog360::client::{ApiError, ErrorKind, Page, Query};
 use dialog360::id::{ChannelId, ClientId};
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ pub(crate) async fn check(
         Ok(current) => current,
         Err(why) => {
             let finding = match &why {
-                ConnectError::Api(ApiError::BadCredentials) => {
+                ConnectError::Api(why) if why.kind == ErrorKind::BadCredentials => {
                     Finding::NotConfirmed("HTTP 401".to_owned())
                 }
                 _ => Finding::Unknown("360dialog did not say".to_owned()),
@@ -254,7 +254,7 @@ async fn keys(
     Ok(
         match connection.client.count_keys(channel, reporter).await {
             Ok(_) => Finding::Confirmed,
-            Err(ApiError::NotFound) => {
+            Err(why) if why.kind == ErrorKind::NotFound => {
                 let why = "HTTP 404 or 405; the bundle makes keys only for numbers connected through it (keys_unlisted)";
                 Finding::NotConfirmed(why.to_owned())
             }
@@ -265,9 +265,9 @@ async fn keys(
 
 /// The refusal of one call is a finding. If every other call would be refused too, it is an error.
 fn refusal(why: ApiError) -> Result<Finding, ApiError> {
-    match why {
-        ApiError::BadCredentials | ApiError::RateLimited(_) | ApiError::Silent => Err(why),
-        why => Ok(Finding::NotConfirmed(advice(&why))),
+    match why.kind {
+        ErrorKind::BadCredentials | ErrorKind::RateLimited(_) | ErrorKind::Silent => Err(why),
+        _ => Ok(Finding::NotConfirmed(advice(&why))),
     }
 }
 
@@ -316,15 +316,15 @@ mod tests {
     #[test]
     fn a_refused_call_is_a_finding_and_refused_credentials_are_an_error() {
         for why in [
-            ApiError::NotFound,
-            ApiError::NotPermitted,
-            ApiError::Status(500),
-            ApiError::Unreadable("x"),
+            ErrorKind::NotFound,
+            ErrorKind::NotPermitted,
+            ErrorKind::Status(500),
+            ErrorKind::Unreadable("x"),
         ] {
-            assert!(matches!(refusal(why), Ok(Finding::NotConfirmed(_))));
+            assert!(matches!(refusal(why.into()), Ok(Finding::NotConfirmed(_))));
         }
-        for why in [ApiError::BadCredentials, ApiError::Silent] {
-            assert_eq!(refusal(why.clone()), Err(why));
+        for why in [ErrorKind::BadCredentials, ErrorKind::Silent] {
+            assert_eq!(refusal(why.into()), Err(why.into()));
         }
     }
 }

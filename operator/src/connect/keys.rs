@@ -1,7 +1,7 @@
 //! Lists the channels with keys that the bundle has not made. It leaves them alone (`existing_key`) until an operator
 //! has decided to adopt or to rotate them.
 
-use dialog360::client::ApiError;
+use dialog360::client::{ApiError, ErrorKind};
 use dialog360::id::{ChannelId, ChannelRef};
 use onboarding::fact::KeyStatus;
 use store::Channels;
@@ -102,7 +102,14 @@ async fn inspect(
     match connection.client.count_keys(channel, reporter).await {
         Ok(0) => Ok(Inspected::None),
         Ok(keys) => Ok(Inspected::Held(keys)),
-        Err(why @ (ApiError::BadCredentials | ApiError::RateLimited(_))) => Err(why.into()),
+        Err(why)
+            if matches!(
+                why.kind,
+                ErrorKind::BadCredentials | ErrorKind::RateLimited(_)
+            ) =>
+        {
+            Err(why.into())
+        }
         Err(why) => Ok(Inspected::Unlisted(why)),
     }
 }

@@ -1,6 +1,6 @@
 //! The connection of one partner: its addresses at 360dialog, the kept ones, and the change from one to the other.
 
-use dialog360::client::ApiError;
+use dialog360::client::{ApiError, ErrorKind};
 use dialog360::id::PartnerId;
 use onboarding::secret::{PartnerAccess, SecretError, SigningSecrets};
 use runtime::secrets::SecretUnavailable;
@@ -244,8 +244,11 @@ impl<'t> PartnerConnection<'t> {
     /// Reads the redirect URL. That is not documented, so a refusal is no error.
     async fn current_redirect(&mut self, reporter: &mut Reporter<'_>) -> Result<Seen, ApiError> {
         match self.client.redirect_url(reporter).await {
-            Err(ApiError::NotPermitted) => Ok(Seen::Unknown("HTTP 403".to_owned())),
-            Err(ApiError::Status(status)) => Ok(Seen::Unknown(format!("HTTP {status}"))),
+            Err(why) => match why.kind {
+                ErrorKind::NotPermitted => Ok(Seen::Unknown("HTTP 403".to_owned())),
+                ErrorKind::Status(status) => Ok(Seen::Unknown(format!("HTTP {status}"))),
+                _ => Err(why),
+            },
             answer => answer,
         }
     }

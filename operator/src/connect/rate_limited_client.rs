@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use dialog360::client::{ApiError, Page, PartnerApi, PartnerClient, Query, Rate};
+use dialog360::client::{ApiError, ErrorKind, Page, PartnerApi, PartnerClient, Query, Rate};
 use dialog360::credentials::Credentials;
 use dialog360::id::{ChannelId, PartnerId};
 use runtime::tls::{NoTls, Tls};
@@ -38,31 +38,39 @@ const MOST_PAGES: usize = 1000;
 
 /// What to do about an error of the Partner API.
 pub(crate) fn advice(error: &ApiError) -> String {
-    match error {
-        ApiError::BadCredentials => {
-            "360dialog refuses the credentials (HTTP 401): correct partner_api_key or partner_token in the partner \
-             secret"
+    let advice = advice_by_kind(error.kind);
+    match &error.message {
+        Some(message) => format!("{advice} (360dialog says: {message})"),
+        None => advice,
+    }
+}
+
+fn advice_by_kind(kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::BadCredentials => {
+            "360dialog refuses the credentials (HTTP 401): correct partner_api_key or partner_token, or username and \
+             password, in the partner secret"
                 .to_owned()
         }
-        ApiError::NotPermitted => {
+        ErrorKind::NotPermitted => {
             "360dialog does not permit it (HTTP 403): ask 360dialog to open the Partner API for these credentials"
                 .to_owned()
         }
-        ApiError::NotFound => {
+        ErrorKind::NotFound => {
             "360dialog knows nothing of the kind (HTTP 404 or 405): check the partner id and the Partner API's address"
                 .to_owned()
         }
-        ApiError::RateLimited(wait) => {
+        ErrorKind::RateLimited(wait) => {
             let minutes = wait.unwrap_or(WAIT).as_secs().div_ceil(60).max(1);
             format!("360dialog asks to wait longer (HTTP 429): run the command again in {minutes} minutes")
         }
-        ApiError::Status(status) => format!(
+        ErrorKind::Status(status) => format!(
             "360dialog did not do it (HTTP {status}): run the command again, and ask 360dialog if it stays so"
         ),
-        ApiError::Unreadable(what) => format!(
+        ErrorKind::Unreadable(what) => format!(
             "360dialog's answer cannot be understood ({what}): check the Partner API's address"
         ),
-        ApiError::Silent => {
+        ErrorKind::Silent => {
             "360dialog does not answer: check the Partner API's address and this machine's network, and run the \
              command again"
                 .to_owned()
@@ -101,6 +109,7 @@ impl RateLimitedClient {
         match self.credentials {
             Credentials::ApiKey(_) => "partner_api_key, as X-API-Key",
             Credentials::Token(_) => "partner_token, as Authorization: Bearer",
+            Credentials::Login(_) => "username and password, for tokens as Authorization: Bearer",
         }
     }
 
@@ -210,7 +219,20 @@ impl RateLimitedClient {
         }
     }
 
+    /// Waits until a call may be made. A login that it needs is a call of its own, and is made here; if that fails, the
+    /// call that follows fails likewise, without a login.
     async fn wait_for_rate(&mut self, reporter: &mut Reporter<'_>) {
+        let api = self.api.clone();
+        let (partner, credentials) = (self.partner.clone(), self.credentials.clone());
+        let client = api.for_partner(&partner, &credentials);
+        if client.needs_login().await {
+            self.wait_for_slot(reporter).await;
+            let _told_by_the_call = client.log_in().await;
+        }
+        self.wait_for_slot(reporter).await;
+    }
+
+    async fn wait_for_slot(&mut self, reporter: &mut Reporter<'_>) {
         let Some(rate) = &mut self.rate else { return };
         let wait = rate.wait(Instant::now().into_std());
         if wait > LONG_WAIT {
@@ -232,12 +254,13 @@ async fn wait_for_retry(
     tries: usize,
     reporter: &mut Reporter<'_>,
 ) -> Result<usize, ApiError> {
-    let ApiError::RateLimited(wait) = why else {
+    let ErrorKind::RateLimited(wait) = why.kind else {
         return Err(why);
     };
     let wait = wait.unwrap_or(WAIT);
     if tries >= TRIES || wait > LONGEST_WAIT {
-        return Err(ApiError::RateLimited(Some(wait)));
+        let kind = ErrorKind::RateLimited(Some(wait));
+        return Err(ApiError { kind, ..why });
     }
     let text = format!("{} s, as 360dialog asks to (HTTP 429)", wait.as_secs());
     reporter.item("waiting", &text);
@@ -249,7 +272,9 @@ async fn wait_for_retry(
 fn seen(answer: Result<Value, ApiError>, name: &str) -> Result<Seen, ApiError> {
     let body = match answer {
         Ok(body) => body,
-        Err(ApiError::NotFound) => return Ok(Seen::Unknown("HTTP 404 or 405".to_owned())),
+        Err(why) if why.kind == ErrorKind::NotFound => {
+            return Ok(Seen::Unknown("HTTP 404 or 405".to_owned()));
+        }
         Err(why) => return Err(why),
     };
     let value = body.get(name).or_else(|| body.get("partner")?.get(name));
@@ -293,12 +318,12 @@ mod tests {
             assert!(matches!(read(odd), Seen::Unknown(_)));
         }
         assert!(matches!(
-            seen(Err(ApiError::NotFound), "x"),
+            seen(Err(ErrorKind::NotFound.into()), "x"),
             Ok(Seen::Unknown(_))
         ));
         assert_eq!(
-            seen(Err(ApiError::BadCredentials), "x"),
-            Err(ApiError::BadCredentials)
+            seen(Err(ErrorKind::BadCredentials.into()), "x"),
+            Err(ErrorKind::BadCredentials.into())
         );
     }
 }

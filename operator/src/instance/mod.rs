@@ -163,13 +163,8 @@ impl Instance {
             return Err(self.unknown(id));
         }
         let mints = Mints::new(table.clone());
-        let (due_at, intent) = mints.inspect(id).await.map_err(failed)?;
-        Ok(why::report(
-            &stored.channel,
-            &facts,
-            due_at,
-            intent.as_ref(),
-        ))
+        let mint = mints.inspect(id).await.map_err(failed)?;
+        Ok(why::report(&stored.channel, &facts, &mint))
     }
 
     fn unknown(&self, ChannelRef { partner, channel }: &ChannelRef) -> OperatorError {

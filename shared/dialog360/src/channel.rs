@@ -11,6 +11,12 @@ use crate::description::{self, Description, text};
 use crate::event::Stage;
 use crate::id::{ChannelId, ClientId};
 
+/// `hub_status` of a channel that is dead: 360dialog sends no webhook for it.
+const DEAD_HUB_STATUS: [&str; 4] = ["pending_deletion", "deleted", "terminated", "cancelled"];
+
+/// `waba_account.status` of a channel that is dead.
+const DEAD_WABA_STATUS: [&str; 3] = ["bsp_removed", "disabled", "banned"];
+
 /// A channel as a list of the Partner API shows it. What is absent or of another shape is `None`.
 ///
 /// Its `status` says nothing about whether it runs: it stays `ready` on channels that are live.
@@ -26,8 +32,23 @@ pub struct ChannelObject {
     pub hub_status: Option<String>,
     /// `integration.state`, such as `running`.
     pub integration_state: Option<String>,
+    /// Whether it is dead: cancelled, deleted, or its WhatsApp Business Account taken away.
+    pub is_dead: bool,
     /// What describes it.
     pub description: Description,
+}
+
+/// Whether a channel object, or the data of an event that is one, shows a dead channel.
+///
+/// A channel can die without any webhook; it shows in `cancelled_at`, `hub_status` or `waba_account.status`.
+pub(crate) fn shows_death(object: &Value) -> bool {
+    let is_one_of = |pointer: &str, words: &[&str]| {
+        let word = object.pointer(pointer).and_then(Value::as_str);
+        word.is_some_and(|word| words.iter().any(|dead| word.eq_ignore_ascii_case(dead)))
+    };
+    text(object.get("cancelled_at")).is_some()
+        || is_one_of("/hub_status", &DEAD_HUB_STATUS)
+        || is_one_of("/waba_account/status", &DEAD_WABA_STATUS)
 }
 
 impl ChannelObject {
@@ -41,6 +62,7 @@ impl ChannelObject {
             created_at: text_at("/created_at").and_then(|at| moment(&at)),
             hub_status: text_at("/hub_status"),
             integration_state: text_at("/integration/state"),
+            is_dead: shows_death(object),
             description: description::read(object),
         })
     }
@@ -90,6 +112,28 @@ mod tests {
         assert_eq!(stage(&object), Some(Stage::Running));
         object["hub_status"] = json!("live");
         assert_eq!(stage(&object), Some(Stage::Live));
+    }
+
+    #[test]
+    fn a_dead_channel_shows_in_three_places() {
+        let mut signs = vec![json!({"cancelled_at": "2026-04-09T13:09:08Z"})];
+        signs.extend(DEAD_HUB_STATUS.map(|word| json!({"hub_status": word})));
+        signs.extend(DEAD_WABA_STATUS.map(|word| json!({"waba_account": {"status": word}})));
+        signs.push(json!({"hub_status": "Deleted"}));
+        signs.push(json!({"cancelled_at": 1_775_740_148}));
+        let is_dead = |mut object: Value| {
+            object["id"] = json!("aCH");
+            ChannelObject::parse(&object).unwrap().is_dead
+        };
+        assert!(signs.len() > 8 && signs.into_iter().all(is_dead));
+        for alive in [
+            json!({}),
+            json!({"cancelled_at": null, "hub_status": "live", "waba_account": {"status": "approved"}}),
+            json!({"cancelled_at": "", "hub_status": null, "waba_account": null}),
+            json!({"status": "deleted"}),
+        ] {
+            assert!(!is_dead(alive.clone()), "{alive}");
+        }
     }
 
     #[test]

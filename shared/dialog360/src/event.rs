@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use crate::channel::shows_death;
 use crate::description::{self, Description, Field, text};
 use crate::id::{ChannelId, ClientId};
 use crate::webhook::VerifiedEvent;
@@ -83,7 +84,7 @@ pub struct HubEvent {
     pub stage: Option<Stage>,
     /// The permission that the event's name announces.
     pub permission: Option<Permission>,
-    /// Whether the channel's cancellation has been carried out.
+    /// Whether the channel is dead: its cancellation has been carried out, or its data shows it.
     pub cancelled: bool,
     /// What describes the channel.
     pub description: Description,
@@ -165,6 +166,7 @@ impl HubEvent {
         Self {
             channel: channel(data, is_channel),
             client: first_id([data.get("client_id"), data.pointer("/client/id")]),
+            cancelled: self.cancelled || (is_channel && shows_death(data)),
             description,
             ..self
         }
@@ -316,6 +318,8 @@ mod tests {
         assert!(event("cancellation_processed").cancelled);
         assert!(!event("cancellation_request").cancelled);
         assert_eq!(event("cancellation_request").channel, id("aCH"));
+        let dead = one(r#"{"event":"channel_live","data":{"id":"aCH","hub_status":"deleted"}}"#);
+        assert!(dead.cancelled);
     }
 
     #[test]

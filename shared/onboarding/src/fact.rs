@@ -325,6 +325,7 @@ impl From<&ChannelObject> for Assertion {
         Self {
             client: channel.client.clone(),
             stage: channel.stage(),
+            cancelled: channel.is_dead.then_some(true),
             description: channel.description.clone(),
             ..Self::default()
         }

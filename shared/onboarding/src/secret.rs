@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use dialog360::credentials::Credentials;
+use dialog360::credentials::{Credentials, Login};
 use dialog360::secret::Secret;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -150,7 +150,7 @@ pub enum Billing {
 }
 
 impl PartnerAccess {
-    /// Reads `partner_api_key` or `partner_token`, `billing` and `messaging_webhook_headers` from a
+    /// Reads `partner_api_key`, `partner_token`, or `username` and `password` (the first that is there), `billing` and `messaging_webhook_headers` from a
     /// partner's secret (JSON).
     ///
     /// # Errors
@@ -163,9 +163,9 @@ impl PartnerAccess {
 
     fn from_fields(fields: AccessFields) -> Result<Self, SecretError> {
         Ok(Self {
-            credentials: credentials(fields.partner_api_key, fields.partner_token)?,
             billing: fields.billing.map_or(Ok(Billing::default()), billing)?,
             messaging_webhook_headers: headers(fields.messaging_webhook_headers)?,
+            credentials: fields.credentials.parse()?,
         })
     }
 }
@@ -181,17 +181,25 @@ fn secret(value: Value, field: &'static str) -> Result<Secret, SecretError> {
     }
 }
 
-fn credentials(api_key: Option<Value>, token: Option<Value>) -> Result<Credentials, SecretError> {
-    if let Some(key) = api_key {
-        return secret(key, "partner_api_key").map(Credentials::ApiKey);
+impl CredentialFields {
+    fn parse(self) -> Result<Credentials, SecretError> {
+        if let Some(key) = self.partner_api_key {
+            return secret(key, "partner_api_key").map(Credentials::ApiKey);
+        }
+        if let Some(token) = self.partner_token {
+            return secret(token, "partner_token").map(Credentials::Token);
+        }
+        if self.username.is_none() && self.password.is_none() {
+            return Err(SecretError::Missing {
+                field: "partner_api_key",
+                expected: "a non-empty string, or add partner_token, or username and password instead",
+            });
+        }
+        Ok(Credentials::Login(Login {
+            username: required(self.username, "username")?,
+            password: required(self.password, "password")?,
+        }))
     }
-    if let Some(token) = token {
-        return secret(token, "partner_token").map(Credentials::Token);
-    }
-    Err(SecretError::Missing {
-        field: "partner_api_key",
-        expected: "a non-empty string, or add partner_token instead",
-    })
 }
 
 fn billing(value: Value) -> Result<Billing, SecretError> {
@@ -233,10 +241,18 @@ struct SigningFields {
 
 #[derive(Deserialize)]
 struct AccessFields {
-    partner_api_key: Option<Value>,
-    partner_token: Option<Value>,
+    #[serde(flatten)]
+    credentials: CredentialFields,
     billing: Option<Value>,
     messaging_webhook_headers: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct CredentialFields {
+    partner_api_key: Option<Value>,
+    partner_token: Option<Value>,
+    username: Option<Value>,
+    password: Option<Value>,
 }
 
 #[cfg(test)]
@@ -291,6 +307,31 @@ mod tests {
         let access =
             PartnerAccess::parse(r#"{"partner_token":"t","partner_api_key":"k"}"#).unwrap();
         assert!(matches!(access.credentials, Credentials::ApiKey(key) if key.expose() == "k"));
+    }
+
+    #[test]
+    fn a_user_logs_in_where_there_is_neither_key_nor_token() {
+        let credentials = |json: &str| PartnerAccess::parse(json).map(|access| access.credentials);
+        let user = r#"{"username":"ada","password":"hush"}"#;
+        let Ok(Credentials::Login(login)) = credentials(user) else {
+            panic!("a login")
+        };
+        assert_eq!(
+            (login.username.expose(), login.password.expose()),
+            ("ada", "hush")
+        );
+        let both = r#"{"partner_token":"t","username":"ada","password":"hush"}"#;
+        assert!(matches!(credentials(both), Ok(Credentials::Token(_))));
+        for (half, missing) in [
+            (r#"{"username":"ada"}"#, "password"),
+            (r#"{"password":"hush","username":null}"#, "username"),
+        ] {
+            let refusal = credentials(half).unwrap_err().to_string();
+            assert!(
+                refusal.starts_with(&format!("{missing} is missing")),
+                "{refusal}"
+            );
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use connect::{Before, Connections, Kept, KeptAddress, StoredKept};
 pub use fact::{Facts, RawEvent, StoredFact};
 pub use heartbeat::Heartbeat;
 pub use io_timestamp::{IoTimestamps, Taken};
-pub use mint::{Intent, Leased, Mint, Mints, NextRun, Trigger};
+pub use mint::{Intent, LastAnswer, Leased, Mint, MintState, Mints, NextRun, Trigger};
 pub use outbox::{Outbox, WaitingEvent, WaitingPage};
 pub use requeue::{Due, Requeues, Subject};
 

@@ -26,6 +26,7 @@ const INTENT: &str = "intent";
 const TRIES: &str = "tries";
 const NOT_BEFORE: &str = "not_before";
 const VERDICT: &str = "verdict";
+const LAST_ANSWER: &str = "last_answer";
 const RERUN_REQUESTED: &str = "rerun_requested";
 
 /// The intent to make a key: written before the POST, open until its outcome is known.
@@ -42,6 +43,16 @@ pub struct Intent {
     pub posts: u32,
 }
 
+/// 360dialog's last answer that brought no key, in words for an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastAnswer {
+    /// When the run ended that got it (ms).
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub at: Timestamp,
+    /// The question and the answer, with 360dialog's message. It belongs into no log.
+    pub text: String,
+}
+
 /// The MINT item, as it was when the lease was taken.
 #[derive(Clone, Debug)]
 pub struct Mint {
@@ -55,6 +66,19 @@ pub struct Mint {
     pub not_before: Option<Timestamp>,
     /// The verdict of the last run. The channel may not show it yet.
     pub verdict: Option<LastWrite<KeyState>>,
+    /// The last answer without a key, until a key is stored.
+    pub last_answer: Option<LastAnswer>,
+}
+
+/// The state of a channel's key for operators and tests.
+#[derive(Clone, Debug, Default)]
+pub struct MintState {
+    /// When it is due.
+    pub due_at: Option<Timestamp>,
+    /// The open intent.
+    pub intent: Option<Intent>,
+    /// The last answer without a key.
+    pub last_answer: Option<LastAnswer>,
 }
 
 /// Outcome of requesting the lease.
@@ -90,6 +114,8 @@ pub struct NextRun {
     pub not_before: Option<Timestamp>,
     /// The current verdict.
     pub verdict: Option<LastWrite<KeyState>>,
+    /// The last answer without a key.
+    pub last_answer: Option<LastAnswer>,
 }
 
 /// May hold leases and intents.
@@ -239,6 +265,7 @@ impl Mints {
     ) -> Result<Written<Item>, StoreError> {
         let verdict = next.verdict.as_ref().map(to_value).transpose()?;
         let intent = next.intent.as_ref().map(to_value).transpose()?;
+        let last_answer = next.last_answer.as_ref().map(to_value).transpose()?;
         let fields = [
             (TRIES, ":tries", Some(number(next.tries))),
             (DUE_AT, ":due_at", next.due_at.map(millis)),
@@ -250,6 +277,7 @@ impl Mints {
             (NOT_BEFORE, ":not_before", next.not_before.map(millis)),
             (INTENT, ":intent", intent),
             (VERDICT, ":verdict", verdict),
+            (LAST_ANSWER, ":last_answer", last_answer),
         ];
         let mut values = vec![(":token", text(&mint.token))];
         let (mut sets, mut removes) = (Vec::new(), vec![LEASE_TOKEN, LEASE_UNTIL, RERUN_REQUESTED]);
@@ -271,17 +299,18 @@ impl Mints {
         update.send(&self.0).await
     }
 
-    /// When the channel is due, and the open intent; for operators and tests.
-    pub async fn inspect(
-        &self,
-        channel: &ChannelRef,
-    ) -> Result<(Option<Timestamp>, Option<Intent>), StoreError> {
+    /// The state of a channel's key; for operators and tests.
+    pub async fn inspect(&self, channel: &ChannelRef) -> Result<MintState, StoreError> {
         let item = self
             .0
             .read(table::mint(channel), table::ALONE)
             .await?
             .unwrap_or_default();
-        Ok((time_of(&item, DUE_AT), attribute(&item, INTENT)?))
+        Ok(MintState {
+            due_at: time_of(&item, DUE_AT),
+            intent: attribute(&item, INTENT)?,
+            last_answer: attribute(&item, LAST_ANSWER)?,
+        })
     }
 }
 
@@ -292,6 +321,7 @@ fn mint(channel: &ChannelRef, token: &str, item: &Item) -> Result<Mint, StoreErr
         intent: attribute(item, INTENT)?,
         not_before: time_of(item, NOT_BEFORE),
         verdict: attribute(item, VERDICT)?,
+        last_answer: attribute(item, LAST_ANSWER)?,
         tries: number_of(item, TRIES)
             .and_then(|tries| u32::try_from(tries).ok())
             .unwrap_or(0),

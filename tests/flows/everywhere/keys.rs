@@ -226,8 +226,8 @@ async fn keys_are_asked_for_at_the_path_that_is_set_with_the_partners_own_creden
 async fn plan(bundle: &Bundle) -> (Option<i64>, Option<Intent>) {
     let mints = Mints::new(bundle.table().await);
     let plan = mints.inspect(&channel_ref(PARTNER, NUMBER)).await;
-    let (due_at, intent) = plan.expect("an plan");
-    (due_at.map(|at| at.as_second()), intent)
+    let plan = plan.expect("a plan");
+    (plan.due_at.map(|at| at.as_second()), plan.intent)
 }
 
 /// Fails unless something is due `wait` seconds after some moment between `before` and now.

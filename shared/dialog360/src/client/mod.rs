@@ -4,61 +4,51 @@
 //!
 //! No call is retried here, nothing is logged, and an answer that cannot be understood is never taken for "no".
 
+mod error;
 mod keys_path;
+mod login;
 mod pages;
 mod rate;
 
+pub use error::{ApiError, ErrorKind};
 pub use keys_path::{KeysPath, KeysPathError};
+pub use login::LOGIN_TIME;
 pub use pages::{Page, Pages, Query};
 pub use rate::Rate;
 
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::channel::ChannelObject;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Login};
 use crate::description::text;
 use crate::id::{ChannelId, ChannelRef, ClientId, PartnerId};
 use crate::secret::Secret;
+use error::{message, retry_after};
+use login::{Endpoint, Tokens};
 
 /// Where the Partner API is.
 pub const BASE_URL: &str = "https://hub.360dialog.io/api/v2";
 
-/// The longest wait that a `Retry-After` may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
-
-/// Why 360dialog did not do what it was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ApiError {
-    /// 401: it does not accept the partner's credentials.
-    #[error("360dialog refuses the credentials")]
-    BadCredentials,
-    /// 403: the partner may not do this.
-    #[error("360dialog does not permit it")]
-    NotPermitted,
-    /// 404 or 405: there is no such thing.
-    #[error("360dialog knows nothing of the kind")]
-    NotFound,
-    /// 429: ask again, after this wait if it said one.
-    #[error("360dialog asks to wait")]
-    RateLimited(Option<Duration>),
-    /// Any other status.
-    #[error("360dialog answered with status {0}")]
-    Status(u16),
-    /// An answer in no known form, and what is wrong with it.
-    #[error("360dialog's answer cannot be understood ({0})")]
-    Unreadable(&'static str),
-    /// No answer.
-    #[error("360dialog did not answer")]
-    Silent,
+/// The answer to asking for a new key.
+#[derive(Clone, Debug)]
+pub struct KeyAnswer {
+    /// Its meaning.
+    pub outcome: KeyOutcome,
+    /// Its HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// The message of a refusal, as in [`ApiError`].
+    pub message: Option<String>,
 }
 
 /// Outcome of asking for a new key.
 #[derive(Clone, Debug)]
 pub enum KeyOutcome {
+    /// It was not asked for: the login before it failed.
+    NotAsked(ApiError),
     /// The key, shown this once.
     Created(NewKey),
     /// 403: the client has not permitted it.
@@ -94,6 +84,7 @@ pub struct PartnerApi {
     http: reqwest::Client,
     base_url: String,
     keys_path: KeysPath,
+    tokens: Tokens,
 }
 
 impl PartnerApi {
@@ -105,6 +96,7 @@ impl PartnerApi {
             http,
             base_url: base_url.into(),
             keys_path,
+            tokens: Tokens::default(),
         }
     }
 
@@ -168,49 +160,68 @@ impl<'a> PartnerClient<'a> {
     pub async fn page(self, query: &Query) -> Result<Page, ApiError> {
         let path = format!("/partners/{}/channels", self.partner);
         let request = self.request(Method::GET, &path).query(&query.pairs());
-        Page::parse(&json_of(request).await?)
+        Page::parse(&self.json(request).await?)
     }
 
     /// The ids of a channel's keys.
     pub async fn key_ids(self, channel: &ChannelId) -> Result<Vec<String>, ApiError> {
-        let body = json_of(self.request(Method::GET, &self.keys_path(channel))).await?;
+        let path = self.keys_path(channel);
+        let body = self.json(self.request(Method::GET, &path)).await?;
         let keys = body.get("api_keys").unwrap_or(&body).as_array();
-        let keys = keys.ok_or(ApiError::Unreadable("no list of keys"))?;
+        let keys = keys.ok_or(ErrorKind::Unreadable("no list of keys"))?;
         let counts_more = |name| {
             let count = body.get(name).and_then(Value::as_u64);
             count.is_some_and(|count| count > keys.len() as u64)
         };
         if counts_more("total") || counts_more("count") {
-            return Err(ApiError::Unreadable("not all keys are listed"));
+            return Err(ErrorKind::Unreadable("not all keys are listed").into());
         }
         let ids: Option<Vec<String>> = keys.iter().map(|key| text(key.get("id"))).collect();
-        ids.ok_or(ApiError::Unreadable("a key without an id"))
+        ids.ok_or_else(|| ErrorKind::Unreadable("a key without an id").into())
     }
 
     /// Asks for a new key, once. 360dialog revokes every other key of the channel.
-    pub async fn create_key(self, channel: &ChannelId) -> KeyOutcome {
+    ///
+    /// Only a token that 360dialog refuses, which makes no key, is followed by a second request with a new one.
+    pub async fn create_key(self, channel: &ChannelId) -> KeyAnswer {
         let request = self.request(Method::POST, &self.keys_path(channel));
-        let Ok(response) = request.json(&json!({})).send().await else {
-            return KeyOutcome::Unknown("no answer");
+        let Answer { response, token } = match self.send(request.json(&json!({}))).await {
+            Ok(answer) => answer,
+            Err(NoResponse::NotSent(why)) => return KeyAnswer::not_asked(why),
+            Err(NoResponse::Silent) => return KeyOutcome::Unknown("no answer").into(),
         };
         let status = response.status();
-        match status {
-            _ if status.is_success() => {}
-            StatusCode::UNAUTHORIZED => return KeyOutcome::BadCredentials,
-            StatusCode::FORBIDDEN => return KeyOutcome::NotPermitted,
-            StatusCode::NOT_FOUND => return KeyOutcome::UnknownChannel,
-            StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED | StatusCode::TOO_EARLY => {
-                return KeyOutcome::NotReady;
-            }
-            StatusCode::TOO_MANY_REQUESTS => {
-                return KeyOutcome::RateLimited(retry_after(response.headers()));
-            }
-            _ if status.is_client_error() => return KeyOutcome::Refused(status.as_u16()),
-            _ => return KeyOutcome::Unknown("an unclear status"),
+        let (outcome, message) = if status.is_success() {
+            let body: Option<Value> = response.json().await.ok();
+            let key = body.as_ref().and_then(new_key);
+            let unreadable = KeyOutcome::Unknown("no readable key");
+            (key.map_or(unreadable, KeyOutcome::Created), None)
+        } else {
+            let wait = retry_after(response.headers());
+            let message = message(response, &self.secrets(token.as_ref())).await;
+            (KeyOutcome::refused(status, wait), message)
+        };
+        KeyAnswer {
+            outcome,
+            status: Some(status.as_u16()),
+            message,
         }
-        let body: Option<Value> = response.json().await.ok();
-        let key = body.as_ref().and_then(new_key);
-        key.map_or(KeyOutcome::Unknown("no readable key"), KeyOutcome::Created)
+    }
+
+    /// Whether the next request would make a login first, which is a call, too.
+    pub async fn needs_login(self) -> bool {
+        match self.credentials {
+            Credentials::Login(login) => self.api.tokens.needs_login(self.partner, login).await,
+            Credentials::Token(_) | Credentials::ApiKey(_) => false,
+        }
+    }
+
+    /// Makes the login that the next request would make first, if it needs one.
+    pub async fn log_in(self) -> Result<(), ApiError> {
+        match self.credentials {
+            Credentials::Login(login) => self.token(login).await.map(drop),
+            Credentials::Token(_) | Credentials::ApiKey(_) => Ok(()),
+        }
     }
 
     /// The answer that holds `webhook_url`, where webhooks go now.
@@ -247,7 +258,12 @@ impl<'a> PartnerClient<'a> {
         let request = body
             .into_iter()
             .fold(request, |request, body| request.json(&body));
-        Ok(success_of(request).await?.json().await.unwrap_or_default())
+        Ok(self
+            .success(request)
+            .await?
+            .json()
+            .await
+            .unwrap_or_default())
     }
 
     fn keys_path(self, channel: &ChannelId) -> String {
@@ -255,35 +271,142 @@ impl<'a> PartnerClient<'a> {
         self.api.keys_path.fill(&channel)
     }
 
-    /// A request with the credentials.
+    /// A request without credentials.
     fn request(self, method: Method, path: &str) -> RequestBuilder {
-        let request = self
-            .api
-            .http
-            .request(method, format!("{}{path}", self.api.base_url));
-        match self.credentials {
+        let url = format!("{}{path}", self.api.base_url);
+        self.api.http.request(method, url)
+    }
+
+    async fn json(self, request: RequestBuilder) -> Result<Value, ApiError> {
+        let body = self.success(request).await?.json().await;
+        body.map_err(|_| ErrorKind::Unreadable("not JSON").into())
+    }
+
+    async fn success(self, request: RequestBuilder) -> Result<Response, ApiError> {
+        let Answer { response, token } = match self.send(request).await {
+            Ok(answer) => answer,
+            Err(NoResponse::NotSent(why)) => return Err(why),
+            Err(NoResponse::Silent) => return Err(ErrorKind::Silent.into()),
+        };
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(ApiError::read(response, &self.secrets(token.as_ref())).await)
+    }
+
+    /// The texts that a message must not repeat.
+    fn secrets<'b>(&'b self, token: Option<&'b Secret>) -> Vec<&'b Secret> {
+        let credentials = self.credentials.secrets().into_iter();
+        credentials.chain(token).collect()
+    }
+
+    /// Sends a request with the credentials.
+    async fn send(self, request: RequestBuilder) -> Result<Answer, NoResponse> {
+        let request = match self.credentials {
             Credentials::Token(token) => request.bearer_auth(token.expose()),
             Credentials::ApiKey(key) => request.header("X-API-Key", sensitive(key)),
+            Credentials::Login(login) => return self.send_as(login, request).await,
+        };
+        Answer::to(request, None).await
+    }
+
+    /// Sends a request with a token, and once more with a new token if 360dialog refuses that one.
+    async fn send_as(self, login: &Login, request: RequestBuilder) -> Result<Answer, NoResponse> {
+        let token = self.token(login).await.map_err(NoResponse::NotSent)?;
+        let again = request.try_clone();
+        let answer = Answer::to(request, Some(token.clone())).await?;
+        let Some(again) = again.filter(|_| answer.is_unauthorized()) else {
+            return Ok(answer);
+        };
+        let (tokens, endpoint) = (&self.api.tokens, self.endpoint());
+        let renewed = tokens.renew(self.partner, login, &token, &endpoint).await;
+        let Ok(token) = renewed else {
+            return Ok(answer);
+        };
+        let answer = Answer::to(again, Some(token.clone())).await?;
+        if answer.is_unauthorized() {
+            let why = ErrorKind::BadCredentials.into();
+            tokens.pause(self.partner, login, &token, &why).await;
+        }
+        Ok(answer)
+    }
+
+    async fn token(self, login: &Login) -> Result<Secret, ApiError> {
+        let tokens = &self.api.tokens;
+        tokens.get(self.partner, login, &self.endpoint()).await
+    }
+
+    fn endpoint(self) -> Endpoint<'a> {
+        Endpoint {
+            http: &self.api.http,
+            base_url: &self.api.base_url,
         }
     }
 }
 
-async fn json_of(request: RequestBuilder) -> Result<Value, ApiError> {
-    let body = success_of(request).await?.json().await;
-    body.map_err(|_| ApiError::Unreadable("not JSON"))
+/// A response, and the token that was sent for it, if it was not among the credentials.
+struct Answer {
+    response: Response,
+    token: Option<Secret>,
 }
 
-async fn success_of(request: RequestBuilder) -> Result<Response, ApiError> {
-    let response = request.send().await.map_err(|_| ApiError::Silent)?;
-    match response.status() {
-        status if status.is_success() => Ok(response),
-        StatusCode::UNAUTHORIZED => Err(ApiError::BadCredentials),
-        StatusCode::FORBIDDEN => Err(ApiError::NotPermitted),
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Err(ApiError::NotFound),
-        StatusCode::TOO_MANY_REQUESTS => {
-            Err(ApiError::RateLimited(retry_after(response.headers())))
+impl Answer {
+    async fn to(request: RequestBuilder, token: Option<Secret>) -> Result<Self, NoResponse> {
+        let request = match &token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        };
+        let response = request.send().await.map_err(|_| NoResponse::Silent)?;
+        Ok(Self { response, token })
+    }
+
+    fn is_unauthorized(&self) -> bool {
+        self.response.status() == StatusCode::UNAUTHORIZED
+    }
+}
+
+/// Why there is no response.
+enum NoResponse {
+    /// The request was not sent: the login before it failed.
+    NotSent(ApiError),
+    /// The request was sent, or may have been.
+    Silent,
+}
+
+impl KeyAnswer {
+    fn not_asked(why: ApiError) -> Self {
+        let message = why.message.clone();
+        Self {
+            message,
+            ..KeyOutcome::NotAsked(why).into()
         }
-        status => Err(ApiError::Status(status.as_u16())),
+    }
+}
+
+impl From<KeyOutcome> for KeyAnswer {
+    fn from(outcome: KeyOutcome) -> Self {
+        Self {
+            outcome,
+            status: None,
+            message: None,
+        }
+    }
+}
+
+impl KeyOutcome {
+    /// The meaning of a status that is no success.
+    fn refused(status: StatusCode, wait: Option<Duration>) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::BadCredentials,
+            StatusCode::FORBIDDEN => Self::NotPermitted,
+            StatusCode::NOT_FOUND => Self::UnknownChannel,
+            StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED | StatusCode::TOO_EARLY => {
+                Self::NotReady
+            }
+            StatusCode::TOO_MANY_REQUESTS => Self::RateLimited(wait),
+            _ if status.is_client_error() => Self::Refused(status.as_u16()),
+            _ => Self::Unknown("an unclear status"),
+        }
     }
 }
 
@@ -294,27 +417,15 @@ fn sensitive(secret: &Secret) -> HeaderValue {
     value
 }
 
-/// The wait a `Retry-After` asks for, in seconds or as a date,
-/// [RFC 9110 §10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let seconds = match text.parse::<u64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            u64::try_from(until.duration_since(jiff::Timestamp::now()).as_secs()).unwrap_or(0)
-        }
-    };
-    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
-}
-
-/// The key in an answer: the object itself, or the first of `api_keys`.
+/// The key in an answer: the object itself, or the first of `api_keys`; its text is `api_key`, or `key`.
 fn new_key(body: &Value) -> Option<NewKey> {
     let key = match body.get("api_keys") {
         Some(keys) => keys.as_array()?.first()?,
         None => body,
     };
-    let api_key = key.get("api_key")?.as_str().filter(|key| !key.is_empty())?;
+    let texts = ["api_key", "key"].map(|name| key.get(name).and_then(Value::as_str));
+    let mut texts = texts.into_iter().flatten();
+    let api_key = texts.find(|text| !text.is_empty())?;
     Some(NewKey {
         api_key: Secret::new(api_key),
         id: text(key.get("id")),
@@ -324,3 +435,6 @@ fn new_key(body: &Value) -> Option<NewKey> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod login_tests;

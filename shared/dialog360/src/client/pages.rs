@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{ApiError, PartnerClient};
+use super::{ApiError, ErrorKind, PartnerClient};
 use crate::channel::ChannelObject;
 use crate::id::ChannelId;
 
@@ -62,7 +62,7 @@ pub struct Page {
 impl Page {
     pub(super) fn parse(body: &Value) -> Result<Self, ApiError> {
         let rows = body.get("partner_channels").and_then(Value::as_array);
-        let rows = rows.ok_or(ApiError::Unreadable("no partner_channels"))?;
+        let rows = rows.ok_or(ErrorKind::Unreadable("no partner_channels"))?;
         let total = body.get("total").and_then(Value::as_u64);
         Ok(Self {
             channels: rows.iter().filter_map(ChannelObject::parse).collect(),
@@ -116,7 +116,7 @@ impl<'a> Pages<'a> {
             return Ok(None);
         }
         if self.calls >= self.most_calls {
-            return Err(ApiError::Unreadable("the list of channels does not end"));
+            return Err(ErrorKind::Unreadable("the list of channels does not end").into());
         }
         let query = Query {
             offset: self.offset,
@@ -138,7 +138,7 @@ impl<'a> Pages<'a> {
         if new.is_empty() && is_all_usable {
             self.is_at_end = true;
             if page.total.is_some_and(|total| self.seen.len() < total) {
-                return Err(ApiError::Unreadable("the list of channels is cut"));
+                return Err(ErrorKind::Unreadable("the list of channels is cut").into());
             }
             return Ok(None);
         }

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use super::*;
 
 #[test]
-fn both_forms_of_a_new_key_are_read() {
+fn every_form_of_a_new_key_is_read() {
     let plain =
         json!({"address": "https://waba.example", "api_key": "k", "app_id": "1", "id": "201126"});
     for body in [plain.clone(), json!({"api_keys": [plain]})] {
@@ -30,8 +30,17 @@ fn both_forms_of_a_new_key_are_read() {
             .as_deref(),
         Some("7")
     );
+    for renamed in [
+        json!({"key": "k"}),
+        json!({"api_keys": [{"key": "k"}]}),
+        json!({"api_key": null, "key": "k"}),
+    ] {
+        let key = new_key(&renamed).unwrap();
+        assert_eq!(key.api_key.expose(), "k", "{renamed}");
+    }
     for unreadable in [
         json!({}),
+        json!({"key": {"id": "1"}}),
         json!({"api_key": ""}),
         json!({"api_keys": []}),
         json!([]),
@@ -39,18 +48,6 @@ fn both_forms_of_a_new_key_are_read() {
     ] {
         assert!(new_key(&unreadable).is_none(), "{unreadable}");
     }
-}
-
-#[test]
-fn retry_after_is_seconds_or_a_date_and_never_more_than_a_day() {
-    let wait = |text: &str| {
-        let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
-        retry_after(&headers)
-    };
-    assert_eq!(wait("7"), Some(Duration::from_secs(7)));
-    assert_eq!(wait("99999999"), Some(Duration::from_secs(86_400)));
-    assert_eq!(wait("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
-    assert_eq!(wait("soon"), None);
 }
 
 /// What the API answers at an offset.
@@ -73,7 +70,7 @@ async fn api(pages: Pages) -> PartnerApi {
     served(Router::new().fallback(answer)).await
 }
 
-async fn served(router: Router) -> PartnerApi {
+pub(super) async fn served(router: Router) -> PartnerApi {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -146,7 +143,7 @@ async fn a_list_is_read_to_its_end_however_360dialog_pages() {
 
 #[tokio::test]
 async fn a_list_that_is_cut_is_unreadable() {
-    let cut = ApiError::Unreadable("the list of channels is cut");
+    let cut = ApiError::from(ErrorKind::Unreadable("the list of channels is cut"));
     let same_page: Pages = |_| page(0..100, Some(150));
     let both = (Err(cut.clone()), Err(cut.clone()));
     assert_eq!(listed(same_page, 149).await, both);
@@ -154,7 +151,7 @@ async fn a_list_that_is_cut_is_unreadable() {
     let empty: Pages = |_| page(0..0, Some(2));
     assert_eq!(listed(empty, 0).await, (Err(cut.clone()), Err(cut)));
     let endless: Pages = |offset| page(offset..offset + 1, None);
-    let endless_list = ApiError::Unreadable("the list of channels does not end");
+    let endless_list = ApiError::from(ErrorKind::Unreadable("the list of channels does not end"));
     let both = (Err(endless_list.clone()), Err(endless_list));
     assert_eq!(listed(endless, 999).await, both);
 }
@@ -167,7 +164,9 @@ async fn a_list_of_keys_shorter_than_its_total_is_unreadable() {
         let ids = api.for_partner(&partner, &token).key_ids(&channel).await;
         ids.map(|ids| ids.len())
     }
-    let cut = Err(ApiError::Unreadable("not all keys are listed"));
+    let cut = Err(ApiError::from(ErrorKind::Unreadable(
+        "not all keys are listed",
+    )));
     assert_eq!(keys(|_| json!({"api_keys": [], "total": 2})).await, cut);
     let one_of_two: Pages = |_| json!({"api_keys": [{"id": "1"}], "count": 2});
     assert_eq!(keys(one_of_two).await, cut);
@@ -188,7 +187,7 @@ async fn a_list_is_given_up_after_the_pages_that_the_caller_says() {
     let (api, partner, token) = (api(endless).await, "aPA".parse().unwrap(), token());
     let mut pages = api.for_partner(&partner, &token).pages(None).up_to(1);
     assert_eq!(pages.next().await.unwrap().unwrap().len(), 1);
-    let endless_list = ApiError::Unreadable("the list of channels does not end");
+    let endless_list = ApiError::from(ErrorKind::Unreadable("the list of channels does not end"));
     assert_eq!(pages.next().await, Err(endless_list));
 }
 
@@ -207,8 +206,11 @@ async fn every_call_has_its_address_its_body_and_the_credentials() {
         .unwrap();
     assert_eq!(client.key_ids(&channel).await, Ok(Vec::new()));
     let no_key = client.create_key(&channel).await;
-    assert!(matches!(no_key, KeyOutcome::Unknown("no readable key")));
-    let no_list = ApiError::Unreadable("no partner_channels");
+    assert!(matches!(
+        no_key.outcome,
+        KeyOutcome::Unknown("no readable key")
+    ));
+    let no_list = ApiError::from(ErrorKind::Unreadable("no partner_channels"));
     assert_eq!(client.channel(&channel).await, Err(no_list.clone()));
     assert_eq!(client.channels_of_client(&client_id).await, Err(no_list));
     let api_key = Credentials::ApiKey(Secret::new("k"));
@@ -232,32 +234,38 @@ async fn every_call_has_its_address_its_body_and_the_credentials() {
 async fn every_answer_has_its_meaning() {
     let wait = Some(Duration::from_secs(7));
     for (status, error, outcome) in [
-        (400, ApiError::Status(400), "Refused(400)"),
-        (401, ApiError::BadCredentials, "BadCredentials"),
-        (403, ApiError::NotPermitted, "NotPermitted"),
-        (404, ApiError::NotFound, "UnknownChannel"),
-        (405, ApiError::NotFound, "Refused(405)"),
-        (409, ApiError::Status(409), "NotReady"),
-        (412, ApiError::Status(412), "NotReady"),
-        (425, ApiError::Status(425), "NotReady"),
-        (429, ApiError::RateLimited(wait), "RateLimited(Some(7s))"),
+        (400, ErrorKind::Status(400), "Refused(400)"),
+        (401, ErrorKind::BadCredentials, "BadCredentials"),
+        (403, ErrorKind::NotPermitted, "NotPermitted"),
+        (404, ErrorKind::NotFound, "UnknownChannel"),
+        (405, ErrorKind::NotFound, "Refused(405)"),
+        (409, ErrorKind::Status(409), "NotReady"),
+        (412, ErrorKind::Status(412), "NotReady"),
+        (425, ErrorKind::Status(425), "NotReady"),
+        (429, ErrorKind::RateLimited(wait), "RateLimited(Some(7s))"),
         (
             302,
-            ApiError::Status(302),
+            ErrorKind::Status(302),
             r#"Unknown("an unclear status")"#,
         ),
         (
             500,
-            ApiError::Status(500),
+            ErrorKind::Status(500),
             r#"Unknown("an unclear status")"#,
         ),
     ] {
-        let (api, _) = answering(status, r#"{"api_key":"k"}"#).await;
+        let (api, _) = answering(status, r#"{"error":"no","error_description":"denied"}"#).await;
         let (partner, token) = ("aPA".parse().unwrap(), token());
         let client = api.for_partner(&partner, &token);
-        assert_eq!(client.webhook_settings().await, Err(error), "{status}");
+        let told = Some("denied".to_owned());
+        let wanted = ApiError {
+            kind: error,
+            message: told.clone(),
+        };
+        assert_eq!(client.webhook_settings().await, Err(wanted), "{status}");
         let key = client.create_key(&"bCH".parse().unwrap()).await;
-        assert_eq!(format!("{key:?}"), outcome, "{status}");
+        assert_eq!(format!("{:?}", key.outcome), outcome, "{status}");
+        assert_eq!((key.status, key.message), (Some(status), told));
     }
 }
 
@@ -268,7 +276,7 @@ async fn a_success_that_says_nothing_is_null_and_as_a_list_unreadable() {
     let client = api.for_partner(&partner, &token);
     assert_eq!(client.webhook_settings().await, Ok(Value::Null));
     let keys = client.key_ids(&"bCH".parse().unwrap()).await;
-    assert_eq!(keys, Err(ApiError::Unreadable("not JSON")));
+    assert_eq!(keys, Err(ApiError::from(ErrorKind::Unreadable("not JSON"))));
 }
 
 #[test]

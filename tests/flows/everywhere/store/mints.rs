@@ -4,7 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use onboarding::channel::LastWrite;
 use onboarding::fact::{Assertion, KeyReason, KeyState, KeyStatus};
 use store::table::Table;
-use store::{Intent, Leased, Mint, Mints, NextRun, Requeues, Subject, Trigger, Write};
+use store::{
+    Intent, LastAnswer, Leased, Mint, MintState, Mints, NextRun, Requeues, Subject, Trigger, Write,
+};
 
 use super::{Succeeds, after, channel, fact_of, items_of, partner};
 
@@ -20,7 +22,7 @@ contract! {
     a_lease_that_is_renewed_or_asked_for_again_holds_longer_unless_it_ran_out,
     an_intent_is_found_by_the_next_holder_until_it_is_closed,
     intent_and_tries_survive_a_rerun_requested_meanwhile,
-    a_wait_and_a_verdict_are_kept_until_the_next_run_says_otherwise,
+    a_wait_a_verdict_and_the_last_answer_are_kept_until_the_next_run_says_otherwise,
     two_channels_have_leases_of_their_own,
 }
 
@@ -66,7 +68,7 @@ impl Key {
 
     /// When it is due, and the attempt of the open intent.
     async fn inspect(&self) -> (Option<i64>, Option<String>) {
-        let (due_at, intent) = self.0.inspect(&channel("oneCH")).ok().await;
+        let MintState { due_at, intent, .. } = self.0.inspect(&channel("oneCH")).ok().await;
         let due_at = due_at.map(|at| at.as_second() - after(0).as_second());
         (due_at, intent.map(|intent| intent.attempt))
     }
@@ -292,7 +294,9 @@ async fn intent_and_tries_survive_a_rerun_requested_meanwhile(table: Table) {
     assert_eq!(key.lease("d", 3).await.tries, 0);
 }
 
-async fn a_wait_and_a_verdict_are_kept_until_the_next_run_says_otherwise(table: Table) {
+async fn a_wait_a_verdict_and_the_last_answer_are_kept_until_the_next_run_says_otherwise(
+    table: Table,
+) {
     let key = Key::new(table);
     let state = KeyState::without_key(KeyStatus::Waiting, KeyReason::HubUnavailable);
     let said = Assertion {
@@ -305,10 +309,15 @@ async fn a_wait_and_a_verdict_are_kept_until_the_next_run_says_otherwise(table: 
         at: fact.received_at,
         fact: fact.id,
     });
+    let answer = |at| LastAnswer {
+        at: after(at),
+        text: "a new key: no answer".to_owned(),
+    };
     let look = |due_at: Option<i64>| NextRun {
         due_at: due_at.map(after),
         not_before: due_at.map(after),
         verdict: verdict.clone(),
+        last_answer: due_at.map(|at| answer(at)),
         ..never()
     };
     let mint = key.lease("a", 0).await;
@@ -316,9 +325,11 @@ async fn a_wait_and_a_verdict_are_kept_until_the_next_run_says_otherwise(table: 
     let again = key.lease("b", 2).await;
     assert_eq!(again.not_before, Some(after(7200)));
     assert_eq!(again.verdict, verdict);
+    assert_eq!(again.last_answer, Some(answer(7200)));
     key.release(&again, look(None), 3).await;
     let last = key.lease("c", 4).await;
     assert_eq!((last.not_before, last.verdict), (None, verdict));
+    assert_eq!(last.last_answer, None);
 }
 
 async fn two_channels_have_leases_of_their_own(table: Table) {

@@ -38,7 +38,7 @@ async fn one_record_of_a_batch_that_fails_keeps_no_other_waiting_and_comes_again
             let channel = channels.read(&good).await;
             channel.expect("a read").exists()
         } else {
-            let (due_at, _) = mints.inspect(&good).await.expect("a read");
+            let due_at = mints.inspect(&good).await.expect("a read").due_at;
             due_at.is_some()
         };
         assert!(is_done, "{kind} {good:?}");
