@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use dialog360::event::EventId;
 use dialog360::id::{ChannelId, ChannelRef, PartnerId};
 use runtime::settings::{BaseUrl, Environment};
 
@@ -25,6 +26,8 @@ enum Command {
     Why(OneChannel),
     /// Prints a channel's API key
     Key(OneChannel),
+    /// Prints the bytes of one of 360dialog's events, by the id that its `hub.event` has
+    Event(OneEvent),
     /// Points 360dialog at the bundle
     ///
     /// For every partner id of the bundle: tests that the bundle takes the partner's events, keeps the webhook URL and
@@ -63,6 +66,16 @@ impl OneChannel {
     fn id(&self) -> ChannelRef {
         ChannelRef::new(self.partner.clone(), self.channel.clone())
     }
+}
+
+#[derive(Args)]
+struct OneEvent {
+    #[command(flatten)]
+    instance: InstanceArguments,
+    /// The 360dialog partner id, such as aAbBcCPA
+    partner: PartnerId,
+    /// The event's id: 64 digits
+    id: EventId,
 }
 
 #[derive(Args)]
@@ -142,6 +155,11 @@ async fn run(command: Command, environment: &Environment) -> Result<ExitCode, St
             let key = instance.key(&one.id()).await.map_err(message)?;
             Ok(print(key.expose()))
         }
+        Command::Event(one) => {
+            let instance = one.instance.open(environment).await.map_err(message)?;
+            let body = instance.event(&one.partner, &one.id).await;
+            Ok(print_bytes(&body.map_err(message)?))
+        }
         Command::Connect(arguments) => {
             let instance = arguments
                 .instance
@@ -164,7 +182,12 @@ async fn run(command: Command, environment: &Environment) -> Result<ExitCode, St
 }
 
 fn print(text: &str) -> ExitCode {
-    let done = writeln!(std::io::stdout(), "{}", text.trim_end());
+    print_bytes(format!("{}\n", text.trim_end()).as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> ExitCode {
+    let mut output = std::io::stdout();
+    let done = output.write_all(bytes).and_then(|()| output.flush());
     if done.is_ok() {
         ExitCode::SUCCESS
     } else {

@@ -166,6 +166,7 @@ impl Bundle {
     pub async fn webhook_signed(&self, partner: &str, body: &str, signature: &str) -> Answer {
         let request = self.request("POST", &format!("/{partner}/webhook"));
         let request = request.header("x-360dialog-signature", signature);
+        let request = request.header("content-type", "application/json");
         request.body(body.to_owned()).ask().await
     }
 

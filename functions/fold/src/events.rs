@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 
 use data_encoding::BASE64;
 use dialog360::id::{ChannelId, PartnerId};
+use jiff::Timestamp;
 use onboarding::channel::ChannelView;
 use onboarding::fact::{Fact, Source};
-use runtime::event_bus::{BusEvent, Unwritable};
+use runtime::clock;
+use runtime::event_bus::{BusEvent, LARGEST_DETAIL, Unwritable};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use store::stream::Record;
-use store::table::prefix;
-use store::{Error, RawEvent, StoredChannel, StoredFact};
+use store::table::{Item, prefix};
+use store::{Error, RawEvent, StoredBody, StoredChannel, StoredFact};
+
+use crate::Fold;
 
 /// A channel changed in a field that `GET /channels` shows.
 const CHANNEL_CHANGED: &str = "channel.changed";
@@ -31,32 +35,80 @@ pub(crate) struct RecordContent {
     pub(crate) event: Option<BusEvent>,
 }
 
-/// Reads the record of a fact, of a webhook without a channel, or of a channel. The error names the unreadable part.
-pub(crate) fn read(record: &Record) -> Result<RecordContent, &'static str> {
-    let new = record.new.as_ref().ok_or("a record without its image")?;
-    let unreadable = |_: Error| "an item that is not in the form we write";
-    let unwritable = |_: Unwritable| "an event that cannot be written";
-    match record.kind() {
-        prefix::RAW => {
-            let raw = RawEvent::from_item(new).map_err(unreadable)?;
-            let event = Some(event_from_raw(&raw).map_err(unwritable)?);
-            Ok(RecordContent { fact: None, event })
-        }
-        prefix::FACT => {
-            let stored = StoredFact::from_item(new).map_err(unreadable)?;
-            let event = event_from_fact(&stored).map_err(unwritable)?;
-            let fact = Some(stored.fact);
-            Ok(RecordContent { fact, event })
-        }
-        _ => {
-            let new = StoredChannel::from_item(new).map_err(unreadable)?;
-            // A repaired channel is published whole: what it was before cannot be read.
-            let old = record.old.as_ref().map(StoredChannel::from_item);
-            let old = old.and_then(Result::ok);
-            let event = channel_changed(old.as_ref(), &new).map_err(unwritable)?;
-            Ok(RecordContent { fact: None, event })
+impl Fold {
+    /// Reads the record of a fact, of a webhook without a channel, or of a channel. The error names the unreadable part.
+    ///
+    /// `room` is what the large bodies of the batch may still have together, bytes.
+    pub(crate) async fn read(
+        &self,
+        record: &Record,
+        room: &mut usize,
+    ) -> Result<RecordContent, &'static str> {
+        let new = record.new.as_ref().ok_or("a record without its image")?;
+        match record.kind() {
+            prefix::RAW => {
+                let raw = RawEvent::from_item(new).map_err(unreadable)?;
+                let webhook = Webhook::from_raw(&raw);
+                let event = Some(self.published(webhook, room).await.map_err(unwritable)?);
+                Ok(RecordContent { fact: None, event })
+            }
+            prefix::FACT => {
+                let stored = StoredFact::from_item(new).map_err(unreadable)?;
+                let event = match Webhook::from_fact(&stored) {
+                    Some(webhook) => Some(self.published(webhook, room).await.map_err(unwritable)?),
+                    None => None,
+                };
+                let fact = Some(stored.fact);
+                Ok(RecordContent { fact, event })
+            }
+            _ => read_channel(record, new),
         }
     }
+
+    /// The event for a webhook, with its body if that can be read and is small enough for the bus.
+    async fn published(
+        &self,
+        webhook: Webhook<'_>,
+        room: &mut usize,
+    ) -> Result<BusEvent, Unwritable> {
+        let (size, apart) = match webhook.body {
+            StoredBody::Here(body) => return webhook.to_event(Some(body)),
+            StoredBody::Apart { size } => (*size, webhook.to_event(None)?),
+        };
+        if size > LARGEST_DETAIL || size > *room {
+            return Ok(apart);
+        }
+        *room = room.saturating_sub(size);
+        let (partner, id) = (webhook.partner, webhook.id);
+        match self.bodies.read(partner, id, clock::now()).await {
+            Ok(Some(body)) => Ok(BusEvent {
+                without_body: Some(apart.detail),
+                ..webhook.to_event(Some(&body))?
+            }),
+            Ok(None) => Ok(apart),
+            Err(error) => {
+                tracing::warn!(%error, %partner, id, "a large body could not be read: its event is published without it");
+                Ok(apart)
+            }
+        }
+    }
+}
+
+fn unreadable(_: Error) -> &'static str {
+    "an item that is not in the form we write"
+}
+
+fn unwritable(_: Unwritable) -> &'static str {
+    "an event that cannot be written"
+}
+
+fn read_channel(record: &Record, new: &Item) -> Result<RecordContent, &'static str> {
+    let new = StoredChannel::from_item(new).map_err(unreadable)?;
+    // A repaired channel is published whole: what it was before cannot be read.
+    let old = record.old.as_ref().map(StoredChannel::from_item);
+    let old = old.and_then(Result::ok);
+    let event = channel_changed(old.as_ref(), &new).map_err(unwritable)?;
+    Ok(RecordContent { fact: None, event })
 }
 
 #[derive(Serialize)]
@@ -126,58 +178,60 @@ struct HubEventDetail<'a> {
     is_body_omitted: bool,
 }
 
-impl HubEventDetail<'_> {
-    /// The event with its body, or without it if it is too large for the bus.
-    fn to_event(&self) -> Result<BusEvent, Unwritable> {
-        let event = BusEvent::new(self.partner_id, self.id, HUB_EVENT, self)?;
-        if event.fits() {
+/// A webhook, as a FACT or a RAW item holds it.
+struct Webhook<'a> {
+    id: &'a str,
+    partner: &'a PartnerId,
+    channel: Option<&'a ChannelId>,
+    name: Option<&'a str>,
+    received_at: Timestamp,
+    body: &'a StoredBody,
+}
+
+impl<'a> Webhook<'a> {
+    /// The webhook of a fact; `None` for a fact from another source.
+    fn from_fact(StoredFact { fact, body }: &'a StoredFact) -> Option<Self> {
+        Some(Self {
+            id: fact.id.as_str(),
+            partner: &fact.channel.partner,
+            channel: Some(&fact.channel.channel),
+            name: Some(fact.cause.as_str()).filter(|name| !name.is_empty()),
+            received_at: fact.received_at,
+            body: body.as_ref().filter(|_| fact.source == Source::Webhook)?,
+        })
+    }
+
+    /// A webhook without a channel.
+    fn from_raw(raw: &'a RawEvent) -> Self {
+        Self {
+            id: &raw.id,
+            partner: &raw.partner,
+            channel: None,
+            name: raw.name.as_deref(),
+            received_at: raw.received_at,
+            body: &raw.body,
+        }
+    }
+
+    /// The event with `body`; without it if there is none, or if it is too large for the bus.
+    fn to_event(&self, body: Option<&[u8]>) -> Result<BusEvent, Unwritable> {
+        let (event, body_base64) = body.map(json_or_base64).unwrap_or_default();
+        let detail = HubEventDetail {
+            id: self.id,
+            partner_id: self.partner,
+            channel_id: self.channel,
+            name: self.name,
+            received_at: self.received_at.to_string(),
+            event,
+            body_base64,
+            is_body_omitted: body.is_none(),
+        };
+        let event = BusEvent::new(self.partner, self.id, HUB_EVENT, &detail)?;
+        if body.is_none() || event.fits() {
             return Ok(event);
         }
-        let without = HubEventDetail {
-            event: None,
-            body_base64: None,
-            is_body_omitted: true,
-            received_at: self.received_at.clone(),
-            ..*self
-        };
-        BusEvent::new(self.partner_id, self.id, HUB_EVENT, &without)
+        self.to_event(None)
     }
-}
-
-/// The event for a webhook's fact; `None` for a fact from another source.
-fn event_from_fact(StoredFact { fact, body }: &StoredFact) -> Result<Option<BusEvent>, Unwritable> {
-    let Some(body) = body.as_ref().filter(|_| fact.source == Source::Webhook) else {
-        return Ok(None);
-    };
-    let name = Some(fact.cause.as_str()).filter(|name| !name.is_empty());
-    let (event, body_base64) = json_or_base64(body);
-    let event = HubEventDetail {
-        id: fact.id.as_str(),
-        partner_id: &fact.channel.partner,
-        channel_id: Some(&fact.channel.channel),
-        name,
-        received_at: fact.received_at.to_string(),
-        event,
-        body_base64,
-        is_body_omitted: false,
-    };
-    event.to_event().map(Some)
-}
-
-/// The event for a webhook without a channel.
-fn event_from_raw(raw: &RawEvent) -> Result<BusEvent, Unwritable> {
-    let (event, body_base64) = json_or_base64(&raw.body);
-    let event = HubEventDetail {
-        id: &raw.id,
-        partner_id: &raw.partner,
-        channel_id: None,
-        name: raw.name.as_deref(),
-        received_at: raw.received_at.to_string(),
-        event,
-        body_base64,
-        is_body_omitted: false,
-    };
-    event.to_event()
 }
 
 fn json_or_base64(body: &[u8]) -> (Option<&RawValue>, Option<String>) {

@@ -120,9 +120,10 @@ fn detail(body: &[u8]) -> Value {
 fn detail_text(body: &[u8]) -> String {
     let stored = StoredFact {
         fact: fact(7, running(), "channel_running"),
-        body: Some(body.to_vec()),
+        body: Some(StoredBody::Here(body.to_vec())),
     };
-    let event = event_from_fact(&stored).unwrap().unwrap();
+    let webhook = Webhook::from_fact(&stored).unwrap();
+    let event = webhook.to_event(Some(body)).unwrap();
     assert!(event.fits());
     assert_eq!(event.detail_type, "hub.event");
     event.detail.get().to_owned()
@@ -170,5 +171,5 @@ fn only_facts_from_webhooks_are_published_as_hub_events() {
         fact: fact(7, bound(), "claim"),
         body: None,
     };
-    assert!(event_from_fact(&stored).unwrap().is_none());
+    assert!(Webhook::from_fact(&stored).is_none());
 }

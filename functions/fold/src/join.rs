@@ -93,9 +93,10 @@ mod tests {
         let table = local::table("http://127.0.0.1:1", "table");
         let settings = Settings {
             table_name: "table".to_owned(),
+            bodies_table_name: "bodies".to_owned(),
             partner_ids: "aPA".parse().unwrap(),
         };
-        let fold = Fold::new(settings, table, None);
+        let fold = Fold::new(settings, table.clone(), table, None);
         for (left, is_begun) in [(27, false), (29, true)] {
             let channel = ChannelRef::new("aPA".parse().unwrap(), "aCH".parse().unwrap());
             let mut facts = Facts::default();

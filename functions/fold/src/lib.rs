@@ -16,16 +16,22 @@ use runtime::metric::Metric;
 use runtime::settings::{Environment, PartnerIds, SettingError};
 use store::stream::{Change, Record, StoppedBefore};
 use store::table::{Table, prefix};
-use store::{Channels, Error, Heartbeat, Outbox};
+use store::{Bodies, Channels, Error, Heartbeat, Outbox};
 use tokio::time::Instant;
 
 use join::Facts;
+
+/// The most that the large bodies of one batch may have together, bytes. The events of the rest are published without
+/// them: all events of a batch are in memory at once.
+const BODIES_OF_A_BATCH: usize = 8 * 1024 * 1024;
 
 /// The settings of this function.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `TABLE_NAME`
     pub table_name: String,
+    /// `BODIES_TABLE_NAME`
+    pub bodies_table_name: String,
     /// `PARTNER_IDS`
     pub partner_ids: PartnerIds,
 }
@@ -33,8 +39,10 @@ pub struct Settings {
 impl Settings {
     /// Reads the settings. The error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
+        let bodies = "Name the DynamoDB table of large bodies.";
         Ok(Self {
             table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
+            bodies_table_name: env.required("BODIES_TABLE_NAME", bodies)?,
             partner_ids: env.partner_ids()?,
         })
     }
@@ -47,6 +55,8 @@ pub struct Fold {
     pub settings: Settings,
     /// The channels, which only this function saves.
     pub channels: Channels,
+    /// The large bodies of events, which it reads.
+    pub bodies: Bodies,
     /// The events that the bus did not accept.
     pub outbox: Outbox,
     /// The heartbeat, which comes back through the stream.
@@ -56,10 +66,16 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// Creates the function with handles on `table`.
-    pub fn new(settings: Settings, table: Table, bus: Option<Arc<dyn EventBus>>) -> Self {
+    /// Creates the function with handles on `table` and on the table of large `bodies`.
+    pub fn new(
+        settings: Settings,
+        table: Table,
+        bodies: Table,
+        bus: Option<Arc<dyn EventBus>>,
+    ) -> Self {
         Self {
             settings,
+            bodies: Bodies::new(bodies),
             channels: Channels::new(table.clone()),
             outbox: Outbox::new(table.clone()),
             heartbeat: Heartbeat::new(table),
@@ -97,6 +113,7 @@ impl Fold {
     /// records; joining and publishing twice is harmless.
     pub async fn handle(&self, records: &[Record], until: Instant) -> Result<(), StoppedBefore> {
         let (mut facts, mut events) = (Facts::default(), Vec::new());
+        let mut room = BODIES_OF_A_BATCH;
         for (place, record) in records.iter().enumerate() {
             if !Self::takes(record) {
                 continue;
@@ -105,7 +122,7 @@ impl Fold {
                 Metric::Heartbeats.count();
                 continue;
             }
-            match events::read(record) {
+            match self.read(record, &mut room).await {
                 Ok(read) => {
                     facts.extend(read.fact.map(|fact| (place, fact)));
                     events.extend(read.event.map(|event| (place, event)));

@@ -14,7 +14,8 @@ async fn main() -> ExitCode {
 async fn run(aws: Aws) -> Result<(), lambda::Error> {
     let settings = Settings::from_env(&aws.environment)?;
     let table = aws.table(&settings.table_name);
-    let fold = Fold::new(settings, table, aws.event_bus());
+    let bodies = aws.table(&settings.bodies_table_name);
+    let fold = Fold::new(settings, table, bodies, aws.event_bus());
     fold.warm_up().await;
     let fold = &fold;
     lambda::consume(

@@ -129,7 +129,7 @@ fn to_waiting(event: &BusEvent, now: Timestamp) -> WaitingEvent {
         partner: event.partner.clone(),
         id: event.id.clone(),
         detail_type: event.detail_type.clone(),
-        detail: event.detail.get().to_owned(),
+        detail: event.detail_for_the_table().get().to_owned(),
         put_at: now,
     }
 }
@@ -146,6 +146,7 @@ fn to_bus_event(event: &WaitingEvent) -> Option<BusEvent> {
         id: id.clone(),
         detail_type: event.detail_type.clone(),
         detail: detail.into(),
+        without_body: None,
     })
 }
 
@@ -184,9 +185,11 @@ mod tests {
     fn fold(bus: Option<Arc<dyn EventBus>>) -> Fold {
         let settings = Settings {
             table_name: "table".to_owned(),
+            bodies_table_name: "bodies".to_owned(),
             partner_ids: "aPA".parse().unwrap(),
         };
-        Fold::new(settings, local::table("http://127.0.0.1:1", "table"), bus)
+        let table = local::table("http://127.0.0.1:1", "table");
+        Fold::new(settings, table.clone(), table, bus)
     }
 
     fn in_seconds(seconds: u64) -> Instant {

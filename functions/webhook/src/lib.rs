@@ -21,11 +21,13 @@ use runtime::metric::Metric;
 use runtime::secrets::PartnerSecrets;
 use runtime::settings::{Environment, PartnerIds, SettingError};
 use serde_json::{Value, json};
-use store::{Facts, Write};
+use store::{Events, Write};
 use tokio::time::timeout;
 
-/// The largest body, bytes.
-const LARGEST_BODY: usize = 256 * 1024;
+/// The largest body, bytes. On AWS Lambda takes a request of 6 MiB with the body escaped or in base64: 5 MiB of ordinary
+/// JSON, and 4 MiB of anything.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+pub const LARGEST_BODY: usize = 5 * 1024 * 1024;
 
 /// 360dialog waits 5 s for an answer (documented for webhooks of messages); a later one counts as none.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
@@ -35,6 +37,8 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
 pub struct Settings {
     /// `TABLE_NAME`
     pub table_name: String,
+    /// `BODIES_TABLE_NAME`
+    pub bodies_table_name: String,
     /// `PARTNER_IDS`
     pub partner_ids: PartnerIds,
 }
@@ -42,9 +46,10 @@ pub struct Settings {
 impl Settings {
     /// Reads the settings. The error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
-        let table_name = env.required("TABLE_NAME", "Name the DynamoDB table.")?;
+        let bodies = "Name the DynamoDB table of large bodies.";
         Ok(Self {
-            table_name,
+            table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
+            bodies_table_name: env.required("BODIES_TABLE_NAME", bodies)?,
             partner_ids: env.partner_ids()?,
         })
     }
@@ -55,8 +60,8 @@ impl Settings {
 pub struct Webhook {
     /// Its settings.
     pub settings: Settings,
-    /// The facts, to which it appends events.
-    pub facts: Facts,
+    /// The events, which it appends, with their bodies.
+    pub events: Events,
     /// The platform secret.
     pub secrets: PartnerSecrets<SigningSecrets>,
 }
@@ -101,7 +106,7 @@ impl Webhook {
         let partners = &self.settings.partner_ids;
         let preconnect = async {
             if let Some(partner) = partners.first() {
-                self.facts.preconnect(partner).await;
+                self.events.preconnect(partner).await;
             }
         };
         tokio::join!(self.secrets.warm_up(partners), preconnect);
@@ -116,7 +121,7 @@ impl Webhook {
         let event = self.verify(partner, headers, body).await?;
         let now = clock::now();
         for event in HubEvent::parse(event) {
-            let is_new = self.facts.append_event(partner, &event, now).await? == Write::Done;
+            let is_new = self.events.append(partner, &event, now).await? == Write::Done;
             let (name, channel) = (
                 event.name.as_deref(),
                 event.channel.as_ref().map(|id| id.as_str()),

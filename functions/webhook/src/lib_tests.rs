@@ -36,14 +36,19 @@ impl SecretSource for Secrets {
 async fn status_with_silent_table(secrets: Secrets) -> u16 {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
-    let variables = [("TABLE_NAME", "t"), ("PARTNER_IDS", "aPA")];
+    let variables = [
+        ("TABLE_NAME", "t"),
+        ("BODIES_TABLE_NAME", "b"),
+        ("PARTNER_IDS", "aPA"),
+    ];
     let environment: Environment = variables
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into_iter()
         .collect();
+    let table = runtime::aws::local::table(&endpoint, "t");
     let routes = routes(Webhook {
         settings: Settings::from_env(&environment).unwrap(),
-        facts: Facts::new(runtime::aws::local::table(&endpoint, "t")),
+        events: Events::new(table.clone(), table),
         secrets: PartnerSecrets::new(Arc::new(secrets)),
     });
     let event =

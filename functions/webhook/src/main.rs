@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use runtime::aws::Aws;
 use runtime::lambda;
 use runtime::secrets::PartnerSecrets;
-use store::Facts;
+use store::Events;
 use webhook::{Settings, Webhook, routes};
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,10 +15,11 @@ async fn main() -> ExitCode {
 
 async fn run(aws: Aws) -> Result<(), lambda::Error> {
     let settings = Settings::from_env(&aws.environment)?;
-    let facts = Facts::new(aws.table(&settings.table_name));
+    let bodies = aws.table(&settings.bodies_table_name);
+    let events = Events::new(aws.table(&settings.table_name), bodies);
     let webhook = Webhook {
         settings,
-        facts,
+        events,
         secrets: PartnerSecrets::new(aws.partner_secrets()?),
     };
     webhook.warm_up().await;

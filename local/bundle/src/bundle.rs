@@ -23,7 +23,7 @@ use runtime::tls::{NoTls, Tls};
 use simulator::RunningSimulator;
 use store::stream::{Record, StoppedBefore};
 use store::table::Table;
-use store::{Channels, Claims, Facts, IoTimestamps, Requeues};
+use store::{Channels, Claims, Events, IoTimestamps, Requeues};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -39,7 +39,7 @@ use crate::settings::Settings;
 use embedded::data::Data;
 use embedded::database::{Embedded, EmbeddedError, write_endpoint};
 use embedded::secrets_file::{SecretsFile, SecretsFileError};
-use embedded::settings::{Hub, TABLE};
+use embedded::settings::{BODIES_TABLE, Hub, TABLE};
 use embedded::vault_file::FileVault;
 
 /// The tenant of the demo.
@@ -156,6 +156,10 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         environment.text("TABLE_NAME").unwrap_or(TABLE),
     );
     table.create().await.map_err(EmbeddedError::from)?;
+    let bodies = environment.text("BODIES_TABLE_NAME");
+    let bodies = table.beside(bodies.unwrap_or(BODIES_TABLE));
+    let created = bodies.create_for_bodies().await;
+    created.map_err(EmbeddedError::from)?;
     let source = Arc::new(secrets);
     let (vault, bus) = (
         Arc::new(FileVault::at(data.vault())),
@@ -164,6 +168,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let parts = Parts {
         environment,
         table,
+        bodies,
         source,
         jwt,
         vault,
@@ -285,6 +290,7 @@ fn environment(
 ) -> Environment {
     let mut environment = base
         .with_default("TABLE_NAME", TABLE)
+        .with_default("BODIES_TABLE_NAME", BODIES_TABLE)
         .with_default("TENANT_CLAIM", "sub")
         .with_default("PUBLIC_URL", format!("http://{address}"));
     if let Some(simulator) = simulator {
@@ -326,6 +332,7 @@ fn bus(environment: &Environment, data: &Data) -> Option<Arc<dyn EventBus>> {
 struct Parts {
     environment: Environment,
     table: Table,
+    bodies: Table,
     source: Arc<SecretsFile>,
     vault: Arc<FileVault>,
     bus: Option<Arc<dyn EventBus>>,
@@ -353,7 +360,7 @@ impl Parts {
         };
         let webhook = webhook::Webhook {
             settings: webhook::Settings::from_env(env)?,
-            facts: Facts::new(table.clone()),
+            events: Events::new(table.clone(), self.bodies.clone()),
             secrets,
         };
         let channels = channels::Channels {
@@ -394,7 +401,8 @@ impl Parts {
 
     fn fold(&self) -> Result<Fold, StartError> {
         let settings = fold::Settings::from_env(&self.environment)?;
-        Ok(Fold::new(settings, self.table.clone(), self.bus.clone()))
+        let (table, bodies) = (self.table.clone(), self.bodies.clone());
+        Ok(Fold::new(settings, table, bodies, self.bus.clone()))
     }
 
     fn reconcile(&self) -> Result<Reconcile, StartError> {

@@ -8,6 +8,9 @@ pub const DATA: &str = ".local";
 /// The table's name on one machine, unless `TABLE_NAME` says otherwise.
 pub const TABLE: &str = "onboarding";
 
+/// The name of the table of large bodies on one machine, unless `BODIES_TABLE_NAME` says otherwise.
+pub const BODIES_TABLE: &str = "onboarding-bodies";
+
 /// The address of the bundle, unless `LISTEN` says otherwise.
 pub const LISTEN: &str = "127.0.0.1:8360";
 

@@ -7,7 +7,7 @@ use dialog360::id::PartnerId;
 use embedded::data::Data;
 use embedded::database::{Embedded, EmbeddedError, open_table};
 use embedded::secrets_file::{SecretsFile, SecretsFileError};
-use embedded::settings::{DATA, HUB_LISTEN, Hub, LISTEN, TABLE};
+use embedded::settings::{BODIES_TABLE, DATA, HUB_LISTEN, Hub, LISTEN, TABLE};
 use embedded::vault_file::FileVault;
 use runtime::settings::{BaseUrl, Environment, SettingError};
 use runtime::vault::CHANNEL_SECRET_PREFIX;
@@ -34,6 +34,7 @@ pub(super) struct Machine {
     environment: Environment,
     secrets_file: PathBuf,
     pub(super) table: Table,
+    pub(super) bodies: Table,
     pub(super) vault: FileVault,
     /// The database that this process serves if no bundle runs.
     _embedded: Option<Embedded>,
@@ -46,9 +47,11 @@ impl Machine {
         let secrets_file = environment.text("SECRETS_FILE");
         let table = environment.text("TABLE_NAME").unwrap_or(TABLE);
         let opened = open_table(&data, table).await?;
+        let bodies = environment.text("BODIES_TABLE_NAME");
         Ok(Self {
             environment: environment.clone(),
             secrets_file: secrets_file.map_or_else(|| data.demo_secrets(), PathBuf::from),
+            bodies: opened.table.beside(bodies.unwrap_or(BODIES_TABLE)),
             table: opened.table,
             vault: FileVault::at(data.vault()),
             _embedded: opened.embedded,

@@ -9,14 +9,16 @@ pub use stack::StackError;
 use std::sync::Arc;
 
 use dialog360::client::KeysPath;
+use dialog360::event::EventId;
 use dialog360::id::{ChannelRef, PartnerId};
 use dialog360::secret::Secret;
 use embedded::database::EmbeddedError;
+use runtime::clock;
 use runtime::secrets::SecretSource;
 use runtime::settings::{BaseUrl, Environment, PartnerIds};
 use runtime::vault::{VaultError, secret_name};
 use store::table::Table;
-use store::{Channels, Error, Facts, Mints};
+use store::{Bodies, Channels, Error, Facts, Mints, StoredBody};
 
 use crate::why;
 use machine::Machine;
@@ -47,6 +49,23 @@ pub enum OperatorError {
         /// The option that chooses the instance.
         place: &'static str,
     },
+    /// There is no event with this id.
+    #[error(
+        "no event {id} of {partner} is stored: check both, and {place}; events are kept for 90 days"
+    )]
+    UnknownEvent {
+        /// The partner.
+        partner: PartnerId,
+        /// The event.
+        id: EventId,
+        /// The option that chooses the instance.
+        place: &'static str,
+    },
+    /// The event is there, but not its body.
+    #[error(
+        "the body of event {0} has expired: large bodies, and those with chats, are kept for 14 days"
+    )]
+    ExpiredBody(EventId),
     /// The channel has no stored key.
     #[error(
         "channel {channel} of {partner} has no stored key: `operator why {partner} {channel}` says why"
@@ -171,10 +190,47 @@ impl Instance {
         OperatorError::UnknownChannel {
             partner: partner.clone(),
             channel: channel.clone(),
-            place: match self.0 {
-                Backend::Stack(_) => "--stack",
-                Backend::Machine(_) => "DATA",
-            },
+            place: self.option(),
+        }
+    }
+
+    /// The option that chose this instance.
+    fn option(&self) -> &'static str {
+        match self.0 {
+            Backend::Stack(_) => "--stack",
+            Backend::Machine(_) => "DATA",
+        }
+    }
+
+    /// The bytes of the event `id`, as 360dialog sent them.
+    pub async fn event(&self, partner: &PartnerId, id: &EventId) -> Result<Vec<u8>, OperatorError> {
+        let failed = |error| OperatorError::Store(error, self.table_advice());
+        let bodies = match &self.0 {
+            Backend::Stack(stack) => stack.bodies()?,
+            Backend::Machine(machine) => machine.bodies.clone(),
+        };
+        let bodies = Bodies::new(bodies);
+        let apart = bodies.read(partner, id.as_str(), clock::now()).await;
+        if let Some(body) = apart.map_err(failed)? {
+            return Ok(body);
+        }
+        let facts = Facts::new(self.table().clone());
+        let raw = facts.read_raw(partner, id.as_str()).await.map_err(failed)?;
+        let stored = match raw {
+            Some(raw) => Some(raw.body),
+            None => {
+                let fact = facts.find(partner, id.as_str()).await.map_err(failed)?;
+                fact.and_then(|fact| fact.body)
+            }
+        };
+        match stored {
+            Some(StoredBody::Here(body)) => Ok(body),
+            Some(StoredBody::Apart { .. }) => Err(OperatorError::ExpiredBody(id.clone())),
+            None => Err(OperatorError::UnknownEvent {
+                partner: partner.clone(),
+                id: id.clone(),
+                place: self.option(),
+            }),
         }
     }
 

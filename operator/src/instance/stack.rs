@@ -102,6 +102,12 @@ impl Stack {
         })
     }
 
+    /// The table of large bodies.
+    pub(super) fn bodies(&self) -> Result<Table, StackError> {
+        let name: String = self.outputs.required("BodiesTableName")?;
+        Ok(self.table.beside(&name))
+    }
+
     pub(super) fn name(&self) -> String {
         format!("stack {} in {}", self.outputs.stack, self.region)
     }

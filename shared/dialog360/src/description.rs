@@ -55,6 +55,13 @@ impl Field {
 /// The descriptive fields that are known, each 1 to 256 characters.
 pub type Description = BTreeMap<Field, String>;
 
+/// Whether the field `name` of a channel object describes it.
+pub(crate) fn reads(name: &str) -> bool {
+    let pointers = Field::ALL.iter().flat_map(|field| field.pointers());
+    let mut firsts = pointers.filter_map(|pointer| pointer.split('/').nth(1));
+    firsts.any(|first| first == name)
+}
+
 /// Reads the descriptive fields of an event's `data` or of a channel object.
 pub(crate) fn read(object: &Value) -> Description {
     let known = |field: &Field| {

@@ -4,9 +4,13 @@
 //! stage comes from an event's *name*; `data.status` stays `ready` on live channels.
 //! Source: <https://docs.360dialog.com/partner/onboarding/webhook-events-and-setup>.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
+use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -19,6 +23,28 @@ use crate::webhook::VerifiedEvent;
 
 /// Most events that one webhook may carry as an array; each is one write.
 const EVENTS_MAX: usize = 25;
+
+/// The events that bring chats and contacts. Their `data.id` is a WhatsApp Business Account.
+const CHATS: [&str; 2] = ["history", "smb_app_state_sync"];
+
+/// The longest JSON text of a field that is read, bytes: longer ones are kept with the whole, and not understood.
+const LONGEST_FIELD: usize = 16 * 1024;
+
+/// The fields of the envelope that are read.
+const ENVELOPE: [&str; 4] = ["event", "type", "data", "payload"];
+
+/// The fields of `data` that are read, beside those that describe a channel.
+const DATA: [&str; 9] = [
+    "id",
+    "channel",
+    "channel_id",
+    "client",
+    "client_id",
+    "value",
+    "cancelled_at",
+    "hub_status",
+    "waba_account",
+];
 
 /// What names an event: the SHA-256 of the raw bytes of its element, in lower-case hexadecimal.
 ///
@@ -33,8 +59,21 @@ impl EventId {
         &self.0
     }
 
-    fn hash(raw: &[u8]) -> Self {
+    /// The id of the event with these bytes.
+    pub fn hash(raw: &[u8]) -> Self {
         Self(HEXLOWER.encode(&Sha256::digest(raw)))
+    }
+}
+
+impl FromStr for EventId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_id = text.len() == 64 && text.bytes().all(is_digit);
+        is_id
+            .then(|| Self(text.to_owned()))
+            .ok_or("an event id has 64 digits, 0-9 and a-f")
     }
 }
 
@@ -112,6 +151,14 @@ impl HubEvent {
         }
     }
 
+    /// Whether it brings chats or contacts of a number that stays in the WhatsApp Business app: personal data.
+    ///
+    /// Source: <https://docs.360dialog.com/partner/onboarding/webhook-events-and-setup>, coexistence.
+    pub fn holds_chats(&self) -> bool {
+        let name = self.name.as_deref();
+        name.is_some_and(|name| CHATS.contains(&name))
+    }
+
     /// Whether the name is one that changes a channel, and a channel is named.
     pub fn is_understood(&self) -> bool {
         self.channel.is_some()
@@ -135,14 +182,23 @@ impl HubEvent {
         }
     }
 
+    /// Reads an object without building what it does not need: a body may have megabytes of chats.
     fn read(element: &RawValue) -> Self {
         let kept = Self::kept(element.get().as_bytes());
-        let Ok(envelope @ Value::Object(_)) = serde_json::from_str(element.get()) else {
+        let Some(envelope) = fields(element.get(), |name| ENVELOPE.contains(&name)) else {
             return kept;
         };
-        let name = text(envelope.get("event")).or_else(|| text(envelope.get("type")));
-        let data = object(envelope.get("data")).or_else(|| object(envelope.get("payload")));
-        kept.named(name).about(data.unwrap_or(&Value::Null))
+        let named = |field| text(envelope.get(field).copied().and_then(value).as_ref());
+        let event = kept.named(named("event").or_else(|| named("type")));
+        if event.holds_chats() {
+            return event;
+        }
+        let is_read = |name: &str| DATA.contains(&name) || description::reads(name);
+        let object = |field| fields(envelope.get(field).copied()?.get(), is_read);
+        let data = object("data").or_else(|| object("payload"));
+        let data = data.into_iter().flatten();
+        let data = data.filter_map(|(name, raw)| Some((name, value(raw)?)));
+        event.about(&data.collect())
     }
 
     fn named(self, name: Option<String>) -> Self {
@@ -221,8 +277,41 @@ fn sample_quality(name: &str, data: &Value) -> Option<String> {
     text(data.get("value").filter(|_| is_quality))
 }
 
-fn object(value: Option<&Value>) -> Option<&Value> {
-    value.filter(|value| value.is_object())
+/// The fields of a JSON object whose names are `wanted`, unread; of two with one name the last. `None` if it is none.
+fn fields<'a>(
+    object: &'a str,
+    wanted: impl Fn(&str) -> bool,
+) -> Option<BTreeMap<String, &'a RawValue>> {
+    let mut reader = serde_json::Deserializer::from_str(object);
+    reader.deserialize_map(Wanted(wanted)).ok()
+}
+
+/// Reads the wanted fields of an object.
+struct Wanted<F>(F);
+
+impl<'a, F: Fn(&str) -> bool> Visitor<'a> for Wanted<F> {
+    type Value = BTreeMap<String, &'a RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = BTreeMap::new();
+        while let Some(name) = map.next_key::<Cow<'a, str>>()? {
+            let raw: &'a RawValue = map.next_value()?;
+            if self.0(&name) {
+                found.insert(name.into_owned(), raw);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The value of a field, unless it is too long.
+fn value(raw: &RawValue) -> Option<Value> {
+    let text = Some(raw.get()).filter(|text| text.len() <= LONGEST_FIELD);
+    serde_json::from_str(text?).ok()
 }
 
 #[cfg(test)]
@@ -333,6 +422,44 @@ mod tests {
             r#"{"event":"account_violation","data":{"id":"x","channel_id":"aCH","created_at":"2026-04-09T12:00:00Z"}}"#,
         );
         assert_eq!(event.channel, id("aCH"));
+    }
+
+    #[test]
+    fn the_id_in_a_history_is_no_channel_and_its_chats_are_not_read() {
+        for name in ["history", "smb_app_state_sync"] {
+            let chats = "x".repeat(100_000);
+            let event = one(&format!(
+                r#"{{"id":"evt_1","event":"{name}","data":{{"id":"aCH","channel":"bCH","chats":"{chats}"}}}}"#
+            ));
+            assert!(event.holds_chats() && !event.is_understood());
+            assert_eq!((event.channel, event.client), (None, None));
+        }
+        let template =
+            one(r#"{"event":"waba_template_status_changed","data":{"id":"aWABA","status":"x"}}"#);
+        assert_eq!(
+            (template.channel.clone(), template.holds_chats()),
+            (None, false)
+        );
+        assert!(!one(r#"{"event":"channel_live","data":{"id":"aCH"}}"#).holds_chats());
+    }
+
+    #[test]
+    fn a_field_that_is_too_long_is_left_out_and_the_last_of_two_counts() {
+        let long = "x".repeat(LONGEST_FIELD);
+        let event = one(&format!(
+            r#"{{"event":"channel_live","data":{{"id":"aCH","client":{{"id":"xCL","note":"{long}"}},"other":"{long}","id":"bCH","phone_number":"1"}}}}"#
+        ));
+        assert_eq!((event.channel, event.client), (id("bCH"), None));
+        assert_eq!(event.description[&Field::PhoneNumber], "1");
+    }
+
+    #[test]
+    fn an_event_id_has_64_digits() {
+        let id = EventId::hash(b"x");
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        for bad in ["", "x", &id.as_str()[1..], &id.as_str().to_uppercase()] {
+            assert!(bad.parse::<EventId>().is_err(), "{bad}");
+        }
     }
 
     #[test]

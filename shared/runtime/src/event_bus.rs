@@ -53,6 +53,9 @@ pub struct BusEvent {
     pub detail_type: String,
     /// A JSON object.
     pub detail: Arc<RawValue>,
+    /// The detail without a body that must not lie in the table: it is large, or holds chats.
+    #[serde(skip)]
+    pub without_body: Option<Arc<RawValue>>,
 }
 
 impl BusEvent {
@@ -69,7 +72,13 @@ impl BusEvent {
             id: id.to_owned(),
             detail_type: detail_type.to_owned(),
             detail: detail.into(),
+            without_body: None,
         })
+    }
+
+    /// The detail as it may wait in the table.
+    pub fn detail_for_the_table(&self) -> &RawValue {
+        self.without_body.as_ref().unwrap_or(&self.detail)
     }
 
     /// Whether the event is small enough for the bus.

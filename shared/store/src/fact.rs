@@ -1,4 +1,4 @@
-//! Facts, and events without a channel. They are written once and never changed.
+//! Facts, and events without a channel. They are written once and never changed. A large body lies in another table.
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -7,14 +7,45 @@ use dialog360::id::{ChannelRef, PartnerId};
 use jiff::{Timestamp, ToSpan};
 use onboarding::fact::{Fact, PASSING_FACT_HOURS};
 
-use super::{VALUE, Write, keyed, millis, number, text, time_of, to_value, value_of};
+use super::{
+    Bodies, VALUE, Write, keyed, millis, number, number_of, text, time_of, to_value, value_of,
+};
 use crate::table::{self, ALONE, EXPIRES_AT, Item, PK, SK, StoreError, Table};
 
-/// The attribute that holds an event's raw bytes.
+/// The attribute that holds an event's raw bytes, or those of a body that lies apart: size, SHA-256 and number of parts.
 const BODY: &str = "body";
+const BODY_SIZE: &str = "body_size";
+const BODY_SHA256: &str = "body_sha256";
+const BODY_PARTS: &str = "body_parts";
+
+/// The largest body that lies in the item itself, bytes.
+const LARGEST_HERE: usize = 64 * 1024;
+
 /// The attribute that holds an event's name, for operators.
 const NAME: &str = "name";
 const RECEIVED_AT: &str = "received_at";
+
+/// The raw bytes of an event, or where they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredBody {
+    /// They lie in the item.
+    Here(Vec<u8>),
+    /// They lie in the table of bodies, under the event's id.
+    Apart {
+        /// How many bytes there are.
+        size: usize,
+    },
+}
+
+impl StoredBody {
+    fn from_item(item: &Item) -> Option<Self> {
+        if let Some(body) = item.get(BODY).and_then(|body| body.as_b().ok()) {
+            return Some(Self::Here(body.as_ref().to_vec()));
+        }
+        let size = usize::try_from(number_of(item, BODY_SIZE)?).ok()?;
+        Some(Self::Apart { size })
+    }
+}
 
 /// A fact as it was read, with the raw bytes of its event, if it comes from one.
 #[derive(Clone, Debug)]
@@ -22,19 +53,15 @@ pub struct StoredFact {
     /// The fact.
     pub fact: Fact,
     /// The event's raw bytes.
-    pub body: Option<Vec<u8>>,
+    pub body: Option<StoredBody>,
 }
 
 impl StoredFact {
     /// The fact that a FACT item holds.
     pub fn from_item(item: &Item) -> Result<Self, StoreError> {
-        let body = item
-            .get(BODY)
-            .and_then(|body| body.as_b().ok())
-            .map(|body| body.as_ref().to_vec());
         Ok(Self {
             fact: value_of(item, "fact")?,
-            body,
+            body: StoredBody::from_item(item),
         })
     }
 }
@@ -51,7 +78,7 @@ pub struct RawEvent {
     /// When it was received (ms).
     pub received_at: Timestamp,
     /// Its raw bytes.
-    pub body: Vec<u8>,
+    pub body: StoredBody,
 }
 
 impl RawEvent {
@@ -60,16 +87,12 @@ impl RawEvent {
         let what = || StoreError::Malformed("a raw event");
         let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
         let (_, partner, _) = text(PK).and_then(|pk| table::parse(pk)).ok_or_else(what)?;
-        let body = item
-            .get(BODY)
-            .and_then(|body| body.as_b().ok())
-            .ok_or_else(what)?;
         Ok(Self {
             id: text(SK).ok_or_else(what)?.clone(),
             partner,
             name: text(NAME).cloned(),
             received_at: time_of(item, RECEIVED_AT).ok_or_else(what)?,
-            body: body.as_ref().to_vec(),
+            body: StoredBody::from_item(item).ok_or_else(what)?,
         })
     }
 }
@@ -84,33 +107,35 @@ impl Facts {
         Self(table)
     }
 
-    /// Opens the connection, as [`super::IoTimestamps::preconnect`] does.
-    pub async fn preconnect(&self, partner: &PartnerId) {
-        self.0.preconnect(table::raw(partner, ALONE)).await;
-    }
-
     /// Appends a fact; a conflict if it exists already.
     pub async fn append(&self, fact: &Fact) -> Result<Write, StoreError> {
         self.put(fact_item(fact)?).await
     }
 
-    /// Appends a verified event with its raw bytes: as a fact if it names a channel, else as a raw event of the
-    /// partner. A conflict if it exists already.
-    pub async fn append_event(
+    /// The raw event `id` of a partner: one that names no channel.
+    pub async fn read_raw(
         &self,
         partner: &PartnerId,
-        event: &HubEvent,
-        now: Timestamp,
-    ) -> Result<Write, StoreError> {
-        let mut item = match Fact::from_event(partner, event, now) {
-            Some(fact) => fact_item(&fact)?,
-            None => raw_item(partner, event, now),
-        };
-        item.insert(
-            BODY.to_owned(),
-            AttributeValue::B(Blob::new(event.raw.clone())),
-        );
-        self.put(item).await
+        id: &str,
+    ) -> Result<Option<RawEvent>, StoreError> {
+        let item = self.0.read(table::raw(partner, id), id).await?;
+        item.as_ref().map(RawEvent::from_item).transpose()
+    }
+
+    /// The fact `id` of any channel of a partner. It reads the whole table: for operators, never for a function.
+    pub async fn find(
+        &self,
+        partner: &PartnerId,
+        id: &str,
+    ) -> Result<Option<StoredFact>, StoreError> {
+        let scan = self.0.client.scan().table_name(&*self.0.name);
+        let scan = scan
+            .filter_expression("sk = :id AND begins_with(pk, :facts)")
+            .expression_attribute_values(":id", text(id))
+            .expression_attribute_values(":facts", text(table::facts_of(partner)));
+        let mut items = scan.into_paginator().items().send();
+        let found = items.next().await.transpose()?;
+        found.as_ref().map(StoredFact::from_item).transpose()
     }
 
     /// All facts about a channel, oldest first.
@@ -143,6 +168,55 @@ impl Facts {
 
     async fn put(&self, item: Item) -> Result<Write, StoreError> {
         Ok(self.0.put_once(item).await?.into())
+    }
+}
+
+/// May append events, with their raw bytes.
+#[derive(Clone)]
+pub struct Events {
+    facts: Facts,
+    bodies: Bodies,
+}
+
+impl Events {
+    /// The events of `table`, whose large bodies lie in `bodies`.
+    pub fn new(table: Table, bodies: Table) -> Self {
+        Self {
+            facts: Facts::new(table),
+            bodies: Bodies::new(bodies),
+        }
+    }
+
+    /// Opens the connection, as [`super::IoTimestamps::preconnect`] does.
+    pub async fn preconnect(&self, partner: &PartnerId) {
+        let raw = table::raw(partner, ALONE);
+        self.facts.0.preconnect(raw).await;
+    }
+
+    /// Appends a verified event: as a fact if it names a channel, else as a raw event of the partner. A conflict if it
+    /// exists already.
+    ///
+    /// A large body, and one with chats, is written first, into the other table: an event that is there is whole.
+    pub async fn append(
+        &self,
+        partner: &PartnerId,
+        event: &HubEvent,
+        now: Timestamp,
+    ) -> Result<Write, StoreError> {
+        let mut item = match Fact::from_event(partner, event, now) {
+            Some(fact) => fact_item(&fact)?,
+            None => raw_item(partner, event, now),
+        };
+        if event.raw.len() > LARGEST_HERE || event.holds_chats() {
+            let parts = self.bodies.put(partner, &event.id, &event.raw, now).await?;
+            item.insert(BODY_SIZE.to_owned(), number(event.raw.len()));
+            item.insert(BODY_SHA256.to_owned(), text(event.id.as_str()));
+            item.insert(BODY_PARTS.to_owned(), number(parts));
+        } else {
+            let body = AttributeValue::B(Blob::new(event.raw.clone()));
+            item.insert(BODY.to_owned(), body);
+        }
+        self.facts.put(item).await
     }
 }
 

@@ -5,6 +5,7 @@ pub mod table;
 pub mod stream;
 pub mod sdk_error;
 mod io_timestamp;
+mod body;
 mod fact;
 mod channel;
 mod claim;
@@ -15,11 +16,12 @@ mod connect;
 mod outbox;
 mod heartbeat;
 
+pub use body::Bodies;
 pub use channel::{Channels, StoredChannel, TenantRow};
 pub use claim::{Claims, Recorded, StoredClaim};
 pub use client::Clients;
 pub use connect::{Before, Connections, Kept, KeptAddress, StoredKept};
-pub use fact::{Facts, RawEvent, StoredFact};
+pub use fact::{Events, Facts, RawEvent, StoredBody, StoredFact};
 pub use heartbeat::Heartbeat;
 pub use io_timestamp::{IoTimestamps, Taken};
 pub use mint::{Intent, LastAnswer, Leased, Mint, MintState, Mints, NextRun, Trigger};
@@ -59,6 +61,11 @@ fn millis(at: Timestamp) -> AttributeValue {
 
 fn keyed(pk: String, sk: impl Into<String>) -> Item {
     Item::from([(PK.to_owned(), text(pk)), (SK.to_owned(), text(sk))])
+}
+
+/// The key of an item of a table without sort keys.
+fn keyed_alone(pk: String) -> Item {
+    Item::from([(PK.to_owned(), text(pk))])
 }
 
 fn as_text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
@@ -120,6 +127,13 @@ impl Table {
             .table_name(&*self.name)
             .consistent_read(true);
         Ok(got.key(PK, text(pk)).key(SK, text(sk)).send().await?.item)
+    }
+
+    /// Reads an item of a table without sort keys.
+    async fn read_alone(&self, pk: String) -> Result<Option<Item>, StoreError> {
+        let got = self.client.get_item().table_name(&*self.name);
+        let got = got.key(PK, text(pk)).consistent_read(true);
+        Ok(got.send().await?.item)
     }
 
     /// Opens the connection with a put that cannot succeed: the function has the right to it, and it writes nothing.

@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::operation::create_table::builders::CreateTableInputBuilder
 use aws_sdk_dynamodb::operation::create_table::{CreateTableError, CreateTableInput};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement,
-    KeyType, Projection, ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
-    TimeToLiveSpecification,
+    KeyType, Projection, ProjectionType, ScalarAttributeType, Select, StreamSpecification,
+    StreamViewType, TimeToLiveSpecification,
 };
 use dialog360::id::{ChannelId, ChannelRef, ClientId, PartnerId};
 use onboarding::claim::ClaimId;
@@ -50,6 +50,7 @@ pub mod prefix {
     pub const SECOND: &str = "SECOND";
     pub const FACT: &str = "FACT";
     pub const RAW: &str = "RAW";
+    pub const BODY: &str = "BODY";
     pub const CLAIM: &str = "CLAIM";
     pub const CLIENT: &str = "CLIENT";
     pub const CHANNEL: &str = "CHANNEL";
@@ -79,9 +80,19 @@ pub fn facts(channel: &ChannelRef) -> String {
     key(prefix::FACT, &channel.partner, channel.channel.as_str())
 }
 
+/// The beginning of the partition keys of all facts of a partner.
+pub fn facts_of(partner: &PartnerId) -> String {
+    key(prefix::FACT, partner, "")
+}
+
 /// The partition key of an event without a channel: one of 16, by the first digit of its id.
 pub fn raw(partner: &PartnerId, event_id: &str) -> String {
     key(prefix::RAW, partner, event_id.get(..1).unwrap_or(ALONE))
+}
+
+/// The partition key of one part of a large body, in the table of bodies.
+pub fn body(partner: &PartnerId, event_id: &str, part: usize) -> String {
+    key(prefix::BODY, partner, &format!("{event_id}#{part}"))
 }
 
 /// The partition key of a claim.
@@ -198,6 +209,12 @@ impl Table {
         &self.name
     }
 
+    /// Another table of the same DynamoDB.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Self {
+        Self::new(self.client.clone(), name)
+    }
+
     /// The definition of the table, the same as in `template.yaml`: two indexes, a stream with both images.
     pub fn shape() -> Result<CreateTableInputBuilder, StoreError> {
         Ok(CreateTableInput::builder()
@@ -228,13 +245,26 @@ impl Table {
             ))
     }
 
+    /// The definition of the table of large bodies, the same as in `template.yaml`: no stream, no sort key.
+    pub fn shape_for_bodies() -> CreateTableInputBuilder {
+        CreateTableInput::builder()
+            .billing_mode(BillingMode::PayPerRequest)
+            .attribute_definitions(attribute(PK))
+            .key_schema(key_element(PK, KeyType::Hash))
+    }
+
     /// Creates the table, with its time to live, unless it exists. On AWS `template.yaml` does this.
     pub async fn create(&self) -> Result<(), StoreError> {
-        match Self::shape()?
-            .table_name(&*self.name)
-            .send_with(&self.client)
-            .await
-        {
+        self.create_as(Self::shape()?).await
+    }
+
+    /// The same for the table of large bodies.
+    pub async fn create_for_bodies(&self) -> Result<(), StoreError> {
+        self.create_as(Self::shape_for_bodies()).await
+    }
+
+    async fn create_as(&self, shape: CreateTableInputBuilder) -> Result<(), StoreError> {
+        match shape.table_name(&*self.name).send_with(&self.client).await {
             Err(error)
                 if error
                     .as_service_error()
@@ -272,6 +302,29 @@ impl Table {
         Ok(())
     }
 
+    /// Removes an item. For tests, never for a function.
+    pub async fn remove(&self, item: &Item) -> Result<(), StoreError> {
+        let key = item
+            .iter()
+            .filter(|(name, _)| [PK, SK].contains(&name.as_str()));
+        let key = key.map(|(name, value)| (name.clone(), value.clone()));
+        let delete = self.client.delete_item().table_name(&*self.name);
+        delete.set_key(Some(key.collect())).send().await?;
+        Ok(())
+    }
+
+    /// Counts all items. For tests, never for a function.
+    pub async fn count(&self) -> Result<usize, StoreError> {
+        let pages = self.client.scan().table_name(&*self.name);
+        let pages = pages.select(Select::Count).consistent_read(true);
+        let mut pages = pages.into_paginator().send();
+        let mut all = 0_usize;
+        while let Some(page) = pages.next().await {
+            all = all.saturating_add(usize::try_from(page?.count).unwrap_or(0));
+        }
+        Ok(all)
+    }
+
     /// Reads all items. For operators and tests, never for a function.
     pub async fn scan(&self) -> Result<Vec<Item>, StoreError> {
         let pages = self
@@ -304,15 +357,19 @@ fn attribute(name: &str) -> AttributeDefinition {
 }
 
 fn keys(hash: &str, range: &str) -> Vec<KeySchemaElement> {
-    let key = |name: &str, kind| {
-        #[expect(clippy::expect_used, reason = "name and type are given")]
-        KeySchemaElement::builder()
-            .attribute_name(name)
-            .key_type(kind)
-            .build()
-            .expect("complete")
-    };
-    vec![key(hash, KeyType::Hash), key(range, KeyType::Range)]
+    vec![
+        key_element(hash, KeyType::Hash),
+        key_element(range, KeyType::Range),
+    ]
+}
+
+fn key_element(name: &str, kind: KeyType) -> KeySchemaElement {
+    #[expect(clippy::expect_used, reason = "name and type are given")]
+    KeySchemaElement::builder()
+        .attribute_name(name)
+        .key_type(kind)
+        .build()
+        .expect("complete")
 }
 
 fn index(

@@ -117,6 +117,41 @@ async fn an_id_the_hub_does_not_know_stays_pending_and_is_the_claimants_to_see()
     assert_eq!(elsewhere, None);
 }
 
+/// 360dialog sends no webhook when a number dies: the read of the claim is what tells.
+#[tokio::test]
+async fn a_number_that_died_silently_is_cancelled_and_no_key_is_asked_for() {
+    let signs = [
+        ("gone0CH", json!({"cancelled_at": "2026-04-09T13:09:08Z"})),
+        ("gone1CH", json!({"hub_status": "pending_deletion"})),
+        ("gone2CH", json!({"hub_status": "deleted"})),
+        ("gone3CH", json!({"hub_status": "terminated"})),
+        ("gone4CH", json!({"hub_status": "cancelled"})),
+        (
+            "gone5CH",
+            json!({"waba_account": {"status": "bsp_removed"}}),
+        ),
+        ("gone6CH", json!({"waba_account": {"status": "disabled"}})),
+        ("gone7CH", json!({"waba_account": {"status": "banned"}})),
+    ];
+    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    for (number, sign) in &signs {
+        let (mut channel, sign) = (new_channel(number), sign.as_object().expect("a sign"));
+        let fields = channel.as_object_mut().expect("a channel");
+        fields.extend(sign.clone());
+        api.adds(channel);
+        bundle.event("channel_live", number).await;
+    }
+    let numbers = signs.each_ref().map(|(number, _)| *number).join(",");
+    claim(&bundle, PARTNER, &format!("{NUMBER},{numbers}")).await;
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    for (number, _) in &signs {
+        let seen = bundle.key_is(number, "none", "cancelled").await;
+        assert_eq!(seen["stage"], "cancelled", "{number}");
+    }
+    bundle.scan_when_quiet().await;
+    assert_eq!((api.asked(Asked::Keys), api.asked(Asked::NewKey)), (1, 1));
+}
+
 /// I5
 #[tokio::test]
 async fn a_client_with_a_number_from_before_the_visit_is_held_for_review() {

@@ -5,6 +5,7 @@ mod channels;
 mod claims;
 mod events;
 mod keys;
+pub(crate) mod large_events;
 mod onboarding;
 mod operator;
 mod permission;

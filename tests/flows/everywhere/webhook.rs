@@ -29,7 +29,7 @@ async fn what_is_signed_in_any_encoding_is_taken_and_all_else_refused_alike() {
         let answer = bundle.webhook_signed(PARTNER, body, signature).await;
         assert_eq!(answer.problem(401), refusal, "{signature}");
     }
-    let largest = format!("\"{}\"", "x".repeat(256 * 1024 - 2));
+    let largest = format!("\"{}\"", "x".repeat(5 * 1024 * 1024 - 2));
     let larger = format!("{largest} ");
     bundle.webhook(PARTNER, &larger).await.problem(413);
     assert_same(&before, &bundle.scan().await);

@@ -3,6 +3,7 @@
 pub(crate) mod connect;
 mod demo;
 mod demo_secrets;
+mod large_events;
 mod readme;
 mod settings;
 

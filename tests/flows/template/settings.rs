@@ -15,7 +15,7 @@ use super::{TOKENS, Template, choice, functions, holds, logical_id, repository};
 const OF_LIBRARIES: [&str; 2] = ["RUST_LOG", "AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH"];
 
 /// What a deployment says itself; all else has a default.
-const SAID: &str = "TABLE_NAME PARTNER_IDS ALLOWED_ORIGINS TENANT_CLAIM \
+const SAID: &str = "TABLE_NAME BODIES_TABLE_NAME PARTNER_IDS ALLOWED_ORIGINS TENANT_CLAIM \
                     PARTNER_SECRET_PREFIX CHANNEL_SECRET_PREFIX";
 
 #[test]

@@ -25,6 +25,9 @@ use super::runtime_api::Function;
 /// The largest body an HTTP API takes, bytes.
 const LARGEST: usize = 10 << 20;
 
+/// The largest event Lambda takes, bytes, with the body escaped or in base64.
+const LARGEST_EVENT: usize = 6_291_456;
+
 /// Answers at `listener`.
 pub(super) fn serve(
     listener: TcpListener,
@@ -86,7 +89,11 @@ async fn invoke(
         authorizer,
         stage: DEFAULT_STAGE.to_owned(),
     };
-    match function.invoke(&incoming.event()).await {
+    let event = incoming.event();
+    if event.to_string().len() > LARGEST_EVENT {
+        return refusal(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+    }
+    match function.invoke(&event).await {
         Ok(answer) => response(&answer.json()).unwrap_or_else(internal_error),
         Err(failure) => {
             eprintln!("{}: {failure}", function.name());

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use embedded::settings::BODIES_TABLE;
 use runtime::aws::PARTNER_SECRET_PREFIX;
 use serde_json::Value;
 use store::table::{BY_DUE, BY_TENANT, prefix};
@@ -13,6 +14,7 @@ use store::table::{BY_DUE, BY_TENANT, prefix};
 use super::calls::Service;
 
 const TABLE: &str = "<Table.Arn>";
+const BODIES: &str = "<Bodies.Arn>";
 const SECRET: &str = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:";
 const BUS: &str = "arn:aws:events:eu-central-1:111122223333:event-bus/";
 
@@ -50,7 +52,11 @@ impl Names {
         match function {
             "sign" => vec![items("UpdateItem", &[prefix::SECOND]), read_secret],
             "redirect" => vec![items("PutItem", &[prefix::CLAIM]), read_secret],
-            "webhook" => vec![items("PutItem", &[prefix::FACT, prefix::RAW]), read_secret],
+            "webhook" => vec![
+                items("PutItem", &[prefix::FACT, prefix::RAW]),
+                bodies("PutItem"),
+                read_secret,
+            ],
             "channels" => vec![
                 items("GetItem", &[prefix::CHANNEL]),
                 items("BatchGetItem", &[prefix::CHANNEL]),
@@ -75,6 +81,7 @@ impl Names {
             items("DeleteItem", &[prefix::OUTBOX]),
             items("PutItem", &[prefix::DEAD]),
             items("PutItem", &[prefix::HEARTBEAT]),
+            bodies("GetItem"),
         ];
         let bus = self.bus.iter();
         rights.extend(bus.map(|bus| format!("events:PutEvents {BUS}{bus}")));
@@ -107,6 +114,11 @@ impl Names {
 /// The right to do `action` with items of `kinds`.
 fn items(action: &str, kinds: &[&str]) -> String {
     format!("dynamodb:{action} {TABLE} {}", patterns(kinds))
+}
+
+/// The right to do `action` with large bodies.
+fn bodies(action: &str) -> String {
+    format!("dynamodb:{action} {BODIES} {}", patterns(&[prefix::BODY]))
 }
 
 /// The right to query an index for partitions that start with one of `starts`.
@@ -150,7 +162,11 @@ impl Asked {
         let (service, resource, keys) = match service {
             Service::DynamoDb => {
                 let index = text(&body["IndexName"]).map(|index| format!("/index/{index}"));
-                let resource = format!("{TABLE}{}", index.unwrap_or_default());
+                let table = match body["TableName"].as_str() {
+                    Some(BODIES_TABLE) => BODIES,
+                    _ => TABLE,
+                };
+                let resource = format!("{table}{}", index.unwrap_or_default());
                 ("dynamodb", resource, keys(action, body)?)
             }
             Service::SecretsManager => {
@@ -245,6 +261,7 @@ mod tests {
         for (function, call, body, may) in [
             ("webhook", "PutItem", put("FACT#aPA#xCH"), true),
             ("webhook", "PutItem", put("FACTS#aPA#1"), false),
+            ("webhook", "PutItem", put("BODY#aPA#1#0"), false),
             ("webhook", "Scan", json!({"TableName": "t"}), false),
             ("channels", "BatchGetItem", mixed, false),
             ("channels", "Query", query("by_tenant", "bPA#acme#x"), true),

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dialog360::secret::Secret;
+use embedded::settings::BODIES_TABLE;
 use local::jwt::Jwt;
 use serde_json::{Value, json};
 use simulator::RunningSimulator;
@@ -115,6 +116,8 @@ impl Stack {
         };
         stack.keep_partner_secrets(&secrets.file);
         stack.table().create().await.expect("the table");
+        let bodies = stack.table().beside(stack.setting("BODIES_TABLE_NAME"));
+        bodies.create_for_bodies().await.expect("the other table");
         let jwt = settings.get("JWT_HS256_SECRET").unwrap_or(&secrets.jwt);
         let allowed = stack.setting("ALLOWED_ORIGINS").parse().expect("origins");
         let jwt = Jwt::new(Secret::new(jwt));
@@ -174,6 +177,7 @@ impl Stack {
             ("PartnerApiUrl", self.setting("PARTNER_API_URL")),
             ("ChannelSecretPrefix", &names.channel_prefix),
             ("TableName", self.setting("TABLE_NAME")),
+            ("BodiesTableName", self.setting("BODIES_TABLE_NAME")),
         ]);
         outputs.extend(owned(others));
         self.moto.create_stack(name, &outputs);
@@ -305,6 +309,7 @@ fn environment(
     let ids: Vec<&str> = partners(&secrets.file).map(|(id, _)| id.as_str()).collect();
     let mut all = owned(&[
         ("TABLE_NAME", "onboarding"),
+        ("BODIES_TABLE_NAME", BODIES_TABLE),
         ("TENANT_CLAIM", "sub"),
         ("PARTNER_IDS", &ids.join(",")),
         ("PUBLIC_URL", url),

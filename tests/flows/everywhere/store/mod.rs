@@ -36,6 +36,7 @@ macro_rules! contract {
 }
 
 mod seconds;
+mod bodies;
 mod facts;
 mod claims;
 mod clients;
@@ -47,11 +48,11 @@ mod connections;
 /// Where another DynamoDB answers.
 const ENDPOINT: &str = "DYNAMODB_ENDPOINT";
 
-/// The moment most facts happen at, s.
-const NOW: i64 = 1_775_653_748;
+/// The moment most facts happen at, s: in 2100, so that nothing they write has expired.
+const NOW: i64 = 4_102_444_800;
 
-/// The longest name a table may have.
-const LONGEST_NAME: usize = 255;
+/// The longest name of a table, so that a longer one beside it is possible: a name may have 255 characters.
+const LONGEST_NAME: usize = 240;
 
 /// A call that must succeed.
 trait Succeeds<T> {
@@ -70,6 +71,13 @@ async fn on_an_empty_table<F: Future<Output = ()>>(name: &str, fact: impl FnOnce
     let (table, _embedded) = table_for(name).await;
     table.create().ok().await;
     fact(table).await;
+}
+
+/// The table of large bodies beside `table`.
+async fn bodies_beside(table: &Table) -> Table {
+    let bodies = table.beside(&format!("{}-bodies", table.name()));
+    bodies.create_for_bodies().ok().await;
+    bodies
 }
 
 /// A table that is not there yet, in the place this run speaks of, and what keeps that answering.

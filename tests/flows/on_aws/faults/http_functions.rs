@@ -8,6 +8,8 @@ use tests::aws::calls::{Fault, Harm, Service};
 use tests::partner_api::FakePartnerApi;
 use tests::{Answer, Ask, Bundle, PARTNER, bodies, pk};
 
+use crate::everywhere::large_events::{kept, noise, post};
+
 /// Those that write, and the one that reads.
 const FUNCTIONS: [&str; 4] = ["sign", "webhook", "redirect", "channels"];
 
@@ -142,6 +144,40 @@ async fn one_that_is_killed_before_or_after_any_call_promises_nothing_it_does_no
     }
     // Each was killed at its start and in its work.
     assert!(kills >= 2 * (4 + 4 + 4 + 2), "{kills}");
+}
+
+/// I1, I7
+#[tokio::test]
+async fn killed_between_any_two_writes_of_a_large_event_the_webhook_keeps_it_once_and_whole() {
+    let bundle = Bundle::start().await;
+    let calls = bundle.aws().calls.clone();
+    let mut round = 0;
+    for harm in [Harm::KillBefore, Harm::KillAfter] {
+        let mut kills = 0;
+        for n in 1.. {
+            assert!(n < MANY, "it never gets through");
+            round += 1;
+            let body = noise(700 * 1024 + round);
+            let fault = Fault::of("webhook", harm).asking("PutItem").only_the(n);
+            let fault = calls.hurt(fault);
+            let answer = post(&bundle, &body).await;
+            calls.heal();
+            if calls.hits(fault) == 0 {
+                answer.is(200);
+                break;
+            }
+            kills += 1;
+            answer.is(500);
+            let there = kept(&bundle, &body).await;
+            assert!(there.is_none_or(|there| there == body), "{n}");
+            for _ in 0..2 {
+                post(&bundle, &body).await.is(200);
+            }
+            assert!(kept(&bundle, &body).await.as_deref() == Some(&*body), "{n}");
+        }
+        // Three parts and the event, and what opens the connection of a process that is new.
+        assert!(kills >= 4, "{kills}");
+    }
 }
 
 /// I1
