@@ -110,6 +110,20 @@ impl Follower {
         }
     }
 
+    /// The sequence number of the last record that the mapping has handled in every shard; `None` if there is a shard in
+    /// which it has handled none.
+    pub async fn handled_until(&self) -> Result<Option<u128>, StreamError> {
+        let mut lowest: Option<u128> = None;
+        for shard in self.shards(&self.stream().await?).await? {
+            let checkpoint = self.checkpoint(&shard).await?;
+            let Some(sequence) = checkpoint.and_then(|sequence| sequence.parse().ok()) else {
+                return Ok(None);
+            };
+            lowest = Some(lowest.map_or(sequence, |lowest: u128| lowest.min(sequence)));
+        }
+        Ok(lowest)
+    }
+
     /// Creates the table of the checkpoints unless it exists.
     pub async fn prepare(&self) -> Result<(), StreamError> {
         let failed = failed("the table of the checkpoints");
@@ -173,17 +187,7 @@ impl Follower {
 
     /// Every shard, parents before children, with an iterator that begins after its checkpoint.
     async fn shard_iterators(&self) -> Result<Vec<(String, Option<String>)>, StreamError> {
-        let failed = failed("the table's stream");
-        let described = self
-            .database
-            .describe_table()
-            .table_name(&self.table)
-            .send()
-            .await;
-        let table = described.map_err(|_| failed("not described"))?.table;
-        let stream = table
-            .and_then(|table| table.latest_stream_arn)
-            .ok_or(failed("the table has none"))?;
+        let stream = self.stream().await?;
         let mut iterators = Vec::new();
         for shard in self.shards(&stream).await? {
             let iterator = self
@@ -192,6 +196,21 @@ impl Follower {
             iterators.push((shard, iterator));
         }
         Ok(iterators)
+    }
+
+    /// The ARN of the table's stream.
+    async fn stream(&self) -> Result<String, StreamError> {
+        let failed = failed("the table's stream");
+        let described = self
+            .database
+            .describe_table()
+            .table_name(&self.table)
+            .send()
+            .await;
+        let table = described.map_err(|_| failed("not described"))?.table;
+        table
+            .and_then(|table| table.latest_stream_arn)
+            .ok_or(failed("the table has none"))
     }
 
     /// The ids of the shards, parents before children.

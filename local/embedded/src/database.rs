@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dynoxide::Database;
@@ -12,6 +12,15 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::data::{Data, replace_private, touch_private};
+
+/// What the embedded DynamoDB adds to the sequence numbers in its file, so that they have 21 digits.
+const FIRST_SEQUENCE_NUMBER: u128 = 100_000_000_000_000_000_000;
+
+/// How many records of a stream are removed in one transaction: no request waits long behind it.
+const RECORDS_AT_ONCE: usize = 500;
+
+/// How long the removal waits for a request that writes.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often expired items are removed.
 const SWEEP: Duration = Duration::from_secs(600);
@@ -33,10 +42,14 @@ pub enum EmbeddedError {
     /// The table could not be created.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Records of a stream could not be removed.
+    #[error("records of the stream could not be removed: {0}")]
+    Records(#[from] rusqlite::Error),
 }
 
 /// An embedded DynamoDB that answers until it is dropped.
 pub struct Embedded {
+    path: PathBuf,
     endpoint: String,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -45,6 +58,7 @@ impl Embedded {
     /// Opens the file `database` and serves it at a free port of the loopback address.
     pub async fn open(database: &Path) -> Result<Self, EmbeddedError> {
         touch_private(database)?;
+        let file = database.to_owned();
         let path = database.to_string_lossy().into_owned();
         let opened = Database::new(&path);
         let database = opened.map_err(|why| EmbeddedError::Open {
@@ -56,6 +70,7 @@ impl Embedded {
         let sweeper = tokio::spawn(sweep(database.clone()));
         let server = tokio::spawn(dynoxide::server::serve_on(listener, database));
         Ok(Self {
+            path: file,
             endpoint,
             tasks: vec![server, sweeper],
         })
@@ -65,12 +80,35 @@ impl Embedded {
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
+
+    /// Removes the records of a table's stream whose sequence number is less than `before`. DynamoDB does that after a
+    /// day; the embedded one never does, and reads all of them at every look.
+    pub async fn remove_stream_records(
+        &self,
+        table: &str,
+        before: u128,
+    ) -> Result<(), EmbeddedError> {
+        let before = before.saturating_sub(FIRST_SEQUENCE_NUMBER);
+        let before = i64::try_from(before).unwrap_or(0);
+        let (path, table) = (self.path.clone(), table.to_owned());
+        let removed = tokio::task::spawn_blocking(move || remove_records(&path, &table, before));
+        Ok(removed.await.map_err(io::Error::other)??)
+    }
 }
 
 impl Drop for Embedded {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
     }
+}
+
+fn remove_records(path: &Path, table: &str, before: i64) -> Result<(), rusqlite::Error> {
+    let connection = rusqlite::Connection::open(path)?;
+    connection.busy_timeout(PATIENCE)?;
+    let handled = "DELETE FROM _stream_records WHERE id IN (SELECT id FROM _stream_records \
+                   WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) < ?2 LIMIT ?3)";
+    while connection.execute(handled, (table, before, RECORDS_AT_ONCE))? > 0 {}
+    Ok(())
 }
 
 async fn sweep(database: Database) {
