@@ -5,7 +5,12 @@ use embedded::settings::BODIES_TABLE;
 use runtime::clock;
 use serde_json::{Value, json};
 use store::{Bodies, Facts, StoredBody};
+use tests::aws::calls::HARNESS;
+use tests::aws::runtime_api::REGION;
 use tests::{Answer, Ask, Bundle, PARTNER, hmac_sha256, id, is_on_aws, until_seen};
+use tokio::process::Command;
+
+const EVENTS: &str = include_str!("../../../docs/events.md");
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -127,11 +132,42 @@ async fn a_body_of_any_size_up_to_the_limit_is_kept_to_the_byte_and_a_larger_one
         let (code, printed) = bundle.operator("onboarding", &arguments).await;
         assert!(code == Some(0) && printed.as_bytes() == body, "{code:?}");
     }
+    let large = history(5 * MIB);
+    assert!(read_as_documented(&bundle, &large).await == large);
     let unknown = "0".repeat(64);
     let (code, said) = bundle
         .operator("onboarding", &["event", PARTNER, &unknown])
         .await;
     assert!(code == Some(1) && said.contains("is stored"), "{said}");
+}
+
+/// The body that the lines of `docs/events.md` read.
+async fn read_as_documented(bundle: &Bundle, body: &[u8]) -> Vec<u8> {
+    let (_, code) = EVENTS.split_once("```python\n").expect("a block");
+    let (code, _) = code.split_once("```").expect("its end");
+    let event = EventId::hash(body);
+    let print = format!("sys.stdout.buffer.write(body('{PARTNER}', '{event}', '{BODIES_TABLE}'))");
+    let endpoint = match is_on_aws() {
+        true => bundle.aws().calls.url.clone(),
+        false => std::fs::read_to_string(bundle.data().join("endpoint")).expect("it runs"),
+    };
+    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/python/bin/python");
+    let mut python = Command::new(python);
+    python
+        .args(["-c", &format!("import sys\n{code}\n{print}")])
+        .envs([
+            ("AWS_ENDPOINT_URL_DYNAMODB", endpoint.trim()),
+            ("AWS_DEFAULT_REGION", REGION),
+            ("AWS_ACCESS_KEY_ID", HARNESS),
+            ("AWS_SECRET_ACCESS_KEY", "tests"),
+        ]);
+    let ended = python.output().await.expect("python: run make tools");
+    assert!(
+        ended.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    ended.stdout
 }
 
 /// I8
