@@ -153,14 +153,16 @@ struct SecretsEntry {
     password: Option<String>,
     #[serde(default)]
     billing: Option<Billing>,
+    #[serde(default)]
+    check_signature: Option<bool>,
 }
 
 impl Partner {
-    /// Parses `{"<partner id>": {"platform_secret", "billing"}}` with at least one of `partner_token`,
+    /// Parses `{"<partner id>": {"platform_secret", "billing", "check_signature"}}` with at least one of `partner_token`,
     /// `partner_api_key`, and `username` with `password`.
     ///
     /// Keys that start with `_` are skipped, unknown fields are ignored. The partners have no addresses,
-    /// and `check_signature` is on.
+    /// and `check_signature` is on unless the entry says `false`.
     pub fn from_secrets_json(text: &str) -> Result<Vec<Self>, SecretsError> {
         let entries: BTreeMap<String, Value> =
             serde_json::from_str(text).map_err(|error| SecretsError::Malformed {
@@ -191,8 +193,9 @@ impl Partner {
     }
 
     fn from_entry(id: &str, entry: Value) -> Result<Self, &'static str> {
-        let entry: SecretsEntry = serde_json::from_value(entry)
-            .map_err(|_| "must be an object of texts, with billing direct_paid or partner_paid")?;
+        let entry: SecretsEntry = serde_json::from_value(entry).map_err(|_| {
+            "must be an object of texts, with billing direct_paid or partner_paid, and check_signature true or false"
+        })?;
         if entry.platform_secret.is_empty() {
             return Err("platform_secret is missing or empty");
         }
@@ -213,7 +216,7 @@ impl Partner {
             billing: entry.billing.unwrap_or_default(),
             webhook_url: None,
             redirect_url: None,
-            check_signature: true,
+            check_signature: entry.check_signature.unwrap_or(true),
         })
     }
 }
@@ -274,6 +277,20 @@ mod tests {
         };
         let all = [Access::Token("t".into()), Access::ApiKey("k".into()), login];
         assert_eq!(partners[0].access, all);
+    }
+
+    #[test]
+    fn a_partner_may_take_links_without_a_signature() {
+        let entry = |check: &str| {
+            format!(
+                r#"{{"aPA": {{"platform_secret": "s", "partner_token": "t", "check_signature": {check}}}}}"#
+            )
+        };
+        for (check, is_checked) in [("false", false), ("true", true), ("null", true)] {
+            let partners = Partner::from_secrets_json(&entry(check)).unwrap();
+            assert_eq!(partners[0].check_signature, is_checked, "{check}");
+        }
+        assert!(Partner::from_secrets_json(&entry("\"off\"")).is_err());
     }
 
     #[test]
