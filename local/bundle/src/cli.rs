@@ -1,10 +1,9 @@
 //! The command line of the program `local`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use runtime::settings::Environment;
-use tracing_subscriber::EnvFilter;
 
 use crate::bundle::{self, StartError};
 use crate::jwt::Jwt;
@@ -47,7 +46,7 @@ pub async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), String> {
-    start_log();
+    crate::log::start();
     let settings =
         Settings::from_env(Environment::from_process()).map_err(|error| error.to_string())?;
     let (data, hub) = (settings.data.clone(), settings.hub);
@@ -104,22 +103,6 @@ fn print(text: &str) -> Result<(), String> {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| error.to_string())
-}
-
-/// Logs JSON lines to standard error: on a terminal from WARN, else from INFO, unless `RUST_LOG` says otherwise.
-fn start_log() {
-    let default = if std::io::stderr().is_terminal() {
-        "warn,dynoxide=error"
-    } else {
-        "info,dynoxide=error"
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
 }
 
 async fn until_stopped() {

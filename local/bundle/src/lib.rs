@@ -8,4 +8,5 @@ pub mod cors;
 pub mod demo;
 pub mod follower;
 pub mod bundle;
+mod log;
 pub mod cli;
