@@ -53,7 +53,8 @@ tools: ## install the missing tools that check needs (needs the network the firs
 	@scripts/tools
 	@$(MAKE) --no-print-directory packages
 
-# Installs the demo's npm packages, and again if package.json or its lock file has changed.
+# Installs the demo's npm packages, and again if package.json or its lock file has changed; bundles the pages with React.
 packages:
 	@cd $(demo) && cat package.json package-lock.json | cmp -s - node_modules/.installed || \
 		{ npm ci --no-audit --no-fund && cat package.json package-lock.json > node_modules/.installed; }
+	@cd $(demo) && npm run --silent bundle

@@ -8,6 +8,7 @@
 mod answer;
 pub mod aws;
 mod backend;
+pub mod browser;
 mod items;
 mod one_machine;
 pub mod partner_api;

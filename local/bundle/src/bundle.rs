@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn;
+use dialog360::id::PartnerId;
 use dialog360::secret::Secret;
 use fold::Fold;
 use provision::{Provision, RunTime};
@@ -146,10 +147,12 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         Hub::None => settings.environment.clone(),
     };
     secrets.check(&base.partner_ids()?)?;
-    let running_simulator = match settings.hub {
-        Hub::Simulated => Some(start_simulator(&settings, &data, &secrets, address).await?),
-        Hub::None => None,
-    };
+    let (mut running_simulator, mut unsigned_partner) = (None, None);
+    if settings.hub == Hub::Simulated {
+        let partners = simulated_partners(&settings, &secrets, address)?;
+        unsigned_partner = takes_unsigned_links(&partners);
+        running_simulator = Some(start_simulator(&settings, &data, partners).await?);
+    }
     let environment = environment(base, address, running_simulator.as_ref());
     let jwt = Jwt::new(jwt_secret(&settings.environment, &secrets)?);
 
@@ -181,7 +184,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let router = match running_simulator {
         Some(_) => router
             .layer(from_fn(crate::demo::name_origin))
-            .merge(parts.demo()?),
+            .merge(parts.demo(unsigned_partner)?),
         None => router,
     };
     let workers = workers.start(embedded.clone()).await?;
@@ -233,12 +236,12 @@ async fn serve(
         .await
 }
 
-async fn start_simulator(
+/// The partners of the secrets file as the simulator knows them, with this bundle's addresses.
+fn simulated_partners(
     settings: &Settings,
-    data: &Data,
     secrets: &SecretsFile,
     address: SocketAddr,
-) -> Result<RunningSimulator, StartError> {
+) -> Result<Vec<simulator::Partner>, StartError> {
     let partners = simulator::Partner::from_secrets_json(secrets.text()?.expose());
     let mut partners = partners.map_err(|why| StartError::Simulator(why.to_string()))?;
     for partner in &mut partners {
@@ -247,13 +250,27 @@ async fn start_simulator(
             reachable(address),
             partner.id
         ));
-        partner.check_signature = settings.check_signature;
+        partner.check_signature &= settings.check_signature;
         partner.redirect_url = Some(format!(
             "http://{}/{}/redirect",
             reachable(address),
             partner.id
         ));
     }
+    Ok(partners)
+}
+
+/// The first partner for which a link needs no signature.
+fn takes_unsigned_links(partners: &[simulator::Partner]) -> Option<PartnerId> {
+    let open = partners.iter().find(|partner| !partner.check_signature)?;
+    open.id.parse().ok()
+}
+
+async fn start_simulator(
+    settings: &Settings,
+    data: &Data,
+    partners: Vec<simulator::Partner>,
+) -> Result<RunningSimulator, StartError> {
     let simulator_settings = simulator::Settings {
         listen: settings.hub_listen,
         state_file: Some(data.simulator_state()),
@@ -424,15 +441,20 @@ impl Parts {
         })
     }
 
-    fn demo(&self) -> Result<Router, StartError> {
+    fn demo(&self, unsigned_partner: Option<PartnerId>) -> Result<Router, StartError> {
         let channels = channels::Settings::from_env(&self.environment)?;
         let (jwt, claim) = (self.jwt.clone(), channels.tenant_claim);
         let public_url = self
             .environment
             .text("PUBLIC_URL")
             .and_then(|url| Url::parse(url).ok());
+        let onboarding_url = self.environment.text("ONBOARDING_URL");
+        let is_served = |partner: &PartnerId| channels.partner_ids.iter().any(|it| it == partner);
+        let unsigned_partner = unsigned_partner.filter(is_served);
         Ok(crate::demo::routes(Demo {
             partners: channels.partner_ids.iter().cloned().collect(),
+            unsigned_partner,
+            onboarding_url: onboarding_url.unwrap_or_default().to_owned(),
             tenant: DEMO_TENANT.to_owned(),
             public_url,
             token: Arc::new(move || jwt.token(&claim, DEMO_TENANT).unwrap_or_default()),

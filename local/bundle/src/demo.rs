@@ -1,7 +1,9 @@
-//! The demo page: a front end that connects numbers in two ways and shows their state.
+//! The demo: a page that connects numbers and shows their state, and a page for each way to begin an onboarding.
 //!
-//! For one machine only: anybody who can reach `/_demo/session` gets a token. The page calls the functions like any
+//! For one machine only: anybody who can reach `/_demo/session` gets a token. The pages call the functions like any
 //! other front end.
+
+mod files;
 
 use std::sync::Arc;
 
@@ -19,23 +21,14 @@ use dialog360::id::PartnerId;
 use serde::Serialize;
 use url::Url;
 
-const PAGE: &str = include_str!("../demo/index.html");
-const SCRIPT: &str = include_str!("../demo/app.js");
-const STYLE: &str = include_str!("../demo/style.css");
+use files::{FILES, File, JAVASCRIPT, PACKAGES, PAGES};
 
-/// 360dialog's own web component, served from its npm package: this repository holds no copy of it.
-const CONNECT_BUTTON: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/demo/node_modules/360dialog-connect-button/dist/dialog-connect-button.umd.js"
-);
+/// The folder of the npm packages.
+const NODE_MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/node_modules");
 
 /// Nothing may be loaded from elsewhere. `unsafe-inline` is for styles only, since the web component has inline ones.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-const HTML: &str = "text/html; charset=utf-8";
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
 
 /// The host names by which a browser on this machine reaches it.
 const NAMES_OF_THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -45,6 +38,10 @@ const NAMES_OF_THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 pub struct Demo {
     /// The partners to choose from.
     pub partners: Vec<PartnerId>,
+    /// The partner for which 360dialog takes links without a signature.
+    pub unsigned_partner: Option<PartnerId>,
+    /// The address of an onboarding, with `{partner_id}` in it.
+    pub onboarding_url: String,
     /// The tenant that is signed in.
     pub tenant: String,
     /// The address to open the page at. Its origin is the one that the functions allow.
@@ -53,34 +50,69 @@ pub struct Demo {
     pub token: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
-/// The answer to the page's first request.
+/// The answer to a page's first request.
 #[derive(Serialize)]
 struct Session {
     token: String,
     tenant: String,
     partners: Vec<PartnerId>,
+    signed_partner: Option<PartnerId>,
+    unsigned_partner: Option<PartnerId>,
+    unsigned_onboarding_url: Option<String>,
 }
 
-/// The routes of the page and its files.
+impl Session {
+    fn new(demo: &Demo) -> Self {
+        let unsigned = demo.unsigned_partner.as_ref();
+        let url = |partner: &PartnerId| {
+            demo.onboarding_url
+                .replace("{partner_id}", partner.as_str())
+        };
+        let mut signed = demo
+            .partners
+            .iter()
+            .filter(|&partner| Some(partner) != unsigned);
+        Self {
+            token: (demo.token)(),
+            tenant: demo.tenant.clone(),
+            partners: demo.partners.clone(),
+            signed_partner: signed.next().or(unsigned).cloned(),
+            unsigned_partner: unsigned.cloned(),
+            unsigned_onboarding_url: unsigned.map(url),
+        }
+    }
+}
+
+/// The routes of the pages and their files.
 pub fn routes(demo: Demo) -> Router {
-    Router::new()
-        .route("/", get(page))
-        .route(
-            "/_demo/app.js",
-            get(|| async { ([(CONTENT_TYPE, JAVASCRIPT)], SCRIPT) }),
-        )
-        .route(
-            "/_demo/style.css",
-            get(|| async { ([(CONTENT_TYPE, CSS)], STYLE) }),
-        )
-        .route("/_demo/connect-button.js", get(connect_button))
-        .route("/_demo/session", get(session))
+    let mut routes = Router::new().route("/_demo/session", get(session));
+    for file @ (path, ..) in PAGES {
+        routes = routes.route(
+            path,
+            get(move |demo, headers, uri| page(file, demo, headers, uri)),
+        );
+    }
+    for (path, content_type, text) in FILES {
+        routes = routes.route(
+            path,
+            get(move || async move { ([(CONTENT_TYPE, content_type)], text) }),
+        );
+    }
+    for (path, file) in PACKAGES {
+        routes = routes.route(path, get(move || package(file)));
+    }
+    routes
         .route_layer(map_response(with_headers))
         .with_state(Arc::new(demo))
 }
 
-/// Answers with the page. If it was opened by another name of this machine, redirects to the allowed origin.
-async fn page(State(demo): State<Arc<Demo>>, headers: HeaderMap, uri: Uri) -> Response {
+/// Answers with a page. If it was opened by another name of this machine, redirects to the allowed origin.
+async fn page(
+    (path, content_type, text): File,
+    State(demo): State<Arc<Demo>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
     let host = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok())
@@ -91,16 +123,17 @@ async fn page(State(demo): State<Arc<Demo>>, headers: HeaderMap, uri: Uri) -> Re
         let is_here = is_same_server && is_this_machine(public_url.authority());
         if is_here && opened_at.origin() != public_url.origin() {
             let mut url = public_url.clone();
+            url.set_path(path);
             url.set_query(uri.query());
             return Redirect::temporary(url.as_str()).into_response();
         }
     }
-    ([(CONTENT_TYPE, HTML)], PAGE).into_response()
+    ([(CONTENT_TYPE, content_type)], text).into_response()
 }
 
-/// Reads the file at each request, so that the package can be installed while the bundle runs.
-async fn connect_button() -> Response {
-    match std::fs::read(CONNECT_BUTTON) {
+/// Reads the file at each request, so that the packages can be installed while the bundle runs.
+async fn package(file: &str) -> Response {
+    match std::fs::read(format!("{NODE_MODULES}/{file}")) {
         Ok(script) => ([(CONTENT_TYPE, JAVASCRIPT)], script).into_response(),
         Err(_) => (
             StatusCode::NOT_FOUND,
@@ -119,18 +152,7 @@ async fn session(State(demo): State<Arc<Demo>>, headers: HeaderMap) -> Response 
         )
             .into_response();
     }
-    let Demo {
-        partners,
-        tenant,
-        token,
-        ..
-    } = &*demo;
-    Json(Session {
-        token: token(),
-        tenant: tenant.clone(),
-        partners: partners.clone(),
-    })
-    .into_response()
+    Json(Session::new(&demo)).into_response()
 }
 
 /// Whether `host` is a name of this machine. A foreign page that points its own name here (DNS rebinding) gets no
@@ -191,7 +213,9 @@ mod tests {
 
     async fn get(path: &str, host: Option<&str>) -> Response {
         let demo = Demo {
-            partners: vec!["aAbBcCPA".parse().unwrap()],
+            partners: ["aAbBcCPA", "openPA"].map(|id| id.parse().unwrap()).into(),
+            unsigned_partner: Some("openPA".parse().unwrap()),
+            onboarding_url: "http://127.0.0.1:8082/{partner_id}/permissions".to_owned(),
             tenant: "acme".to_owned(),
             public_url: Some("http://127.0.0.1:8360".parse().unwrap()),
             token: Arc::new(|| "a.b.c".to_owned()),
@@ -207,15 +231,9 @@ mod tests {
 
     #[tokio::test]
     async fn every_answer_has_a_content_type_and_is_not_cached() {
-        let files = [
-            ("/", HTML),
-            ("/_demo/app.js", JAVASCRIPT),
-            ("/_demo/style.css", CSS),
-        ];
-        for (path, content_type) in files
-            .into_iter()
-            .chain([("/_demo/session", "application/json")])
-        {
+        let files = PAGES.iter().chain(&FILES);
+        let files = files.map(|&(path, content_type, _)| (path, content_type));
+        for (path, content_type) in files.chain([("/_demo/session", "application/json")]) {
             let response = get(path, Some("127.0.0.1:8360")).await;
             assert_eq!(response.status(), 200, "{path}");
             assert_eq!(response.headers()[CONTENT_TYPE], content_type, "{path}");
@@ -242,6 +260,11 @@ mod tests {
             response.headers()["location"],
             "http://127.0.0.1:8360/?client=aCL"
         );
+        let response = get("/_demo/landing?client=aCL", Some("localhost:8360")).await;
+        assert_eq!(
+            response.headers()["location"],
+            "http://127.0.0.1:8360/_demo/landing?client=aCL"
+        );
         for host in ["127.0.0.1:8360", "localhost:9999", "a.example"] {
             assert_eq!(get("/", Some(host)).await.status(), 200, "{host}");
         }
@@ -254,7 +277,11 @@ mod tests {
         let session: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(
             session,
-            json!({"token": "a.b.c", "tenant": "acme", "partners": ["aAbBcCPA"]})
+            json!({
+                "token": "a.b.c", "tenant": "acme", "partners": ["aAbBcCPA", "openPA"],
+                "signed_partner": "aAbBcCPA", "unsigned_partner": "openPA",
+                "unsigned_onboarding_url": "http://127.0.0.1:8082/openPA/permissions",
+            })
         );
     }
 
@@ -283,17 +310,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_connect_button_is_the_installed_one() {
-        let response = get("/_demo/connect-button.js", Some("localhost:8360")).await;
-        let Ok(installed) = std::fs::read(CONNECT_BUTTON) else {
-            assert_eq!(response.status(), 404);
-            return;
-        };
-        assert_eq!(response.headers()[CONTENT_TYPE], JAVASCRIPT);
-        assert_eq!(
-            to_bytes(response.into_body(), usize::MAX).await.unwrap(),
-            installed
-        );
+    async fn the_packages_are_the_installed_ones() {
+        for (path, file) in PACKAGES {
+            let response = get(path, Some("localhost:8360")).await;
+            let Ok(installed) = std::fs::read(format!("{NODE_MODULES}/{file}")) else {
+                assert_eq!(response.status(), 404);
+                continue;
+            };
+            assert_eq!(response.headers()[CONTENT_TYPE], JAVASCRIPT);
+            let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            assert_eq!(body, installed);
+        }
     }
 
     #[test]
@@ -330,28 +357,5 @@ mod tests {
             ]),
             None
         );
-    }
-
-    #[test]
-    fn the_page_loads_nothing_from_elsewhere_and_writes_no_html() {
-        for (name, text) in [
-            ("index.html", PAGE),
-            ("app.js", SCRIPT),
-            ("style.css", STYLE),
-        ] {
-            for foreign in [
-                "https://",
-                "@import",
-                "innerHTML",
-                "outerHTML",
-                "insertAdjacentHTML",
-                "eval(",
-            ] {
-                assert!(!text.contains(foreign), "{name} holds {foreign}");
-            }
-        }
-        // The policy forbids inline scripts and handlers, so every script has an address.
-        assert!(PAGE.matches("<script").count() == PAGE.matches(r#"src="/_demo/"#).count());
-        assert!(!PAGE.contains(" onclick="));
     }
 }

@@ -23,6 +23,9 @@ const DEMO: &str = "_demo";
 /// The partner of the demo.
 const DEMO_PARTNER: &str = "demoPA";
 
+/// The partner of the demo for which the simulated 360dialog takes links without a signature.
+const OPEN_PARTNER: &str = "openPA";
+
 /// The file cannot be used. The message never quotes it.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsFileError {
@@ -79,6 +82,7 @@ impl SecretsFile {
             let random = || format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
             let secrets = json!({
                 DEMO_PARTNER: {"platform_secret": random(), "partner_token": random()},
+                OPEN_PARTNER: {"platform_secret": random(), "partner_token": random(), "check_signature": false},
                 DEMO: random(),
             });
             let text = format!("{secrets:#}\n");
@@ -182,7 +186,7 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        assert_eq!(file.partner_ids().unwrap(), DEMO_PARTNER);
+        assert_eq!(file.partner_ids().unwrap(), "demoPA,openPA");
         let secret = file.demo_jwt_secret().unwrap().unwrap();
         let again = SecretsFile::for_demo(&path)
             .unwrap()
@@ -190,8 +194,11 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(secret.expose(), again.expose());
-        let partner = file.read(&DEMO_PARTNER.parse().unwrap()).await.unwrap();
-        assert!(onboarding::secret::SigningSecrets::parse(partner.expose()).is_ok());
+        for partner in [DEMO_PARTNER, OPEN_PARTNER] {
+            let partner = file.read(&partner.parse().unwrap()).await.unwrap();
+            assert!(SigningSecrets::parse(partner.expose()).is_ok());
+            assert!(PartnerAccess::parse(partner.expose()).is_ok());
+        }
         assert!(matches!(
             file.read(&"otherPA".parse().unwrap()).await,
             Err(SecretUnavailable::Missing)

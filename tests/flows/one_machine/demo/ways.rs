@@ -1,0 +1,208 @@
+//! The pages of the single ways: each brings a number to its stored key, with 360dialog's npm package as it is.
+
+use serde_json::json;
+use tests::browser::Page;
+use tests::{Bundle, PARTNER, Secrets};
+
+use super::{TENANT, run};
+
+/// The partner for which the simulated 360dialog takes links without a signature.
+const OPEN_PARTNER: &str = "openPA";
+
+/// The button on the pages of one's own popup and of React.
+const BUTTON: &str = "button.connect";
+
+/// 360dialog's web component.
+const WEB_COMPONENT: &str = "dialog-connect-button";
+
+#[tokio::test]
+async fn own_popups_bring_numbers_to_their_stored_keys() {
+    let bundle = start().await;
+    let page = Page::open_at(&bundle, &address(&bundle, "landing")).await;
+    page.says("#alone", "Close it").await;
+    let signed = Way::new(&bundle, &page, "popup-signed", BUTTON, PARTNER);
+    signed.ends_with_stored_key().await;
+    let landing = Way::new(&bundle, &page, "popup-landing", BUTTON, PARTNER);
+    landing.ends_with_stored_key().await;
+    landing.is_cancelled().await;
+    let unsigned = Way::new(&bundle, &page, "popup-unsigned", BUTTON, OPEN_PARTNER);
+    let channel = unsigned.ends_with_stored_key().await;
+    unsigned.is_cancelled().await;
+    unsigned.is_revoked(&channel).await;
+    page.browser.goto(&bundle.url).await.expect("the overview");
+    let permission = format!("#channels tr[data-channel='{channel}'] .permission");
+    page.says(&permission, "revoked").await;
+}
+
+#[tokio::test]
+async fn the_web_component_brings_numbers_to_their_stored_keys() {
+    let bundle = start().await;
+    let page = Page::open_at(&bundle, &address(&bundle, "button-signed")).await;
+    let signed = Way::new(&bundle, &page, "button-signed", WEB_COMPONENT, PARTNER);
+    signed.ends_with_stored_key().await;
+    signed.is_cancelled().await;
+    let forged = "button-unsigned?client=oneCL&channels=[forgedCH]";
+    page.browser
+        .goto(&address(&bundle, forged))
+        .await
+        .expect("the page");
+    page.find(WEB_COMPONENT).await;
+    let unsigned = Way::new(
+        &bundle,
+        &page,
+        "button-unsigned",
+        WEB_COMPONENT,
+        OPEN_PARTNER,
+    );
+    let channel = unsigned.ends_with_stored_key().await;
+    unsigned.is_cancelled().await;
+    unsigned.is_revoked(&channel).await;
+    let forged = bundle.channel(OPEN_PARTNER, TENANT, "forgedCH").await;
+    assert_eq!(forged, None);
+}
+
+#[tokio::test]
+async fn the_react_component_brings_numbers_to_their_stored_keys() {
+    let bundle = start().await;
+    let page = Page::open_at(&bundle, &address(&bundle, "react-signed")).await;
+    let signed = Way::new(&bundle, &page, "react-signed", BUTTON, PARTNER);
+    let channel = signed.ends_with_stored_key().await;
+    signed.is_cancelled().await;
+    signed.is_revoked(&channel).await;
+    let unsigned = Way::new(&bundle, &page, "react-unsigned", BUTTON, OPEN_PARTNER);
+    unsigned.ends_with_stored_key().await;
+    unsigned.is_cancelled().await;
+}
+
+/// The stock button makes the same query of `query_parameters` as `sign` has in `url`. The web component of 1.0.2 has no
+/// attribute for three of the parameters; `number` has another name there.
+#[tokio::test]
+async fn the_stock_buttons_ask_for_the_same_as_the_signed_link() {
+    let bundle = start().await;
+    let page = Page::open_at(&bundle, &address(&bundle, "button-signed")).await;
+    page.find(WEB_COMPONENT).await;
+    let queries = run(
+        &page,
+        "const asked = new URLSearchParams({ email: 'ada+1@acme.example', name: 'Acme & Söhne', number: '15550100', lang: 'de',
+           plan_selection: 'basic', next: 'a/b', partner: 'tenant 7' });
+         const headers = { authorization: `Bearer ${token}` };
+         const { url, query_parameters } = await (await fetch(`${api}/${partnerId}/sign?${asked}`, { headers })).json();
+         const core = new Dialog360.Connect({ partnerId, env: 'local', queryParameters: query_parameters });
+         const element = document.createElement('dialog-connect-button');
+         element.setAttribute('partner-id', partnerId);
+         const { state, number, ...others } = query_parameters;
+         element.updateConfig({ queryParameters: { ...others, state }, requestedNumber: number });
+         const query = (address) => Object.fromEntries(new URL(address).searchParams);
+         return { url: query(url), react: query(core.getPermissionUrl()), element: query(element.getPermissionUrl()) };",
+    )
+    .await;
+    assert_eq!(queries["url"]["name"], "Acme & Söhne");
+    assert_eq!(queries["react"], queries["url"]);
+    let mut element = queries["url"].clone();
+    let parameters = element.as_object_mut().expect("parameters");
+    for missing in ["lang", "partner"] {
+        assert!(parameters.remove(missing).is_some(), "{missing}");
+    }
+    assert_eq!(queries["element"], element);
+}
+
+async fn start() -> Bundle {
+    let mut secrets = Secrets::two_hubs();
+    secrets.file[OPEN_PARTNER] = json!({
+        "platform_secret": "needle-platform-open-0006",
+        "partner_token": "needle-token-open-0007",
+        "check_signature": false,
+    });
+    super::super::start_as(secrets, &[]).await
+}
+
+fn address(bundle: &Bundle, page: &str) -> String {
+    format!("{}/_demo/{page}", bundle.url)
+}
+
+/// A page of the demo, and the button on it that opens the popup.
+struct Way<'a> {
+    bundle: &'a Bundle,
+    page: &'a Page,
+    address: String,
+    button: &'static str,
+    partner: &'static str,
+}
+
+impl<'a> Way<'a> {
+    fn new(
+        bundle: &'a Bundle,
+        page: &'a Page,
+        name: &str,
+        button: &'static str,
+        partner: &'static str,
+    ) -> Self {
+        let address = address(bundle, name);
+        Self {
+            bundle,
+            page,
+            address,
+            button,
+            partner,
+        }
+    }
+
+    async fn press(&self) {
+        let shown = self.page.browser.goto(&self.address).await;
+        shown.expect("the page");
+        match self.button {
+            WEB_COMPONENT => self.page.click_stock_button().await,
+            other => self.page.click(other).await,
+        }
+        self.page.switch_to_popup().await;
+    }
+
+    /// Presses a button of the simulated 360dialog and comes back with the page's outcome.
+    async fn finish(&self, button: &str, outcome: &str) {
+        let button = self.page.find(button).await;
+        // The popup may be gone before the click is answered.
+        let _closing = button.click().await;
+        self.page.switch_back().await;
+        self.page
+            .find(&format!("#outcome [data-kind={outcome}]"))
+            .await;
+    }
+
+    /// Connects a number; answers its channel.
+    async fn ends_with_stored_key(&self) -> String {
+        self.press().await;
+        let name = self.page.find("#client_name").await;
+        let name = name.attr("value").await.expect("a field");
+        assert_eq!(name.as_deref(), Some("Acme"), "the page has filled it in");
+        self.finish("#grant", "connected").await;
+        let outcome = self.page.find("#outcome span").await.text().await;
+        let outcome = outcome.expect("the outcome");
+        let (channel, _) = outcome.split_once(':').expect("a channel");
+        let row = format!("#numbers [data-channel='{channel}'][data-key-status=stored]");
+        self.page.find(&row).await;
+        let seen = self.bundle.stored(self.partner, TENANT, channel).await;
+        assert_eq!(seen["claim"], "confirmed");
+        self.bundle.can_send(self.partner, channel).await;
+        channel.to_owned()
+    }
+
+    async fn is_cancelled(&self) {
+        self.press().await;
+        self.finish("#cancel", "cancelled").await;
+    }
+
+    /// Takes back the permission for a number.
+    async fn is_revoked(&self, channel: &str) {
+        let seen = self.bundle.stored(self.partner, TENANT, channel).await;
+        let client = tests::text(&seen["client_id"]).to_owned();
+        self.press().await;
+        self.page
+            .click(&format!("#clients a[href$='={client}']"))
+            .await;
+        let number = format!("input[name=revoked][value='{channel}']");
+        self.page.click(&number).await;
+        self.finish("#grant", "revoked").await;
+        let row = format!("#numbers [data-channel='{channel}'][data-permission=revoked]");
+        self.page.find(&row).await;
+    }
+}
