@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run check soak template bench release deploy connect audit tools packages
+.PHONY: help run check soak template bench release deploy connect audit tools packages pictures
 
 demo := local/bundle/demo
 export PATH := $(CURDIR)/tools/bin:$(CURDIR)/tools/python/bin:$(PATH)
@@ -52,6 +52,9 @@ audit: tools ## search for known vulnerabilities in the dependencies (needs the 
 tools: ## install the missing tools that check needs (needs the network the first time)
 	@scripts/tools
 	@$(MAKE) --no-print-directory packages
+
+pictures: packages ## take the README's pictures of the demo page again (needs Chromium and its driver)
+	@scripts/pictures
 
 # Installs the demo's npm packages, and again if package.json or its lock file has changed; bundles the pages with React.
 packages:

@@ -22,9 +22,6 @@ use crate::{Ask, Bundle, until, until_seen};
 /// Where the stock button goes with `env="local"`; here the browser finds the bundle's own hub there.
 pub const STOCK_HUB: &str = "localhost:8082";
 
-/// Device pixels per CSS pixel of a picture: sharp where screens have more than one.
-const PICTURE_SCALE: f32 = 1.5;
-
 /// How long browser and driver may take to end before they are killed.
 const ENDING: Duration = Duration::from_secs(5);
 
@@ -152,8 +149,11 @@ impl Page {
         let still = json!({"name": "prefers-reduced-motion", "value": "reduce"});
         let media = json!({"features": [scheme, still]});
         self.dev_tools("Emulation.setEmulatedMedia", media).await;
-        let size = json!({"width": width, "height": 1, "deviceScaleFactor": PICTURE_SCALE, "mobile": false});
+        let size = json!({"width": width, "height": 1, "deviceScaleFactor": 1, "mobile": false});
         self.dev_tools("Emulation.setDeviceMetricsOverride", size)
+            .await;
+        let hidden = json!({"hidden": true});
+        self.dev_tools("Emulation.setScrollbarsHidden", hidden)
             .await;
         let whole = json!({"format": "png", "captureBeyondViewport": true});
         let taken = self.dev_tools("Page.captureScreenshot", whole).await;

@@ -54,6 +54,5 @@ async fn take(page: &Page, directory: &Path, name: &str) {
         let picture = page.picture(scheme, WIDTH).await;
         let file = directory.join(format!("{name}-{scheme}.png"));
         std::fs::write(&file, picture).expect("the directory");
-        println!("{}", file.display());
     }
 }

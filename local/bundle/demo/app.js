@@ -14,6 +14,8 @@ const KEPT_CHANGES = 200;
 const POPUP = 'popup,width=600,height=920,left=120,top=80';
 /** The window name the stock button gives its popup. */
 const STOCK_POPUP = 'connect-360dialog';
+/** Fills in 360dialog's form. */
+const CUSTOMER = new URLSearchParams({ email: 'ada@acme.example', name: 'Acme' });
 const STAGES = ['created', 'ready', 'running', 'live'];
 
 const KEY_TEXTS = {
@@ -161,7 +163,7 @@ async function connect() {
   onboarding = current;
   byId('outcome').replaceChildren();
   try {
-    const signed = await ask(`/${partner()}/sign`);
+    const signed = await ask(`/${partner()}/sign?${CUSTOMER}`);
     current.origin = new URL(signed.query_parameters.redirect_url).origin;
     if (!popup.closed) popup.location.replace(signed.url);
     await closed(popup);
@@ -223,7 +225,7 @@ async function renewStockLink() {
   while (round === stock.round) {
     const chosen = partner();
     try {
-      const signed = await ask(`/${chosen}/sign?return_to=${encodeURIComponent(here)}`);
+      const signed = await ask(`/${chosen}/sign?return_to=${encodeURIComponent(here)}&${CUSTOMER}`);
       if (round !== stock.round) return;
       showStockButton(chosen, signed);
       return;

@@ -4,6 +4,7 @@ import { ask, follow, refuse, resultOf, session, tell } from '/_demo/shared.js';
 
 const page = location.origin + location.pathname;
 const { signed_partner: partner } = await session(); // your partner id, such as aAbBcCPA
+await customElements.whenDefined('dialog-connect-button'); // 360dialog's script, which the page loads first
 const customer = { email: 'ada@acme.example', name: 'Acme' }; // fills in 360dialog's form
 const button = document.createElement('dialog-connect-button');
 let renewal = null;

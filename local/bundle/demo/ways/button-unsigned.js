@@ -4,6 +4,7 @@ import { claim, follow, refuse, session, tell } from '/_demo/shared.js';
 
 const page = location.origin + location.pathname;
 const { unsigned_partner: partner } = await session(); // your partner id, such as aAbBcCPA
+await customElements.whenDefined('dialog-connect-button'); // 360dialog's script, which the page loads first
 const customer = { email: 'ada@acme.example', name: 'Acme' }; // fills in 360dialog's form
 
 /** Sends 360dialog's answer in, if the visit began in this tab: a link that somebody else wrote must not make a claim. */

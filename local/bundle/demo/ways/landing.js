@@ -4,5 +4,6 @@ if (window.opener) {
   window.opener.postMessage(location.search, location.origin);
   window.close();
 } else {
+  document.querySelector('#closing').hidden = true;
   document.querySelector('#alone').hidden = false;
 }
