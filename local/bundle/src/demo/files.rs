@@ -8,52 +8,42 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// A page or a file: the path it is served at, its content type, its text.
 pub(super) type File = (&'static str, &'static str, &'static str);
 
+/// The page of one way.
+macro_rules! page {
+    ($name:literal) => {
+        (
+            concat!("/_demo/", $name),
+            HTML,
+            include_str!(concat!("../../demo/ways/", $name, ".html")),
+        )
+    };
+}
+
+/// A file of the folder `ways`.
+macro_rules! file {
+    ($name:literal, $content_type:expr) => {
+        (
+            concat!("/_demo/", $name),
+            $content_type,
+            include_str!(concat!("../../demo/ways/", $name)),
+        )
+    };
+}
+
 /// The pages. A popup comes back to them, so each is served at the allowed origin only.
 pub(super) const PAGES: [File; 9] = [
     ("/", HTML, include_str!("../../demo/index.html")),
-    (
-        "/_demo/popup-signed",
-        HTML,
-        include_str!("../../demo/ways/popup-signed.html"),
-    ),
-    (
-        "/_demo/popup-landing",
-        HTML,
-        include_str!("../../demo/ways/popup-landing.html"),
-    ),
-    (
-        "/_demo/landing",
-        HTML,
-        include_str!("../../demo/ways/landing.html"),
-    ),
-    (
-        "/_demo/popup-unsigned",
-        HTML,
-        include_str!("../../demo/ways/popup-unsigned.html"),
-    ),
-    (
-        "/_demo/button-signed",
-        HTML,
-        include_str!("../../demo/ways/button-signed.html"),
-    ),
-    (
-        "/_demo/button-unsigned",
-        HTML,
-        include_str!("../../demo/ways/button-unsigned.html"),
-    ),
-    (
-        "/_demo/react-signed",
-        HTML,
-        include_str!("../../demo/ways/react-signed.html"),
-    ),
-    (
-        "/_demo/react-unsigned",
-        HTML,
-        include_str!("../../demo/ways/react-unsigned.html"),
-    ),
+    page!("popup-signed"),
+    page!("popup-landing"),
+    page!("landing"),
+    page!("popup-unsigned"),
+    page!("button-signed"),
+    page!("button-unsigned"),
+    page!("react-signed"),
+    page!("react-unsigned"),
 ];
 
-/// Scripts, the style, and the sources of the React pages for reading.
+/// The style, the overview's script, the script of each way, and the sources of the React pages, for reading.
 pub(super) const FILES: [File; 11] = [
     (
         "/_demo/style.css",
@@ -65,51 +55,15 @@ pub(super) const FILES: [File; 11] = [
         JAVASCRIPT,
         include_str!("../../demo/app.js"),
     ),
-    (
-        "/_demo/shared.js",
-        JAVASCRIPT,
-        include_str!("../../demo/ways/shared.js"),
-    ),
-    (
-        "/_demo/popup-signed.js",
-        JAVASCRIPT,
-        include_str!("../../demo/ways/popup-signed.js"),
-    ),
-    (
-        "/_demo/popup-landing.js",
-        JAVASCRIPT,
-        include_str!("../../demo/ways/popup-landing.js"),
-    ),
-    (
-        "/_demo/landing.js",
-        JAVASCRIPT,
-        include_str!("../../demo/ways/landing.js"),
-    ),
-    (
-        "/_demo/popup-unsigned.js",
-        JAVASCRIPT,
-        include_str!("../../demo/ways/popup-unsigned.js"),
-    ),
-    (
-        "/_demo/button-signed.js",
-        JAVASCRIPT,
-        include_str!("../../demo/ways/button-signed.js"),
-    ),
-    (
-        "/_demo/button-unsigned.js",
-        JAVASCRIPT,
-        include_str!("../../demo/ways/button-unsigned.js"),
-    ),
-    (
-        "/_demo/react-signed.jsx",
-        TEXT,
-        include_str!("../../demo/ways/react-signed.jsx"),
-    ),
-    (
-        "/_demo/react-unsigned.jsx",
-        TEXT,
-        include_str!("../../demo/ways/react-unsigned.jsx"),
-    ),
+    file!("shared.js", JAVASCRIPT),
+    file!("popup-signed.js", JAVASCRIPT),
+    file!("popup-landing.js", JAVASCRIPT),
+    file!("landing.js", JAVASCRIPT),
+    file!("popup-unsigned.js", JAVASCRIPT),
+    file!("button-signed.js", JAVASCRIPT),
+    file!("button-unsigned.js", JAVASCRIPT),
+    file!("react-signed.jsx", TEXT),
+    file!("react-unsigned.jsx", TEXT),
 ];
 
 /// Scripts that `make packages` installs or bundles, each with its path in the demo's folder `node_modules`: 360dialog's

@@ -74,8 +74,8 @@ async fn the_react_component_brings_numbers_to_their_stored_keys() {
     unsigned.is_cancelled().await;
 }
 
-/// The stock button makes the same query of `query_parameters` as `sign` has in `url`. The web component of 1.0.2 has no
-/// attribute for three of the parameters; `number` has another name there.
+/// With `query_parameters` both stock buttons ask for the same as the signed link, but for the parameters that the web
+/// component of 1.0.2 has no attribute for; and `sign` gives a parameter the form that the button gives its own attribute.
 #[tokio::test]
 async fn the_stock_buttons_ask_for_the_same_as_the_signed_link() {
     let bundle = start().await;
@@ -83,27 +83,34 @@ async fn the_stock_buttons_ask_for_the_same_as_the_signed_link() {
     page.find(WEB_COMPONENT).await;
     let queries = run(
         &page,
-        "const asked = new URLSearchParams({ email: 'ada+1@acme.example', name: 'Acme & Söhne', number: '15550100', lang: 'de',
-           plan_selection: 'basic', next: 'a/b', partner: 'tenant 7' });
+        "const asked = { email: 'ada+1@acme.example', name: 'Acme & Söhne', number: '15550100', plan_selection: 'basic', next: 'a/b' };
+         const others = { lang: 'de', partner: 'tenant 7' };
          const headers = { authorization: `Bearer ${token}` };
-         const { url, query_parameters } = await (await fetch(`${api}/${partnerId}/sign?${asked}`, { headers })).json();
-         const core = new Dialog360.Connect({ partnerId, env: 'local', queryParameters: query_parameters });
-         const element = document.createElement('dialog-connect-button');
-         element.setAttribute('partner-id', partnerId);
-         const { state, number, ...others } = query_parameters;
-         element.updateConfig({ queryParameters: { ...others, state }, requestedNumber: number });
+         const link = `${api}/${partnerId}/sign?${new URLSearchParams({ ...asked, ...others })}`;
+         const { url, query_parameters } = await (await fetch(link, { headers })).json();
          const query = (address) => Object.fromEntries(new URL(address).searchParams);
-         return { url: query(url), react: query(core.getPermissionUrl()), element: query(element.getPermissionUrl()) };",
+         const element = ({ number, state, ...parameters }) => {
+           const made = document.createElement('dialog-connect-button');
+           made.setAttribute('partner-id', partnerId);
+           made.updateConfig({ requestedNumber: number, queryParameters: { ...parameters, state } });
+           return query(made.getPermissionUrl());
+         };
+         // The core is the part that the React component has in common with the web component.
+         const core = new Dialog360.Connect({ partnerId, queryParameters: query_parameters });
+         return { link: query(url), react: query(core.getPermissionUrl()), element: element(query_parameters), own: element(asked) };",
     )
     .await;
-    assert_eq!(queries["url"]["name"], "Acme & Söhne");
-    assert_eq!(queries["react"], queries["url"]);
-    let mut element = queries["url"].clone();
-    let parameters = element.as_object_mut().expect("parameters");
+    let mut link = queries["link"].clone();
+    assert_eq!(queries["react"], link);
+    for (name, value) in queries["own"].as_object().expect("parameters") {
+        assert_eq!(&link[name], value, "{name}");
+    }
+    assert_eq!(queries["own"].as_object().map(|own| own.len()), Some(5));
+    let parameters = link.as_object_mut().expect("parameters");
     for missing in ["lang", "partner"] {
         assert!(parameters.remove(missing).is_some(), "{missing}");
     }
-    assert_eq!(queries["element"], element);
+    assert_eq!(queries["element"], link);
 }
 
 async fn start() -> Bundle {
@@ -172,6 +179,9 @@ impl<'a> Way<'a> {
     async fn ends_with_stored_key(&self) -> String {
         self.press().await;
         let name = self.page.find("#client_name").await;
+        let link = self.page.browser.current_url().await.expect("the link");
+        let (link, email) = (link.as_str(), "email=ada%40acme.example");
+        assert!(link.contains(email), "{link}");
         let name = name.attr("value").await.expect("a field");
         assert_eq!(name.as_deref(), Some("Acme"), "the page has filled it in");
         self.finish("#grant", "connected").await;
