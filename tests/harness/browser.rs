@@ -84,6 +84,16 @@ impl Page {
         self.find(css).await.click().await.expect("a click");
     }
 
+    /// Clicks until there is a popup: for 360dialog's React component, which hears no click before its effects have run.
+    pub async fn click_until_popup(&self, css: &str) {
+        until(|| async {
+            self.click(css).await;
+            let has_popup = self.windows().await?.len() > 1;
+            has_popup.then_some(()).ok_or_else(|| "no popup".to_owned())
+        })
+        .await
+    }
+
     /// Clicks 360dialog's web component.
     pub async fn click_stock_button(&self) {
         let component = self.find("dialog-connect-button").await;

@@ -4,6 +4,7 @@ import { ask, follow, refuse, resultOf, session, tell } from '/_demo/shared.js';
 const { signed_partner: partner } = await session(); // your partner id, such as aAbBcCPA
 const customer = { email: 'ada@acme.example', name: 'Acme' }; // fills in 360dialog's form
 const landing = `${location.origin}/_demo/landing`;
+const button = document.querySelector('#connect');
 let popup = null;
 
 async function connect() {
@@ -26,5 +27,6 @@ addEventListener('message', ({ source, origin, data }) => {
   tell(resultOf(data)); // The server has recorded it already: the page only shows it.
 });
 
-document.querySelector('#connect').addEventListener('click', connect);
+button.addEventListener('click', connect);
+button.disabled = false; // A click before this line would be lost.
 follow(partner);

@@ -3,6 +3,7 @@ import { ask, follow, refuse, resultOf, session, tell } from '/_demo/shared.js';
 
 const { signed_partner: partner } = await session(); // your partner id, such as aAbBcCPA
 const customer = { email: 'ada@acme.example', name: 'Acme' }; // fills in 360dialog's form
+const button = document.querySelector('#connect');
 let popup = null;
 let resultOrigin = null;
 
@@ -27,5 +28,6 @@ addEventListener('message', ({ source, origin, data }) => {
   tell(resultOf(data)); // The server has recorded it already: the page only shows it.
 });
 
-document.querySelector('#connect').addEventListener('click', connect);
+button.addEventListener('click', connect);
+button.disabled = false; // A click before this line would be lost.
 follow(partner);

@@ -4,13 +4,14 @@ import { claim, follow, refuse, session, tell } from '/_demo/shared.js';
 
 const page = location.origin + location.pathname;
 const customer = { email: 'ada@acme.example', name: 'Acme' }; // fills in 360dialog's form
+const button = document.querySelector('#connect');
 let popup = null;
 
 async function start() {
-  // `onboarding_url` is https://hub.360dialog.com/dashboard/app/{your partner id}/permissions on your site.
+  // On your site this is https://hub.360dialog.com/dashboard/app/{your partner id}/permissions.
   const { unsigned_partner: partner, unsigned_onboarding_url: onboarding } = await session();
   if (!partner) return refuse(new Error('Every partner here insists on a signature. Delete .local and start again.'));
-  document.querySelector('#connect').addEventListener('click', () => {
+  button.addEventListener('click', () => {
     const link = `${onboarding}?${new URLSearchParams({ redirect_url: page, ...customer })}`;
     popup = window.open(link, 'onboarding', 'popup,width=600,height=920');
     if (!popup) refuse(new Error('Your browser blocked the popup. Allow popups for this page.'));
@@ -24,6 +25,7 @@ async function start() {
       refuse(error);
     }
   });
+  button.disabled = false; // A click before this line would be lost.
   follow(partner);
 }
 

@@ -9,20 +9,35 @@ use super::{TENANT, run};
 /// The partner for which the simulated 360dialog takes links without a signature.
 const OPEN_PARTNER: &str = "openPA";
 
-/// The button on the pages of one's own popup and of React.
-const BUTTON: &str = "button.connect";
-
 /// 360dialog's web component.
 const WEB_COMPONENT: &str = "dialog-connect-button";
+
+/// What opens the popup.
+#[derive(Clone, Copy)]
+enum Button {
+    Own,
+    WebComponent,
+    React,
+}
+
+impl Button {
+    fn css(self) -> &'static str {
+        match self {
+            Self::Own => "button.connect:enabled",
+            Self::WebComponent => WEB_COMPONENT,
+            Self::React => "#connect button.connect",
+        }
+    }
+}
 
 #[tokio::test]
 async fn signed_popups_bring_numbers_to_their_stored_keys() {
     let bundle = start().await;
     let page = Page::open_at(&bundle, &address(&bundle, "landing")).await;
     page.says("#alone", "Close it").await;
-    let signed = Way::new(&bundle, &page, "popup-signed", BUTTON, PARTNER);
+    let signed = Way::new(&bundle, &page, "popup-signed", Button::Own, PARTNER);
     signed.ends_with_stored_key().await;
-    let landing = Way::new(&bundle, &page, "popup-landing", BUTTON, PARTNER);
+    let landing = Way::new(&bundle, &page, "popup-landing", Button::Own, PARTNER);
     landing.ends_with_stored_key().await;
     landing.is_cancelled().await;
 }
@@ -31,7 +46,7 @@ async fn signed_popups_bring_numbers_to_their_stored_keys() {
 async fn an_unsigned_popup_brings_a_number_to_its_stored_key_and_takes_its_permission_back() {
     let bundle = start().await;
     let page = Page::open(&bundle).await;
-    let unsigned = Way::new(&bundle, &page, "popup-unsigned", BUTTON, OPEN_PARTNER);
+    let unsigned = Way::new(&bundle, &page, "popup-unsigned", Button::Own, OPEN_PARTNER);
     let channel = unsigned.ends_with_stored_key().await;
     unsigned.is_cancelled().await;
     unsigned.is_revoked(&channel).await;
@@ -44,14 +59,20 @@ async fn an_unsigned_popup_brings_a_number_to_its_stored_key_and_takes_its_permi
 async fn the_web_component_brings_numbers_to_their_stored_keys() {
     let bundle = start().await;
     let page = Page::open_at(&bundle, &address(&bundle, "button-signed")).await;
-    let signed = Way::new(&bundle, &page, "button-signed", WEB_COMPONENT, PARTNER);
+    let signed = Way::new(
+        &bundle,
+        &page,
+        "button-signed",
+        Button::WebComponent,
+        PARTNER,
+    );
     signed.ends_with_stored_key().await;
     signed.is_cancelled().await;
     let unsigned = Way::new(
         &bundle,
         &page,
         "button-unsigned",
-        WEB_COMPONENT,
+        Button::WebComponent,
         OPEN_PARTNER,
     );
     unsigned.takes_no_claim_of_a_foreign_link().await;
@@ -62,10 +83,16 @@ async fn the_web_component_brings_numbers_to_their_stored_keys() {
 async fn the_react_component_brings_numbers_to_their_stored_keys() {
     let bundle = start().await;
     let page = Page::open_at(&bundle, &address(&bundle, "react-signed")).await;
-    let signed = Way::new(&bundle, &page, "react-signed", BUTTON, PARTNER);
+    let signed = Way::new(&bundle, &page, "react-signed", Button::React, PARTNER);
     let channel = signed.ends_with_stored_key().await;
     signed.is_revoked(&channel).await;
-    let unsigned = Way::new(&bundle, &page, "react-unsigned", BUTTON, OPEN_PARTNER);
+    let unsigned = Way::new(
+        &bundle,
+        &page,
+        "react-unsigned",
+        Button::React,
+        OPEN_PARTNER,
+    );
     unsigned.takes_no_claim_of_a_foreign_link().await;
     unsigned.ends_with_stored_key().await;
 }
@@ -128,7 +155,7 @@ struct Way<'a> {
     bundle: &'a Bundle,
     page: &'a Page,
     address: String,
-    button: &'static str,
+    button: Button,
     partner: &'static str,
 }
 
@@ -137,7 +164,7 @@ impl<'a> Way<'a> {
         bundle: &'a Bundle,
         page: &'a Page,
         name: &str,
-        button: &'static str,
+        button: Button,
         partner: &'static str,
     ) -> Self {
         let address = address(bundle, name);
@@ -154,8 +181,9 @@ impl<'a> Way<'a> {
         let shown = self.page.browser.goto(&self.address).await;
         shown.expect("the page");
         match self.button {
-            WEB_COMPONENT => self.page.click_stock_button().await,
-            other => self.page.click(other).await,
+            Button::Own => self.page.click(self.button.css()).await,
+            Button::WebComponent => self.page.click_stock_button().await,
+            Button::React => self.page.click_until_popup(self.button.css()).await,
         }
         self.page.switch_to_popup().await;
     }
@@ -217,7 +245,7 @@ impl<'a> Way<'a> {
         let foreign = format!("{}?client=oneCL&channels=[foreignCH]", self.address);
         let shown = self.page.browser.goto(&foreign).await;
         shown.expect("the page");
-        self.page.find(&format!("#connect {}", self.button)).await;
+        self.page.find(self.button.css()).await;
         let claimed = self.bundle.channel(self.partner, TENANT, "foreignCH");
         assert_eq!(claimed.await, None);
     }
