@@ -80,12 +80,18 @@ async fn the_web_component_brings_numbers_to_their_stored_keys() {
 }
 
 #[tokio::test]
-async fn the_react_component_brings_numbers_to_their_stored_keys() {
+async fn the_react_component_brings_a_number_to_its_stored_key_and_takes_its_permission_back() {
     let bundle = start().await;
     let page = Page::open_at(&bundle, &address(&bundle, "react-signed")).await;
     let signed = Way::new(&bundle, &page, "react-signed", Button::React, PARTNER);
     let channel = signed.ends_with_stored_key().await;
     signed.is_revoked(&channel).await;
+}
+
+#[tokio::test]
+async fn the_react_component_without_a_signature_brings_a_number_to_its_stored_key() {
+    let bundle = start().await;
+    let page = Page::open_at(&bundle, &address(&bundle, "react-unsigned")).await;
     let unsigned = Way::new(
         &bundle,
         &page,
