@@ -89,7 +89,7 @@ pub struct Instance(Backend);
 
 enum Backend {
     Stack(Box<Stack>),
-    Machine(Machine),
+    Machine(Box<Machine>),
 }
 
 /// The settings of a bundle that `connect` needs.
@@ -115,7 +115,8 @@ impl Instance {
 
     /// The bundle of the data directory that `environment` names (`DATA`), running or not.
     pub async fn from_data(environment: &Environment) -> Result<Self, OperatorError> {
-        Ok(Self(Backend::Machine(Machine::open(environment).await?)))
+        let machine = Machine::open(environment).await?;
+        Ok(Self(Backend::Machine(Box::new(machine))))
     }
 
     /// Its name, for the output.

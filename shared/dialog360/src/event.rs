@@ -278,10 +278,7 @@ fn sample_quality(name: &str, data: &Value) -> Option<String> {
 }
 
 /// The fields of a JSON object whose names are `wanted`, unread; of two with one name the last. `None` if it is none.
-fn fields<'a>(
-    object: &'a str,
-    wanted: impl Fn(&str) -> bool,
-) -> Option<BTreeMap<String, &'a RawValue>> {
+fn fields(object: &str, wanted: impl Fn(&str) -> bool) -> Option<BTreeMap<String, &RawValue>> {
     let mut reader = serde_json::Deserializer::from_str(object);
     reader.deserialize_map(Wanted(wanted)).ok()
 }

@@ -33,6 +33,13 @@ pub(crate) async fn per_request(
     Ok(all)
 }
 
+/// What a subject executes for its second request: enough for requests that take millions.
+pub(crate) async fn of_one(subject: &Subject, directory: &Path) -> Result<u64, Box<dyn Error>> {
+    let one = count(subject, 1, directory).await?;
+    let two = count(subject, 2, directory).await?;
+    Ok(two.saturating_sub(one))
+}
+
 /// The instructions of a process that answers so many requests and is then asked to stop.
 async fn count(subject: &Subject, requests: u64, directory: &Path) -> Result<u64, Box<dyn Error>> {
     let counts = directory.join("callgrind.out");

@@ -2,7 +2,7 @@
 //! Runtime API and against an AWS on this machine that answers at once.
 //!
 //! `bench measure PROGRAMS [FUNCTION …]` measures them beside two hello-worlds, in the same turns. A benchmark, not a
-//! test: nothing fails for being slow. `bench answer PROGRAMS RUNNER …` asks each for one answer, run by `RUNNER`.
+//! test: nothing fails for being slow. `bench largest PROGRAMS` measures only the largest webhooks. `bench answer PROGRAMS RUNNER …` asks each for one answer, run by `RUNNER`.
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
 mod aws;
@@ -49,7 +49,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 &subjects(programs, Chosen::Beside(chosen))?,
                 directory.path(),
             )
-            .await
+            .await?;
+            if chosen.is_empty() || chosen.contains(&"webhook") {
+                let largest = subject::largest(Path::new(programs), &aws, directory.path())?;
+                measure_largest(&largest, directory.path()).await?;
+            }
+            Ok(())
+        }
+        ["largest", programs] => {
+            let largest = subject::largest(Path::new(programs), &aws, directory.path())?;
+            measure_largest(&largest, directory.path()).await
         }
         ["answer", programs, runner @ ..] => {
             answer(
@@ -59,7 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             )
             .await
         }
-        _ => Err("bench measure PROGRAMS [FUNCTION …], or bench answer PROGRAMS RUNNER …".into()),
+        _ => Err("bench measure PROGRAMS [FUNCTION …], bench largest PROGRAMS, or bench answer PROGRAMS RUNNER …".into()),
     }
 }
 
@@ -68,6 +77,17 @@ async fn measure(subjects: &[Subject], directory: &Path) -> Result<(), Box<dyn E
     let warm = measure::warm(subjects).await?;
     let instructions = callgrind::per_request(subjects, directory).await?;
     print(subjects, &starts, &warm, &instructions);
+    Ok(())
+}
+
+/// The largest bodies: they decide how much memory `webhook` needs.
+async fn measure_largest(subjects: &[Subject], directory: &Path) -> Result<(), Box<dyn Error>> {
+    println!("\n| | instructions per request | peak memory, MB |\n|---|--:|--:|");
+    for subject in subjects {
+        let instructions = callgrind::of_one(subject, directory).await?;
+        let peak = as_millions(measure::peak_memory_of_three(subject).await?);
+        println!("| {} | {instructions} | {peak:.1} |", subject.label);
+    }
     Ok(())
 }
 

@@ -95,6 +95,18 @@ pub(crate) async fn warm(subjects: &[Subject]) -> Result<Vec<Warm>, Box<dyn Erro
     Ok(all)
 }
 
+/// The most memory that a process ever held which has answered three requests, bytes.
+pub(crate) async fn peak_memory_of_three(subject: &Subject) -> Result<u64, Box<dyn Error>> {
+    let function = Function::new(subject.spec.clone(), Processes::default());
+    let mut pid = 0;
+    for _ in 0..3 {
+        pid = ask(&function, subject).await?.process.pid;
+    }
+    let peak = peak_memory(pid);
+    function.kill().await;
+    peak
+}
+
 /// One request, whose answer must be the good one.
 pub(crate) async fn ask(function: &Function, subject: &Subject) -> Result<Answer, Box<dyn Error>> {
     let answer = function.invoke(&subject.event).await?;

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use dialog360::secret::Secret;
 use dialog360::webhook::sign_webhook;
 use jiff::Timestamp;
@@ -20,6 +21,7 @@ use tests::aws::runtime_api::Spec;
 use crate::aws::{Aws, Endpoints, PLATFORM_SECRET};
 use crate::items::{PARTNER, TENANT};
 
+const MIB: usize = 1024 * 1024;
 const PAGE: &str = "https://app.example";
 const DOMAIN: &str = "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com";
 
@@ -147,6 +149,36 @@ pub(crate) fn subjects(
         .collect()
 }
 
+/// `webhook` with its largest bodies: 5 MiB of chats as text, and 4 MiB of anything in base64.
+pub(crate) fn largest(
+    programs: &Path,
+    aws: &Aws,
+    directory: &Path,
+) -> Result<Vec<Subject>, Box<dyn Error>> {
+    let chats = chats(5 * MIB);
+    let step = |it: &u64| Some(it.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    let noise = std::iter::successors(Some(7_u64), step).flat_map(u64::to_be_bytes);
+    let noise: Vec<u8> = noise.take(4 * MIB).collect();
+    let mut in_base64 = signed(&BASE64.encode(&noise), &noise);
+    in_base64["isBase64Encoded"] = json!(true);
+    let rows = [
+        ("webhook, 5 MiB of chats", signed(&chats, chats.as_bytes())),
+        ("webhook, 4 MiB in base64", in_base64),
+    ];
+    let largest = rows.into_iter().map(|(label, event)| {
+        let row = (label, "webhook", &aws.over_tls, event, "\"statusCode\":200");
+        subject(row, programs, aws, directory).map_err(Into::into)
+    });
+    largest.collect()
+}
+
+/// A `history` of about this many bytes.
+fn chats(length: usize) -> String {
+    let message = r#"{"from":"15550100","id":"wamid.0123456789","text":{"body":"see you tomorrow at the shop, I bring the other two"}}"#;
+    let messages = vec![message; length / (message.len() + 1) - 1].join(",");
+    format!(r#"{{"id":"b1","event":"history","data":{{"id":"aWABA","history":[{messages}]}}}}"#)
+}
+
 fn subject(
     row: Row<'_>,
     programs: &Path,
@@ -179,6 +211,7 @@ fn subject(
 fn environment(endpoints: &Endpoints, aws: &Aws) -> BTreeMap<String, String> {
     [
         ("TABLE_NAME", "onboarding"),
+        ("BODIES_TABLE_NAME", "bodies"),
         ("PARTNER_IDS", PARTNER),
         ("ALLOWED_ORIGINS", PAGE),
         ("TENANT_CLAIM", "sub"),
@@ -223,14 +256,14 @@ fn webhook() -> Value {
         "data": {"id": "oneCH", "client_id": "aCL", "status": "running", "setup_info": {"phone_number": "+4930901820"}},
     });
     let body = body.to_string();
-    let signature = sign_webhook(&Secret::new(PLATFORM_SECRET), body.as_bytes());
-    request(
-        "POST",
-        "/webhook",
-        "",
-        Some(&body),
-        &[("x-360dialog-signature", &signature)],
-    )
+    signed(&body, body.as_bytes())
+}
+
+/// A webhook with `body`, as the gateway writes it, and the signature of `bytes`.
+fn signed(body: &str, bytes: &[u8]) -> Value {
+    let signature = sign_webhook(&Secret::new(PLATFORM_SECRET), bytes);
+    let header = ("x-360dialog-signature", signature.as_str());
+    request("POST", "/webhook", "", Some(body), &[header])
 }
 
 /// A request as an HTTP API hands it over, payload 2.0, with the claims of a checked token.

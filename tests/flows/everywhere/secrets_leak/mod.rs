@@ -187,7 +187,7 @@ async fn send_webhooks(run: &mut Run) {
     let data = json!({"id": "oneCH", "note": PLANTED});
     let event = json!({"event": "channel_live", "data": data}).to_string();
     let unknown = json!({"event": "something_new", "data": {"note": PLANTED}}).to_string();
-    let large = "x".repeat(300_000);
+    let large = "x".repeat(5 * 1024 * 1024 + 1);
     let hub_token = run.needles()["partner_token of aAbBcCPA"].clone();
     let signed = |body: &str| Some(hmac_sha256(&secret, body.as_bytes()));
     let forged = hmac_sha256("another secret", event.as_bytes());

@@ -317,7 +317,7 @@ async fn a_wait_a_verdict_and_the_last_answer_are_kept_until_the_next_run_says_o
         due_at: due_at.map(after),
         not_before: due_at.map(after),
         verdict: verdict.clone(),
-        last_answer: due_at.map(|at| answer(at)),
+        last_answer: due_at.map(answer),
         ..never()
     };
     let mint = key.lease("a", 0).await;
