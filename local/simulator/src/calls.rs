@@ -1,5 +1,5 @@
-//! Watches every call of the Partner API and of the messaging webhook: records it, limits the rate, and lets
-//! faults change its answer.
+//! Watches every call of the Partner API and of the messaging API: records it, limits the rate, and lets faults
+//! change its answer.
 
 use std::sync::Arc;
 
@@ -45,6 +45,7 @@ pub(crate) enum Call {
     DeleteKeys,
     Cancellation,
     MessagingWebhook,
+    Message,
 }
 
 impl Call {
@@ -64,18 +65,24 @@ impl Call {
             ("DELETE", "api_keys" | "api-keys") => Self::DeleteKeys,
             ("POST", "cancellation_request") => Self::Cancellation,
             ("GET" | "POST", "webhook") => Self::MessagingWebhook,
+            ("POST", "messages") => Self::Message,
             _ => return None,
         };
         Some(call)
     }
 
+    /// Whether it is a call of the messaging API, where a channel's key is the credential.
+    fn is_messaging(self) -> bool {
+        matches!(self, Self::MessagingWebhook | Self::Message)
+    }
+
     /// Whether it is a call of the Partner API, all of which count together.
     pub(crate) fn counts_for_rate(self) -> bool {
-        self != Self::MessagingWebhook
+        !self.is_messaging()
     }
 }
 
-/// A layer over the routes of the Partner API and of the messaging webhook.
+/// A layer over the routes of the Partner API and of the messaging API.
 pub(crate) async fn watch(
     State(simulator): State<Arc<Simulator>>,
     route: MatchedPath,
@@ -128,7 +135,7 @@ fn record(
     let (mut partner, mut channel) = (param("partner"), param("channel"));
     match (call, &sha256, &channel) {
         (Call::Token, ..) => partner = partner_with(simulator, username.as_deref()),
-        (Call::MessagingWebhook, Some(key), _) => {
+        (call, Some(key), _) if call.is_messaging() => {
             (partner, channel) = holder(simulator, key).unzip();
         }
         (_, _, Some(channel)) if partner.is_none() => {
@@ -151,7 +158,7 @@ fn record(
 
 /// The credential that was sent, and its kind.
 fn credential(call: Call, headers: &HeaderMap) -> (Credential, Option<&str>) {
-    if call == Call::MessagingWebhook
+    if call.is_messaging()
         && let Some(key) = channel_key(headers)
     {
         return (Credential::ChannelKey, Some(key));

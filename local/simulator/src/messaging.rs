@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
+    body::Bytes,
     extract::{State, rejection::JsonRejection},
     http::HeaderMap,
     routing::{get, post},
@@ -31,10 +32,23 @@ pub(crate) fn routes() -> Router<Arc<Simulator>> {
         .route("/waba/v1/configs/webhook", get(webhook).post(set_webhook))
 }
 
-/// Accepts any message from a caller with a live key, and does not send it.
-async fn send_message(State(simulator): State<Arc<Simulator>>, headers: HeaderMap) -> Answer {
-    let caller = simulator.store.read(|records| caller(records, &headers));
-    caller.map(|_| Json(json!({"messages": [{"id": id::message()}]})))
+/// Accepts any message and any mark as read from a caller with a live key, and sends neither.
+async fn send_message(
+    State(simulator): State<Arc<Simulator>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    simulator.store.read(|records| caller(records, &headers))?;
+    let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if message["status"] == "read" {
+        return Ok(Json(json!({"success": true})));
+    }
+    let to = &message["to"];
+    Ok(Json(json!({
+        "messaging_product": "whatsapp",
+        "contacts": [{"input": to, "wa_id": to}],
+        "messages": [{"id": id::message()}],
+    })))
 }
 
 async fn webhook(State(simulator): State<Arc<Simulator>>, headers: HeaderMap) -> Answer {

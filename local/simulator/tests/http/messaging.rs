@@ -1,19 +1,28 @@
-//! Where a channel's messages go, as the holder of its key sets it.
+//! The messaging API, as the holder of a channel's key calls it.
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::support::{Fixture, answer};
 
-const PATH: &str = "/waba/v1/configs/webhook";
+const WEBHOOK: &str = "/v1/configs/webhook";
 
-async fn call(fixture: &Fixture, method: Method, key: &str, body: &Value) -> (u16, Value) {
-    let url = format!("{}{PATH}", fixture.simulator.url());
-    let request = fixture
+fn request(fixture: &Fixture, method: Method, path: &str, key: &str) -> RequestBuilder {
+    let url = format!("{}/waba{path}", fixture.simulator.url());
+    fixture
         .http
         .request(method, url)
-        .header("D360-API-KEY", key);
-    answer(request.json(body).send().await.unwrap()).await
+        .header("D360-API-KEY", key)
+}
+
+async fn call(fixture: &Fixture, method: Method, key: &str, body: &Value) -> (u16, Value) {
+    let request = request(fixture, method, WEBHOOK, key).json(body);
+    answer(request.send().await.unwrap()).await
+}
+
+async fn post(fixture: &Fixture, path: &str, key: &str, body: &Value) -> (u16, Value) {
+    let request = request(fixture, Method::POST, path, key).json(body);
+    answer(request.send().await.unwrap()).await
 }
 
 #[tokio::test]
@@ -44,4 +53,31 @@ async fn a_messaging_webhook_needs_an_address() {
     }
     let read = call(&fixture, Method::GET, &key, &json!({})).await;
     assert_eq!(read, (200, json!({"url": null, "headers": {}})));
+}
+
+#[tokio::test]
+async fn a_message_is_answered_with_its_recipient_and_shown_among_the_calls() {
+    let fixture = Fixture::new().await;
+    fixture.onboard(&["aCH"]).await;
+    let key = fixture.make_key("aCH").await;
+    let text = json!({"to": "12125550123", "type": "text", "text": {"body": "Hello"}});
+    let (status, sent) = post(&fixture, "/messages", &key, &text).await;
+    assert_eq!(
+        (status, &sent["messaging_product"]),
+        (200, &json!("whatsapp"))
+    );
+    let contact = json!({"input": "12125550123", "wa_id": "12125550123"});
+    assert_eq!(sent["contacts"], json!([contact]));
+    assert!(
+        sent["messages"][0]["id"]
+            .as_str()
+            .unwrap()
+            .starts_with("wamid.")
+    );
+    let read = json!({"status": "read", "message_id": sent["messages"][0]["id"]});
+    let answered = post(&fixture, "/messages", &key, &read).await;
+    assert_eq!(answered, (200, json!({"success": true})));
+    let calls = fixture.calls("call=message&channel=aCH").await;
+    assert_eq!(calls.len(), 2);
+    assert_eq!(calls[0]["credential"], "channel_key");
 }
