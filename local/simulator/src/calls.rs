@@ -46,6 +46,10 @@ pub(crate) enum Call {
     Cancellation,
     MessagingWebhook,
     Message,
+    Templates,
+    NewTemplate,
+    EditTemplate,
+    DeleteTemplate,
 }
 
 impl Call {
@@ -66,6 +70,10 @@ impl Call {
             ("POST", "cancellation_request") => Self::Cancellation,
             ("GET" | "POST", "webhook") => Self::MessagingWebhook,
             ("POST", "messages") => Self::Message,
+            ("GET", "templates") => Self::Templates,
+            ("POST", "templates") => Self::NewTemplate,
+            ("PATCH", "{template}") => Self::EditTemplate,
+            ("DELETE", "{template}") => Self::DeleteTemplate,
             _ => return None,
         };
         Some(call)
@@ -73,7 +81,14 @@ impl Call {
 
     /// Whether it is a call of the messaging API, where a channel's key is the credential.
     fn is_messaging(self) -> bool {
-        matches!(self, Self::MessagingWebhook | Self::Message)
+        matches!(
+            self,
+            Self::MessagingWebhook
+                | Self::Message
+                | Self::Templates
+                | Self::NewTemplate
+                | Self::DeleteTemplate
+        )
     }
 
     /// Whether it is a call of the Partner API, all of which count together.

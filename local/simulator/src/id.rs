@@ -27,6 +27,10 @@ pub(crate) fn waba_account() -> String {
     alphanumeric(6) + "WA"
 }
 
+pub(crate) fn template() -> String {
+    alphanumeric(22) + "WT"
+}
+
 pub(crate) fn event() -> String {
     format!("evt_{}", alphanumeric(24))
 }

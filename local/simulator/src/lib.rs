@@ -5,7 +5,7 @@
 //! misbehave in the ways in which 360dialog was seen to misbehave, and in worse ones. It shares no code with
 //! the software that is tested against it, so that a wrong signature made there does not verify here.
 //!
-//! Deliberately absent: messages, billing, templates, and any misbehaviour that no control asked for.
+//! Deliberately absent: the sending and receiving of messages, billing, and any misbehaviour that no control asked for.
 
 mod rate;
 mod settings;
@@ -15,6 +15,7 @@ mod addresses;
 mod signature;
 mod merge_patch;
 mod channel;
+mod template;
 mod bulk_lists;
 mod state;
 mod store;

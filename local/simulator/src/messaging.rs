@@ -1,4 +1,7 @@
-//! The messaging API, as far as it takes to check whether a channel's key is live and where messages go.
+//! The messaging API, as far as clients use it while they set a channel up: whether its key is live, where messages go,
+//! and templates.
+
+mod templates;
 
 use std::sync::Arc;
 
@@ -7,7 +10,7 @@ use axum::{
     body::Bytes,
     extract::{State, rejection::JsonRejection},
     http::HeaderMap,
-    routing::{get, post},
+    routing::{delete, get, patch, post},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -30,6 +33,19 @@ pub(crate) fn routes() -> Router<Arc<Simulator>> {
     Router::new()
         .route("/waba/messages", post(send_message))
         .route("/waba/v1/configs/webhook", get(webhook).post(set_webhook))
+        .route(
+            "/waba/v1/configs/templates",
+            get(templates::list).post(templates::submit),
+        )
+        .route(
+            "/waba/v1/configs/templates/{template}",
+            delete(templates::delete),
+        )
+        // Not below `/waba`, and older than the rest of the Partner API.
+        .route(
+            "/v1/partners/{partner}/waba_accounts/{waba}/waba_templates/{template}",
+            patch(templates::edit),
+        )
 }
 
 /// Accepts any message and any mark as read from a caller with a live key, and sends neither.

@@ -4,7 +4,7 @@ pub(crate) mod credentials;
 pub(crate) mod error;
 
 mod token;
-mod lists;
+pub(crate) mod lists;
 mod keys;
 mod cancellation;
 mod settings;

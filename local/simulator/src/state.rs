@@ -11,6 +11,7 @@ use crate::{
     bulk_lists::{ListFaults, Past},
     channel::{Channel, rfc3339},
     id, merge_patch, signature,
+    template::Template,
 };
 
 /// How many random numbers are tried before one that is in use is accepted.
@@ -34,6 +35,8 @@ pub(crate) struct Account {
     /// Addresses that the partner has set; they win over the configured ones.
     #[serde(default)]
     pub(crate) addresses: Addresses,
+    #[serde(default)]
+    pub(crate) templates: Vec<Template>,
     /// The digests of issued tokens, and when each expires.
     #[serde(default)]
     pub(crate) tokens: BTreeMap<String, Timestamp>,

@@ -29,6 +29,18 @@ impl ApiError {
         status: StatusCode::BAD_REQUEST,
         message: "The body is an object with url, an absolute http or https URL, and headers, an object",
     };
+    pub(crate) const BAD_TEMPLATE: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        message: "A template has a name, a language, a category and components, a list",
+    };
+    pub(crate) const TEMPLATE_NAME_IN_USE: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        message: "The name you have provided is already in use. Please choose a different name for your template.",
+    };
+    pub(crate) const NO_SUCH_TEMPLATE: Self = Self {
+        status: StatusCode::NOT_FOUND,
+        message: "Template not found",
+    };
     pub(crate) const NO_SUCH_PATH: Self = Self {
         status: StatusCode::NOT_FOUND,
         message: "Not found",

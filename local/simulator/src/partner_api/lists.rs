@@ -27,7 +27,7 @@ pub(super) async fn channels(
     headers: HeaderMap,
 ) -> Answer {
     let partner = authorize(&simulator, &partner, &headers)?;
-    let mut page = Page::parse(&query.unwrap_or_default());
+    let mut page = Page::parse(&query.unwrap_or_default(), DEFAULT_SORT);
     let all = simulator.store.read(|records| {
         let Some(account) = records.account(&partner.id) else {
             return Vec::new();
@@ -49,7 +49,7 @@ pub(super) async fn clients(
     headers: HeaderMap,
 ) -> Answer {
     let partner = authorize(&simulator, &partner, &headers)?;
-    let mut page = Page::parse(&query.unwrap_or_default());
+    let mut page = Page::parse(&query.unwrap_or_default(), DEFAULT_SORT);
     let all = simulator.store.read(|records| {
         let Some(account) = records.account(&partner.id) else {
             return Vec::new();
@@ -62,7 +62,7 @@ pub(super) async fn clients(
 
 /// The part of a list that is asked for. A malformed parameter counts as absent.
 #[derive(Debug)]
-struct Page {
+pub(crate) struct Page {
     limit: usize,
     offset: usize,
     sort: String,
@@ -70,7 +70,7 @@ struct Page {
 }
 
 impl Page {
-    fn parse(query: &str) -> Self {
+    pub(crate) fn parse(query: &str, default_sort: &str) -> Self {
         let value = |name: &str| {
             form_urlencoded::parse(query.as_bytes())
                 .find(|(key, _)| key == name)
@@ -85,7 +85,7 @@ impl Page {
             offset: number("offset").unwrap_or(0),
             sort: value("sort")
                 .filter(|sort| !sort.is_empty())
-                .unwrap_or_else(|| DEFAULT_SORT.to_owned()),
+                .unwrap_or_else(|| default_sort.to_owned()),
             filters: filters.unwrap_or_default(),
         }
     }
@@ -102,7 +102,7 @@ impl Page {
     }
 
     /// The answer, with the rows under `name`.
-    fn answer(&self, name: &str, mut rows: Vec<Value>) -> Value {
+    pub(crate) fn answer(&self, name: &str, mut rows: Vec<Value>) -> Value {
         rows.retain(|row| self.matches(row));
         sort(&mut rows, &self.sort);
         let total = rows.len();
@@ -199,7 +199,7 @@ mod tests {
             "limit=0&filters=[1]&sort=",
             "limit=5000",
         ] {
-            let page = Page::parse(query);
+            let page = Page::parse(query, DEFAULT_SORT);
             assert_eq!((page.limit, page.offset), (MOST_ROWS, 0), "{query}");
             assert_eq!(page.sort, DEFAULT_SORT, "{query}");
             assert!(page.filters.is_empty(), "{query}");

@@ -3,7 +3,7 @@
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{Fixture, answer};
+use crate::support::{API_KEY, Fixture, PARTNER, answer};
 
 const WEBHOOK: &str = "/v1/configs/webhook";
 
@@ -80,4 +80,74 @@ async fn a_message_is_answered_with_its_recipient_and_shown_among_the_calls() {
     let calls = fixture.calls("call=message&channel=aCH").await;
     assert_eq!(calls.len(), 2);
     assert_eq!(calls[0]["credential"], "channel_key");
+}
+
+async fn names(fixture: &Fixture, key: &str, query: &str) -> Vec<Value> {
+    let path = format!("/v1/configs/templates{query}");
+    let listed = request(fixture, Method::GET, &path, key).send().await;
+    let (status, listed) = answer(listed.unwrap()).await;
+    assert_eq!((status, &listed["sort"]), (200, &json!(["id"])));
+    let templates = listed["waba_templates"].as_array().unwrap();
+    assert_eq!(listed["total"], templates.len());
+    templates.iter().map(|it| it["name"].clone()).collect()
+}
+
+#[tokio::test]
+async fn templates_are_submitted_once_listed_by_name_and_deleted() {
+    let fixture = Fixture::new().await;
+    fixture.onboard(&["aCH", "bCH"]).await;
+    let key = fixture.make_key("aCH").await;
+    let path = "/v1/configs/templates";
+    for name in ["one", "two"] {
+        let template =
+            json!({"name": name, "language": "de", "category": "UTILITY", "components": []});
+        let (status, made) = post(&fixture, path, &key, &template).await;
+        assert_eq!((status, &made["status"]), (201, &json!("submitted")));
+        let (status, error) = post(&fixture, path, &key, &template).await;
+        assert_eq!(status, 400);
+        let message = error["meta"]["developer_message"].as_str().unwrap();
+        assert!(message.contains("you have provided is already in use"));
+    }
+    assert_eq!(post(&fixture, path, &key, &json!({})).await.0, 400);
+    assert_eq!(names(&fixture, &key, "").await.len(), 2);
+    let by_name = r#"?filters={"business_templates.name":"two"}"#;
+    assert_eq!(names(&fixture, &key, by_name).await, ["two"]);
+    let other = fixture.make_key("bCH").await;
+    assert_eq!(names(&fixture, &other, "").await, [] as [Value; 0]);
+    for status in [200, 404] {
+        let delete = request(&fixture, Method::DELETE, &format!("{path}/one"), &key);
+        assert_eq!(answer(delete.send().await.unwrap()).await.0, status);
+    }
+    assert_eq!(names(&fixture, &key, "").await, ["two"]);
+}
+
+#[tokio::test]
+async fn a_partner_edits_a_template() {
+    let fixture = Fixture::new().await;
+    fixture.onboard(&["aCH"]).await;
+    let key = fixture.make_key("aCH").await;
+    let path = "/v1/configs/templates";
+    let template =
+        json!({"name": "one", "language": "de", "category": "UTILITY", "components": []});
+    let (_, made) = post(&fixture, path, &key, &template).await;
+    let query = format!("{path}?filters={}", json!({"id": made["id"]}));
+    let read = || async {
+        let listed = request(&fixture, Method::GET, &query, &key).send().await;
+        answer(listed.unwrap()).await.1["waba_templates"][0].clone()
+    };
+    let waba = read().await["waba_account_id"].clone();
+    let components = json!([{"type": "BODY", "text": "Hello"}]);
+    for (waba, status) in [(waba.as_str().unwrap(), 200), ("noWA", 404)] {
+        let url = format!(
+            "{}/v1/partners/{PARTNER}/waba_accounts/{waba}/waba_templates/{}",
+            fixture.simulator.url(),
+            made["id"].as_str().unwrap(),
+        );
+        let edit = fixture.http.patch(url).header("X-API-Key", API_KEY);
+        let edit = edit.json(&json!({"components": components}));
+        assert_eq!(answer(edit.send().await.unwrap()).await.0, status);
+    }
+    assert_eq!(read().await["components"], components);
+    let calls = fixture.calls("call=edit_template").await;
+    assert_eq!(calls[0]["partner"], PARTNER);
 }
