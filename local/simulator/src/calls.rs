@@ -50,11 +50,16 @@ pub(crate) enum Call {
     NewTemplate,
     EditTemplate,
     DeleteTemplate,
+    NewMedia,
+    Media,
+    DeleteMedia,
+    SetProfile,
 }
 
 impl Call {
     /// The call of a method and the path of a route.
     fn from_route(method: &Method, path: &str) -> Option<Self> {
+        let path = path.trim_end_matches('/');
         let last = path.rsplit('/').next().unwrap_or_default();
         let call = match (method.as_str(), last) {
             ("POST", "token") => Self::Token,
@@ -74,6 +79,10 @@ impl Call {
             ("POST", "templates") => Self::NewTemplate,
             ("PATCH", "{template}") => Self::EditTemplate,
             ("DELETE", "{template}") => Self::DeleteTemplate,
+            ("POST", "media") => Self::NewMedia,
+            ("GET", "{media}" | "attachments") => Self::Media,
+            ("DELETE", "{media}") => Self::DeleteMedia,
+            ("POST", "whatsapp_business_profile") => Self::SetProfile,
             _ => return None,
         };
         Some(call)
@@ -88,6 +97,10 @@ impl Call {
                 | Self::Templates
                 | Self::NewTemplate
                 | Self::DeleteTemplate
+                | Self::NewMedia
+                | Self::Media
+                | Self::DeleteMedia
+                | Self::SetProfile
         )
     }
 

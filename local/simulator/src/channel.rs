@@ -1,5 +1,7 @@
 //! A channel: one WhatsApp number, its stage, its key, and how it ends.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -26,6 +28,9 @@ pub(crate) struct Channel {
     pub(crate) key: Option<Key>,
     #[serde(default)]
     pub(crate) messaging_webhook: MessagingWebhook,
+    /// The ids of uploads.
+    #[serde(default)]
+    pub(crate) media: BTreeSet<String>,
     #[serde(default)]
     pub(crate) is_cancellation_requested: bool,
     #[serde(default)]
@@ -164,6 +169,7 @@ impl Channel {
             quality: None,
             key: None,
             messaging_webhook: MessagingWebhook::default(),
+            media: BTreeSet::new(),
             is_cancellation_requested: false,
             cancelled_at: None,
             death: None,

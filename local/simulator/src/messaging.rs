@@ -1,6 +1,7 @@
 //! The messaging API, as far as clients use it while they set a channel up: whether its key is live, where messages go,
-//! and templates.
+//! templates, media and the profile.
 
+mod media;
 mod templates;
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{State, rejection::JsonRejection},
+    extract::{DefaultBodyLimit, State, rejection::JsonRejection},
     http::HeaderMap,
     routing::{delete, get, patch, post},
 };
@@ -41,6 +42,13 @@ pub(crate) fn routes() -> Router<Arc<Simulator>> {
             "/waba/v1/configs/templates/{template}",
             delete(templates::delete),
         )
+        .route(
+            "/waba/media",
+            post(media::upload).layer(DefaultBodyLimit::max(media::LARGEST_UPLOAD)),
+        )
+        .route("/waba/{media}", get(media::show).delete(media::delete))
+        .route("/waba/whatsapp_business/attachments/", get(media::download))
+        .route("/waba/whatsapp_business_profile", post(set_profile))
         // Not below `/waba`, and older than the rest of the Partner API.
         .route(
             "/v1/partners/{partner}/waba_accounts/{waba}/waba_templates/{template}",
@@ -65,6 +73,12 @@ async fn send_message(
         "contacts": [{"input": to, "wa_id": to}],
         "messages": [{"id": id::message()}],
     })))
+}
+
+/// Accepts any profile, and forgets it.
+async fn set_profile(State(simulator): State<Arc<Simulator>>, headers: HeaderMap) -> Answer {
+    let caller = simulator.store.read(|records| caller(records, &headers));
+    caller.map(|_| Json(json!({"success": true})))
 }
 
 async fn webhook(State(simulator): State<Arc<Simulator>>, headers: HeaderMap) -> Answer {

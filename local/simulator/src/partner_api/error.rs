@@ -41,6 +41,14 @@ impl ApiError {
         status: StatusCode::NOT_FOUND,
         message: "Template not found",
     };
+    pub(crate) const BAD_MEDIA: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        message: "An upload is a multipart form with a file",
+    };
+    pub(crate) const NO_SUCH_MEDIA: Self = Self {
+        status: StatusCode::NOT_FOUND,
+        message: "Media not found",
+    };
     pub(crate) const NO_SUCH_PATH: Self = Self {
         status: StatusCode::NOT_FOUND,
         message: "Not found",

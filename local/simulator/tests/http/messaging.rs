@@ -2,6 +2,7 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::support::{API_KEY, Fixture, PARTNER, answer};
 
@@ -150,4 +151,53 @@ async fn a_partner_edits_a_template() {
     assert_eq!(read().await["components"], components);
     let calls = fixture.calls("call=edit_template").await;
     assert_eq!(calls[0]["partner"], PARTNER);
+}
+
+#[tokio::test]
+async fn an_upload_can_be_fetched_until_it_is_deleted() {
+    let fixture = Fixture::new().await;
+    fixture.onboard(&["aCH", "bCH"]).await;
+    let (key, other) = (fixture.make_key("aCH").await, fixture.make_key("bCH").await);
+    let send = async |method, path: &str, key: &str| {
+        let answered = request(&fixture, method, path, key).send().await;
+        answer(answered.unwrap()).await
+    };
+    let upload = request(&fixture, Method::POST, "/media", &key)
+        .header("content-type", "multipart/form-data; boundary=x")
+        // Larger than the framework's limit.
+        .body(vec![b'x'; 3 << 20]);
+    let (status, uploaded) = answer(upload.send().await.unwrap()).await;
+    assert_eq!(status, 200, "{uploaded}");
+    let path = format!("/{}", uploaded["id"].as_str().unwrap());
+    assert_eq!(send(Method::GET, &path, &other).await.0, 404);
+    let (status, shown) = send(Method::GET, &path, &key).await;
+    assert_eq!((status, &shown["mime_type"]), (200, &json!("image/gif")));
+    let url = Url::parse(shown["url"].as_str().unwrap()).unwrap();
+    let file = format!("{}?{}", url.path(), url.query().unwrap());
+    let picture = request(&fixture, Method::GET, &file, &key).send().await;
+    let picture = picture.unwrap();
+    assert_eq!(picture.headers()["content-type"], "image/gif");
+    assert_eq!(shown["file_size"], picture.bytes().await.unwrap().len());
+    assert_eq!(send(Method::DELETE, &path, &key).await.0, 200);
+    for (method, path) in [
+        (Method::GET, &path),
+        (Method::GET, &file),
+        (Method::DELETE, &path),
+    ] {
+        assert_eq!(send(method, path, &key).await.0, 404);
+    }
+    assert_eq!(send(Method::POST, "/media", &key).await.0, 400, "no form");
+    assert_eq!(fixture.calls("call=media&channel=aCH").await.len(), 4);
+}
+
+#[tokio::test]
+async fn a_profile_needs_a_live_key() {
+    let fixture = Fixture::new().await;
+    fixture.onboard(&["aCH"]).await;
+    let key = fixture.make_key("aCH").await;
+    let profile = json!({"messaging_product": "whatsapp", "about": "Hello"});
+    let path = "/whatsapp_business_profile";
+    let set = post(&fixture, path, &key, &profile).await;
+    assert_eq!(set, (200, json!({"success": true})));
+    assert_eq!(post(&fixture, path, "no_key", &profile).await.0, 401);
 }
