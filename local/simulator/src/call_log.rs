@@ -1,4 +1,4 @@
-//! A record of the calls that arrived at the Partner API, without their secrets.
+//! A record of the calls that arrived at the Partner API and the messaging API, without their secrets.
 
 use std::{
     collections::{BTreeMap, VecDeque},
