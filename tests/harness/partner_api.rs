@@ -1,342 +1,225 @@
-//! A fake Partner API that answers what a test says, also what 360dialog never should.
-//!
-//! It takes no notice of filters: the bundle must filter again. What it was asked, it remembers.
+//! 360dialog for tests in which it misbehaves: the simulator, by its controls. A call is named as there.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
-use axum::http::request::Parts;
-use axum::http::{Method, StatusCode};
-use axum::response::{IntoResponse, Response};
-use reqwest::Client;
-use runtime::clock;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use simulator::{Partner, RunningSimulator, Settings};
 
-use crate::{Ask, Bundle, GLANCE, PARTNER, PAYING_PARTNER, until_so};
+use crate::{Ask, Bundle, PARTNER, PAYING_PARTNER, Secrets, until_seen};
 
 /// The client of its channels.
 pub const CLIENT: &str = "aCL";
 /// The channel of most tests.
 pub const NUMBER: &str = "oneCH";
 
-/// The largest body that is passed on, bytes.
-const LARGEST: usize = 1 << 20;
-
-/// What is asked of the Partner API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Asked {
-    /// The list of channels.
-    Channels,
-    /// The list of a channel's keys.
-    Keys,
-    /// A new key.
-    NewKey,
-    /// The webhook URL.
-    Webhook,
-    /// Another webhook URL.
-    NewWebhook,
-    /// The partner's settings, such as the redirect URL.
-    Partner,
-    /// Other settings of the partner.
-    NewPartner,
-}
-
-impl Asked {
-    fn of(method: &Method, path: &str) -> Self {
-        let is_webhook = path.ends_with("/webhook_url");
-        match *method {
-            Method::PATCH => Self::NewPartner,
-            Method::POST if is_webhook => Self::NewWebhook,
-            Method::POST => Self::NewKey,
-            _ if is_webhook => Self::Webhook,
-            _ if path.ends_with("/channels") => Self::Channels,
-            _ if path.contains("/channels/") => Self::Keys,
-            _ => Self::Partner,
-        }
-    }
-}
-
-/// An answer that is not the usual one.
-#[derive(Clone, Debug)]
-pub enum Reply {
-    /// Nothing is done, and this status and body are answered.
-    Says(u16, Value),
-    /// Nothing is done, and 429 with this `Retry-After` is answered.
-    Wait(&'static str),
-    /// The usual is done, but 500 is answered.
-    LosesTheAnswer,
-    /// The usual is done, and nothing is answered.
-    DoesItInSilence,
-    /// Nothing is done or answered.
-    Silence,
-    /// The usual is done and answered, once this is no longer the reply.
-    Later,
-}
-
-/// What it knows, and how it answers; a test changes it at any time.
-#[derive(Default)]
-pub struct Script {
-    /// The channels it lists.
-    pub channels: Vec<Value>,
-    /// The ids of the live keys by channel; only the last one made was told.
-    pub keys: BTreeMap<String, Vec<String>>,
-    /// Everything that was asked: method, path, and the header with the credentials.
-    pub asked: Vec<(Method, String, String)>,
-    /// Whether no filter finds anything.
-    pub finds_nothing: bool,
-    /// How what is asked is answered, and how often.
-    replies: BTreeMap<Asked, (Reply, usize)>,
-}
-
-/// The fake.
-#[derive(Clone)]
-pub struct FakePartnerApi {
-    /// Its address.
+/// A simulator that a test tells how to answer.
+pub struct SimulatedPartnerApi {
+    /// The simulator's address.
     pub url: String,
-    script: Arc<Mutex<Script>>,
-    /// Whom it asks for its usual answers, if it has none of its own.
-    hub: Option<String>,
+    secrets: Secrets,
+    http: Client,
+    _simulator: Option<RunningSimulator>,
 }
 
-impl FakePartnerApi {
-    /// Starts one that knows no channel.
+impl SimulatedPartnerApi {
+    /// Starts one that knows no channel, sends no webhook and takes no notice of filters: the bundle must filter again.
     pub async fn start() -> Self {
-        Self::start_before(None).await
+        Self::start_as(Secrets::two_hubs(), Settings::default().token_lifetime).await
     }
 
-    /// Starts one whose usual answers are those of the simulated hub of `bundle`.
-    pub async fn before(bundle: &Bundle) -> Self {
-        Self::start_before(Some(format!("{}/api/v2", bundle.hub))).await
-    }
-
-    async fn start_before(hub: Option<String>) -> Self {
-        let script = Arc::default();
-        let url = String::new();
-        let mut api = Self { url, script, hub };
-        api.url = serve(Router::new().fallback(answer).with_state(api.clone())).await;
+    /// The same with other secrets, and for logins with tokens that live so long.
+    pub async fn start_as(secrets: Secrets, token_lifetime: Duration) -> Self {
+        let partners = Partner::from_secrets_json(&secrets.file.to_string());
+        let settings = Settings {
+            listen: ([127, 0, 0, 1], 0).into(),
+            partners: partners.expect("secrets"),
+            token_lifetime,
+            ..Settings::default()
+        };
+        let simulator = RunningSimulator::start(settings).await;
+        let simulator = simulator.expect("the simulator");
+        let api = Self {
+            url: simulator.url().to_owned(),
+            secrets,
+            http: Client::builder().no_proxy().build().expect("a client"),
+            _simulator: Some(simulator),
+        };
+        for partner in [PARTNER, PAYING_PARTNER] {
+            let wrong = json!({"partner": partner, "ignores_filters": true});
+            api.control(Method::POST, "lists", wrong).await;
+        }
         api
+    }
+
+    /// The simulator that `bundle` brings.
+    pub fn of(bundle: &Bundle) -> Self {
+        Self {
+            url: bundle.hub.clone(),
+            secrets: bundle.secrets.clone(),
+            http: bundle.http.clone(),
+            _simulator: None,
+        }
     }
 
     /// One that lists `number` of [`CLIENT`], made just now, and a bundle for it.
     pub async fn with_new(number: &str) -> (Self, Bundle) {
         let api = Self::start().await;
-        api.lists([new_channel(number)]);
+        api.adds(new_channel(number)).await;
         let bundle = api.bundle(&[]).await;
         (api, bundle)
     }
 
     /// A bundle that works with it.
     pub async fn bundle(&self, settings: &[(&str, &str)]) -> Bundle {
+        self.bundle_as(self.secrets.clone(), settings).await
+    }
+
+    /// The same with other secrets than it has itself.
+    pub async fn bundle_as(&self, secrets: Secrets, settings: &[(&str, &str)]) -> Bundle {
         let partners = format!("{PARTNER},{PAYING_PARTNER}");
+        let address = format!("{}/api/v2", self.url);
         let mut all = vec![
             ("HUB", "none"),
             ("PARTNER_IDS", &partners),
-            ("PARTNER_API_URL", &self.url),
+            ("PARTNER_API_URL", &address),
             ("ALLOWED_ORIGINS", "https://app.example"),
         ];
         all.extend(settings);
-        Bundle::start_with(&all).await
+        Bundle::start_as(secrets, &all).await
     }
 
-    /// What it knows and says, to be read and changed.
-    pub fn script(&self) -> MutexGuard<'_, Script> {
-        self.script.lock().expect("no test panics with it")
+    /// Lists this channel, too, for both partners; one that it knows is changed.
+    pub async fn adds(&self, channel: Value) {
+        for partner in [PARTNER, PAYING_PARTNER] {
+            let mut channel = channel.clone();
+            channel["partner"] = json!(partner);
+            self.control(Method::POST, "channel", channel).await;
+        }
     }
 
-    /// Lists these channels, and no others, from now on.
-    pub fn lists(&self, channels: impl Into<Vec<Value>>) {
-        self.script().channels = channels.into();
+    /// Lists no channel of [`PARTNER`] any more.
+    pub async fn forgets(&self) {
+        let channels = format!("channels?partner={PARTNER}");
+        self.control(Method::DELETE, &channels, json!({})).await;
     }
 
-    /// Lists this channel, too.
-    pub fn adds(&self, channel: Value) {
-        self.script().channels.push(channel);
+    /// From now on no list of [`PARTNER`] that is filtered finds anything.
+    pub async fn finds_nothing(&self) {
+        let nothing = json!({"partner": PARTNER, "finds_nothing": true});
+        self.control(Method::POST, "lists", nothing).await;
     }
 
-    /// Answers `asked` in this way from now on.
-    pub fn replies(&self, asked: Asked, reply: Reply) {
-        self.replies_times(asked, reply, usize::MAX);
+    /// Answers `call` in this way from now on; `fault` is one of the simulator's, without the name of the call.
+    pub async fn replies(&self, call: &str, mut fault: Value) {
+        fault["call"] = json!(call);
+        self.control(Method::POST, "faults", fault).await;
     }
 
-    /// Answers `asked` in this way the next `times`.
-    pub fn replies_times(&self, asked: Asked, reply: Reply, times: usize) {
-        self.script().replies.insert(asked, (reply, times));
+    /// Answers `call` with this status and `{}` from now on.
+    pub async fn refuses(&self, call: &str, status: u16) {
+        self.replies(call, answer(status, json!({}))).await;
     }
 
-    /// Answers `asked` with this status and `{}` from now on.
-    pub fn refuses(&self, asked: Asked, status: u16) {
-        self.replies(asked, Reply::Says(status, json!({})));
+    /// Answers `call` as usual from now on.
+    pub async fn answers_as_usual(&self, call: &str) {
+        self.replies(call, json!({})).await;
     }
 
-    /// Answers as usual from now on.
-    pub fn recovers(&self) {
-        let mut script = self.script();
-        script.replies.clear();
-        script.finds_nothing = false;
+    /// Answers everything as usual from now on.
+    pub async fn recovers(&self) {
+        self.control(Method::DELETE, "faults", json!({})).await;
     }
 
-    /// How often this was asked.
-    pub fn asked(&self, asked: Asked) -> usize {
-        let script = self.script();
-        let all = script.asked.iter();
-        all.filter(|(method, path, _)| Asked::of(method, path) == asked)
-            .count()
+    /// The calls that arrived, of those that `query` names.
+    pub async fn calls(&self, query: &str) -> Vec<Value> {
+        let calls = format!("calls?{query}");
+        let seen = self.control(Method::GET, &calls, json!({})).await;
+        seen["calls"].as_array().expect("a list").clone()
+    }
+
+    /// Forgets the calls.
+    pub async fn forgets_calls(&self) {
+        self.control(Method::DELETE, "calls", json!({})).await;
+    }
+
+    /// How often this call was made.
+    pub async fn asked(&self, call: &str) -> usize {
+        self.calls(&format!("call={call}")).await.len()
+    }
+
+    /// Waits until this call was made so often.
+    pub async fn is_asked(&self, call: &str, times: usize) {
+        until_seen(|| self.asked(call), |seen| *seen >= times).await;
     }
 
     /// How often a key of `number` was asked for.
-    pub fn posts(&self, number: &str) -> usize {
-        let path = format!("/{number}/");
-        let script = self.script();
-        let posts = script.asked.iter().filter(|(it, ..)| it == Method::POST);
-        posts.filter(|(_, asked, _)| asked.contains(&path)).count()
+    pub async fn posts(&self, number: &str) -> usize {
+        let posts = format!("call=new_key&channel={number}");
+        self.calls(&posts).await.len()
     }
 
     /// Waits until a key of `number` was asked for so often.
     pub async fn is_posted(&self, number: &str, times: usize) {
-        until_so("a key is asked for", || self.posts(number) >= times).await;
+        until_seen(|| self.posts(number), |seen| *seen >= times).await;
+    }
+
+    /// Somebody else makes a key of `number`, which has this id.
+    pub async fn has_foreign_key(&self, number: &str, id: &str) {
+        let key = json!({"partner": PARTNER, "channel": number, "id": id});
+        self.control(Method::POST, "key", key).await;
+    }
+
+    /// The ids of the live keys.
+    pub async fn keys(&self, partner: &str, number: &str) -> Value {
+        let channel = format!("channel?partner={partner}&channel={number}");
+        self.control(Method::GET, &channel, json!({})).await["keys"].take()
     }
 
     /// Fails unless the key that the vault keeps for `number` of [`PARTNER`] is the live one, and the only one.
-    pub fn has_live_key(&self, bundle: &Bundle, number: &str) {
+    pub async fn has_live_key(&self, bundle: &Bundle, number: &str) {
         let key = bundle.vault_key(PARTNER, number).expect("a key");
-        assert_eq!(json!(self.script().keys[number]), json!([key["key_id"]]));
+        let keys = self.keys(PARTNER, number).await;
+        assert_eq!(keys, json!([key["key_id"]]));
+        bundle.can_send(PARTNER, number).await;
+    }
+
+    async fn control(&self, method: Method, path: &str, body: Value) -> Value {
+        let url = format!("{}/_hub/{path}", self.url);
+        let request = self.http.request(method, url).json(&body);
+        request.ask().await.is(200).json()
     }
 }
 
-/// A running channel of [`CLIENT`], as the Partner API lists it.
+/// A running and permitted channel of [`CLIENT`], as a control takes it.
 pub fn channel(number: &str, created_at: Option<&str>) -> Value {
-    let mut channel =
-        json!({"id": number, "client_id": CLIENT, "integration": {"state": "running"}});
-    if let Some(created_at) = created_at {
-        channel["created_at"] = json!(created_at);
-    }
+    let mut channel = new_channel(number);
+    channel["created_at"] = json!(created_at);
     channel
 }
 
 /// The same, made just now.
 pub fn new_channel(number: &str) -> Value {
-    channel(number, Some(&clock::now().to_string()))
+    json!({"channel": number, "client": CLIENT, "stage": "running", "permission": "granted"})
+}
+
+/// The fault of a call that is not done, and answered with this status and body.
+pub fn answer(status: u16, body: Value) -> Value {
+    json!({"answer": {"status": status, "body": body}})
+}
+
+/// The fault of a call that is not done, and answered with 429 and this `Retry-After`.
+pub fn asks_to_wait(wait: &str) -> Value {
+    json!({"answer": {"status": 429, "headers": {"retry-after": wait}}})
+}
+
+/// The fault of a call that is done, but answered with 500.
+pub fn loses_the_answer() -> Value {
+    json!({"answer": {"status": 500}, "is_done": true})
 }
 
 /// The tenant `acme` comes back with a permission for `numbers`, separated by commas.
 pub async fn claim(bundle: &Bundle, partner: &str, numbers: &str) {
     let query = format!("client={CLIENT}&channels=[{numbers}]");
     bundle.claim(partner, "acme", &query).await;
-}
-
-/// Answers as `router` does at the address that is returned, for as long as the test runs.
-pub async fn serve(router: Router) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
-    let url = format!("http://{}", listener.local_addr().expect("its address"));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
-}
-
-fn says(status: u16, body: &Value) -> Response {
-    let status = StatusCode::from_u16(status).expect("a status");
-    (status, axum::Json(body)).into_response()
-}
-
-async fn answer(State(api): State<FakePartnerApi>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let path = parts.uri.path();
-    let asked = Asked::of(&parts.method, path);
-    let reply = api.script().reply(asked, &parts);
-    while api.script().is_later(asked) {
-        tokio::time::sleep(GLANCE).await;
-    }
-    match &reply {
-        Some(Reply::Says(status, body)) => return says(*status, body),
-        Some(Reply::Wait(wait)) => {
-            let status = StatusCode::TOO_MANY_REQUESTS;
-            return (status, [("retry-after", *wait)], "slow down").into_response();
-        }
-        // Nobody waits for so long: the connection is closed from the other side.
-        Some(Reply::Silence) => return std::future::pending().await,
-        _ => {}
-    }
-    let usual = match &api.hub {
-        None => api.script().usual(asked, path),
-        Some(hub) => pass_on(hub, &parts, body).await,
-    };
-    match reply {
-        Some(Reply::LosesTheAnswer) => says(500, &json!({"meta": {"success": false}})),
-        Some(Reply::DoesItInSilence) => std::future::pending().await,
-        _ => usual,
-    }
-}
-
-/// What `hub` answers.
-async fn pass_on(hub: &str, parts: &Parts, body: Body) -> Response {
-    let body = to_bytes(body, LARGEST).await.expect("a body");
-    let path = parts.uri.path_and_query().expect("a path");
-    let mut headers = parts.headers.clone();
-    headers.remove("host");
-    let http = Client::builder().no_proxy().build().expect("a client");
-    let request = http.request(parts.method.clone(), format!("{hub}{path}"));
-    let answer = request.headers(headers).body(body).ask().await;
-    let status = StatusCode::from_u16(answer.status).expect("a status");
-    (status, answer.text).into_response()
-}
-
-impl Script {
-    /// Remembers what is asked; how it is answered instead of the usual.
-    fn reply(&mut self, asked: Asked, parts: &Parts) -> Option<Reply> {
-        let header = |name: &str| {
-            let value = parts
-                .headers
-                .get(name)
-                .and_then(|value| value.to_str().ok());
-            value.unwrap_or_default()
-        };
-        let credentials = format!("{}|{}", header("authorization"), header("x-api-key"));
-        let path = parts.uri.path().to_owned();
-        self.asked.push((parts.method.clone(), path, credentials));
-        let is_filtered = parts.uri.query().is_some_and(|it| it.contains("filters="));
-        if self.finds_nothing && is_filtered {
-            return Some(Reply::Says(
-                200,
-                json!({"total": 0, "partner_channels": []}),
-            ));
-        }
-        let (reply, times) = self.replies.get_mut(&asked)?;
-        *times = times.checked_sub(1)?;
-        Some(reply.clone())
-    }
-
-    fn is_later(&self, asked: Asked) -> bool {
-        matches!(self.replies.get(&asked), Some((Reply::Later, _)))
-    }
-
-    fn usual(&mut self, asked: Asked, path: &str) -> Response {
-        let number = path.rsplit('/').nth(1).unwrap_or_default();
-        match asked {
-            Asked::Channels => {
-                let channels = &self.channels;
-                says(
-                    200,
-                    &json!({"total": channels.len(), "partner_channels": channels}),
-                )
-            }
-            Asked::Keys => {
-                let keys = self.keys.get(number).into_iter().flatten();
-                let keys = keys.map(|id| json!({"id": id, "app_id": "1"}));
-                says(200, &keys.collect())
-            }
-            Asked::NewKey => {
-                let posts = self.asked.iter().filter(|(it, ..)| *it == Method::POST);
-                let id = format!("made{}", posts.count());
-                self.keys.insert(number.to_owned(), vec![id.clone()]);
-                let secret = format!("secret of {number} {id}");
-                let key =
-                    json!({"id": id, "app_id": "1", "api_key": secret, "address": "https://x"});
-                says(201, &key)
-            }
-            _ => says(404, &json!({})),
-        }
-    }
 }

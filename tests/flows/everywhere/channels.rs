@@ -1,7 +1,7 @@
 //! The list of a tenant's channels.
 
 use serde_json::json;
-use tests::partner_api::{FakePartnerApi, NUMBER, claim};
+use tests::partner_api::{NUMBER, SimulatedPartnerApi, claim};
 use tests::{Ask, Bundle, PARTNER, text};
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn every_page(bundle: &Bundle, limit: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn a_claimed_number_is_seen_at_any_time_until_its_key_is_stored() {
-    let (_api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    let (_api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
     claim(&bundle, PARTNER, NUMBER).await;
     loop {
         let seen = bundle.channel(PARTNER, "acme", NUMBER).await;

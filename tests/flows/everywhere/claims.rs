@@ -4,9 +4,9 @@ use onboarding::claim::Claim;
 use runtime::clock;
 use serde_json::{Value, json};
 use store::{Claims, Clients, Write};
-use tests::partner_api::{Asked, CLIENT, FakePartnerApi, NUMBER, Reply};
-use tests::partner_api::{channel, claim, new_channel};
-use tests::{Bundle, PARTNER, PAYING_PARTNER, id, until_seen, until_so};
+use tests::partner_api::{CLIENT, NUMBER, SimulatedPartnerApi};
+use tests::partner_api::{answer, asks_to_wait, channel, claim, new_channel};
+use tests::{Bundle, PARTNER, PAYING_PARTNER, id, until_seen};
 
 const LONG_AGO: Option<&str> = Some("2020-02-02T02:02:02Z");
 
@@ -66,19 +66,19 @@ async fn of_two_tenants_who_claim_a_client_at_once_one_gets_it() {
 /// I5
 #[tokio::test]
 async fn a_client_that_another_tenant_gets_while_its_channels_are_read_is_refused() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-    api.replies(Asked::Channels, Reply::Later);
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.replies("channels", json!({"hold": true})).await;
     claim(&bundle, PARTNER, NUMBER).await;
-    until_so("the read", || !api.script().asked.is_empty()).await;
+    api.is_asked("channels", 1).await;
     let clients = Clients::new(bundle.table().await);
     let bound = clients.bind(&id(PARTNER), &id(CLIENT), &id("globex")).await;
     assert_eq!(bound.expect("an answer"), Write::Done);
-    api.recovers();
+    api.recovers().await;
     let about = (PARTNER, "acme", NUMBER);
     bundle.channel_until(about, Value::is_null).await;
     bundle.scan_when_quiet().await;
     assert!(bundle.channels(PARTNER, "acme").await.is_empty());
-    assert_eq!(api.posts(NUMBER), 0);
+    assert_eq!(api.posts(NUMBER).await, 0);
 }
 
 /// I5
@@ -121,24 +121,20 @@ async fn an_id_the_hub_does_not_know_stays_pending_and_is_the_claimants_to_see()
 #[tokio::test]
 async fn a_number_that_died_silently_is_cancelled_and_no_key_is_asked_for() {
     let signs = [
-        ("gone0CH", json!({"cancelled_at": "2026-04-09T13:09:08Z"})),
-        ("gone1CH", json!({"hub_status": "pending_deletion"})),
-        ("gone2CH", json!({"hub_status": "deleted"})),
-        ("gone3CH", json!({"hub_status": "terminated"})),
-        ("gone4CH", json!({"hub_status": "cancelled"})),
-        (
-            "gone5CH",
-            json!({"waba_account": {"status": "bsp_removed"}}),
-        ),
-        ("gone6CH", json!({"waba_account": {"status": "disabled"}})),
-        ("gone7CH", json!({"waba_account": {"status": "banned"}})),
+        ("gone0CH", "cancelled_at"),
+        ("gone1CH", "pending_deletion"),
+        ("gone2CH", "deleted"),
+        ("gone3CH", "terminated"),
+        ("gone4CH", "cancelled"),
+        ("gone5CH", "bsp_removed"),
+        ("gone6CH", "disabled"),
+        ("gone7CH", "banned"),
     ];
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
     for (number, sign) in &signs {
-        let (mut channel, sign) = (new_channel(number), sign.as_object().expect("a sign"));
-        let fields = channel.as_object_mut().expect("a channel");
-        fields.extend(sign.clone());
-        api.adds(channel);
+        let mut channel = new_channel(number);
+        channel["dies"] = json!(sign);
+        api.adds(channel).await;
         bundle.event("channel_live", number).await;
     }
     let numbers = signs.each_ref().map(|(number, _)| *number).join(",");
@@ -149,13 +145,16 @@ async fn a_number_that_died_silently_is_cancelled_and_no_key_is_asked_for() {
         assert_eq!(seen["stage"], "cancelled", "{number}");
     }
     bundle.scan_when_quiet().await;
-    assert_eq!((api.asked(Asked::Keys), api.asked(Asked::NewKey)), (1, 1));
+    assert_eq!(
+        (api.asked("keys").await, api.asked("new_key").await),
+        (1, 1)
+    );
 }
 
 /// I5
 #[tokio::test]
 async fn a_client_with_a_number_from_before_the_visit_is_held_for_review() {
-    let api = FakePartnerApi::start().await;
+    let api = SimulatedPartnerApi::start().await;
     let bundle = api.bundle(&[]).await;
     let just_before = clock::now() - std::time::Duration::from_secs(360);
     let just_before = just_before.to_string();
@@ -164,7 +163,10 @@ async fn a_client_with_a_number_from_before_the_visit_is_held_for_review() {
         .into_iter()
         .zip([LONG_AGO, None, Some(&just_before)])
     {
-        api.lists([new_channel(number), channel("elderCH", older)]);
+        api.forgets().await;
+        for listed in [new_channel(number), channel("elderCH", older)] {
+            api.adds(listed).await;
+        }
         claim(&bundle, PARTNER, number).await;
         let seen = bundle.channel_has(number, "claim", "held").await;
         is_only_claimed(seen, number, "held", "held_for_review");
@@ -174,33 +176,33 @@ async fn a_client_with_a_number_from_before_the_visit_is_held_for_review() {
     let is_owned = items.iter().any(|item| item.contains("S(\"CLIENT#"));
     assert!(!is_owned, "nobody owns the client");
     for number in numbers.into_iter().chain(["elderCH"]) {
-        assert_eq!(api.posts(number), 0, "{number}");
+        assert_eq!(api.posts(number).await, 0, "{number}");
     }
 }
 
 /// I5
 #[tokio::test]
 async fn a_number_that_moved_to_another_client_gets_no_key() {
-    let api = FakePartnerApi::start().await;
+    let api = SimulatedPartnerApi::start().await;
     let mut moved = new_channel(NUMBER);
-    moved["integration"]["state"] = json!("pending");
-    api.lists([moved.clone()]);
+    moved["stage"] = json!("ready");
+    api.adds(moved.clone()).await;
     let bundle = api.bundle(&[]).await;
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.key_is(NUMBER, "waiting", "not_running").await;
-    moved["client_id"] = json!("zCL");
-    api.lists([moved]);
+    moved["client"] = json!("zCL");
+    api.adds(moved).await;
     bundle.event("channel_running", NUMBER).await;
     bundle.key_is(NUMBER, "blocked", "wrong_client").await;
-    assert_eq!(api.posts(NUMBER), 0);
+    assert_eq!(api.posts(NUMBER).await, 0);
 }
 
 #[tokio::test]
 async fn a_later_number_of_an_own_client_is_bound_even_if_no_webhook_names_the_client() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.stored(PARTNER, "acme", NUMBER).await;
-    api.adds(channel("laterCH", LONG_AGO));
+    api.adds(channel("laterCH", LONG_AGO)).await;
     bundle.event("channel_running", "laterCH").await;
     bundle.event("channel_permission_granted", "laterCH").await;
     let seen = bundle.stored(PARTNER, "acme", "laterCH").await;
@@ -211,48 +213,48 @@ async fn a_later_number_of_an_own_client_is_bound_even_if_no_webhook_names_the_c
 /// I10
 #[tokio::test]
 async fn silence_and_errors_are_neither_a_refusal_nor_a_revocation() {
-    let says = |status| Reply::Says(status, json!({}));
+    let refuses = |status| answer(status, json!({}));
     let odd = [
-        Reply::Silence,
-        says(503),
-        Reply::Says(500, json!({"partner_channels": []})),
-        Reply::Says(200, json!("not what was asked for")),
-        says(404),
-        says(401),
-        says(403),
-        Reply::Says(200, json!({"partner_channels": [], "total": 0})),
+        json!({"answer": "silence"}),
+        refuses(503),
+        answer(500, json!({"partner_channels": []})),
+        answer(200, json!("not what was asked for")),
+        refuses(404),
+        refuses(401),
+        refuses(403),
+        answer(200, json!({"partner_channels": [], "total": 0})),
     ];
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
     for odd in &odd {
-        api.replies(Asked::Channels, odd.clone());
+        api.replies("channels", odd.clone()).await;
         claim_in_vain(&bundle, NUMBER).await;
         let seen = bundle.channel(PARTNER, "acme", NUMBER).await;
         let seen = seen.expect("the claim stays");
         let state = (&seen["claim"], &seen["key"]["reason"]);
         assert_eq!(state, (&json!("pending"), &json!("unclaimed")), "{odd:?}");
     }
-    api.recovers();
-    api.refuses(Asked::Keys, 500);
+    api.refuses("keys", 500).await;
+    api.answers_as_usual("channels").await;
     bundle.key_is(NUMBER, "waiting", "hub_unavailable").await;
-    api.recovers();
+    api.recovers().await;
     bundle.stored(PARTNER, "acme", NUMBER).await;
-    api.has_live_key(&bundle, NUMBER);
+    api.has_live_key(&bundle, NUMBER).await;
 
     let before = bundle.channel(PARTNER, "acme", NUMBER).await;
     for odd in &odd[1..] {
-        api.replies(Asked::Channels, odd.clone());
+        api.replies("channels", odd.clone()).await;
         claim_in_vain(&bundle, "otherCH").await;
         let after = bundle.channel(PARTNER, "acme", NUMBER).await;
         assert_eq!(after, before, "{odd:?}");
     }
-    assert_eq!(api.posts(NUMBER), 1);
+    assert_eq!(api.posts(NUMBER).await, 1);
 }
 
 #[tokio::test]
 async fn a_claim_waits_as_long_as_the_hub_says_but_no_longer_than_a_day() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-    let new_year = Reply::Wait("Fri, 31 Dec 2100 23:59:59 GMT");
-    api.replies(Asked::Channels, new_year);
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    let new_year = asks_to_wait("Fri, 31 Dec 2100 23:59:59 GMT");
+    api.replies("channels", new_year).await;
     let before = clock::now().as_second();
     claim_in_vain(&bundle, NUMBER).await;
     let due_at = open_claims(&bundle).await[0].due_at.expect("it is due");

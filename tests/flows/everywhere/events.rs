@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tests::partner_api::{FakePartnerApi, NUMBER, claim};
+use tests::partner_api::{NUMBER, SimulatedPartnerApi, claim};
 use tests::{Bundle, PARTNER, text, until_seen};
 
 /// I8, I9
@@ -50,7 +50,7 @@ async fn every_event_is_as_documented_and_holds_no_secret() {
 
 #[tokio::test]
 async fn an_event_shows_what_the_tenant_sees_and_versions_grow() {
-    let (_api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    let (_api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
     claim(&bundle, PARTNER, NUMBER).await;
     let shown = bundle.stored(PARTNER, "acme", NUMBER).await;
     let of_channel = || async {

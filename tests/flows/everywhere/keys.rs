@@ -1,10 +1,12 @@
 //! A number's key: made once, never in place of somebody else's, and not lost whatever the Partner API answers.
 
+use data_encoding::HEXLOWER;
 use runtime::clock;
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use store::{Intent, Mints};
-use tests::partner_api::{Asked, FakePartnerApi, NUMBER, Reply};
-use tests::partner_api::{channel, claim, new_channel};
+use tests::partner_api::{NUMBER, SimulatedPartnerApi, asks_to_wait, loses_the_answer};
+use tests::partner_api::{answer, channel, claim, new_channel};
 use tests::{Bundle, PARTNER, PAYING_PARTNER, channel_ref, until};
 
 const LONG_AGO: Option<&str> = Some("2020-02-02T02:02:02Z");
@@ -13,9 +15,8 @@ const DAY: i64 = 24 * 3600;
 /// I6
 #[tokio::test]
 async fn a_key_that_is_not_ours_is_never_replaced() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-    let somebodys = vec!["somebodys".to_owned()];
-    api.script().keys.insert(NUMBER.to_owned(), somebodys);
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.has_foreign_key(NUMBER, "somebodys").await;
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.key_is(NUMBER, "blocked", "existing_key").await;
     for event in [
@@ -25,36 +26,39 @@ async fn a_key_that_is_not_ours_is_never_replaced() {
     ] {
         bundle.event(event, NUMBER).await;
     }
-    api.adds(new_channel("laterCH"));
+    api.adds(new_channel("laterCH")).await;
     claim(&bundle, PARTNER, "laterCH").await;
     bundle.stored(PARTNER, "acme", "laterCH").await;
     bundle.scan_when_quiet().await;
-    assert_eq!((api.posts(NUMBER), api.posts("laterCH")), (0, 1));
+    let posts = (api.posts(NUMBER).await, api.posts("laterCH").await);
+    assert_eq!(posts, (0, 1));
     bundle.key_is(NUMBER, "blocked", "existing_key").await;
-    assert_eq!(api.script().keys[NUMBER], ["somebodys"]);
+    assert_eq!(api.keys(PARTNER, NUMBER).await, json!(["somebodys"]));
 }
 
 /// I6
 #[tokio::test]
 async fn without_a_list_of_keys_only_a_number_of_this_visit_gets_one() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-    api.refuses(Asked::Keys, 405);
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.refuses("keys", 405).await;
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.stored(PARTNER, "acme", NUMBER).await;
-    api.adds(channel("elderCH", LONG_AGO));
+    api.adds(channel("elderCH", LONG_AGO)).await;
     claim(&bundle, PARTNER, "elderCH").await;
     bundle.key_is("elderCH", "blocked", "keys_unlisted").await;
-    assert_eq!((api.posts(NUMBER), api.posts("elderCH")), (1, 0));
+    let posts = (api.posts(NUMBER).await, api.posts("elderCH").await);
+    assert_eq!(posts, (1, 0));
 }
 
 /// I6
 #[tokio::test]
 async fn where_keys_are_not_listed_a_stored_key_stays_stored() {
-    let api = FakePartnerApi::start().await;
+    let api = SimulatedPartnerApi::start().await;
     let numbers: Vec<String> = (0..16).map(|index| format!("n{index}CH")).collect();
-    let channels = numbers.iter().map(|number| new_channel(number));
-    api.lists(channels.collect::<Vec<_>>());
-    api.refuses(Asked::Keys, 404);
+    for number in &numbers {
+        api.adds(new_channel(number)).await;
+    }
+    api.refuses("keys", 404).await;
     let bundle = api.bundle(&[]).await;
     claim(&bundle, PARTNER, &numbers.join(",")).await;
     for number in &numbers {
@@ -69,29 +73,29 @@ async fn where_keys_are_not_listed_a_stored_key_stays_stored() {
     let are_stored = seen.iter().all(|row| row["key"]["status"] == "stored");
     assert!(are_stored, "{seen:#?}");
     for number in &numbers {
-        assert_eq!(api.posts(number), 1, "{number}");
+        assert_eq!(api.posts(number).await, 1, "{number}");
     }
 }
 
 #[tokio::test]
 async fn refused_credentials_are_told_and_asked_with_again() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-    api.refuses(Asked::Keys, 401);
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.refuses("keys", 401).await;
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.key_is(NUMBER, "waiting", "bad_credentials").await;
-    api.recovers();
-    api.refuses(Asked::NewKey, 401);
+    api.refuses("new_key", 401).await;
+    api.answers_as_usual("keys").await;
     api.is_posted(NUMBER, 1).await;
     bundle.key_is(NUMBER, "waiting", "bad_credentials").await;
-    api.recovers();
+    api.recovers().await;
     ends_with_the_live_key(&api, &bundle).await;
 }
 
 #[tokio::test]
 async fn a_missing_permission_is_asked_for_again_tomorrow_or_when_it_is_granted() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
     let forbidden = json!({"meta": {"success": false, "http_code": 403}});
-    api.replies(Asked::NewKey, Reply::Says(403, forbidden));
+    api.replies("new_key", answer(403, forbidden)).await;
     let before = clock::now().as_second();
     claim(&bundle, PARTNER, NUMBER).await;
     bundle
@@ -101,7 +105,7 @@ async fn a_missing_permission_is_asked_for_again_tomorrow_or_when_it_is_granted(
     let (due_at, intent) = plan(&bundle).await;
     is_about(due_at, before, DAY);
     assert_eq!(intent, None, "a clear refusal closes the intent");
-    api.recovers();
+    api.recovers().await;
     for permission in ["revoked", "granted"] {
         let event = format!("channel_permission_{permission}");
         bundle.event(&event, NUMBER).await;
@@ -112,8 +116,8 @@ async fn a_missing_permission_is_asked_for_again_tomorrow_or_when_it_is_granted(
 
 #[tokio::test]
 async fn a_refusal_without_a_cure_blocks() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-    api.refuses(Asked::NewKey, 422);
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.refuses("new_key", 422).await;
     let before = clock::now().as_second();
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.key_is(NUMBER, "blocked", "hub_refused").await;
@@ -126,13 +130,13 @@ async fn a_refusal_without_a_cure_blocks() {
 /// I7
 #[tokio::test]
 async fn a_key_whose_answer_was_lost_is_made_again_and_the_live_one_is_stored() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-    api.replies(Asked::NewKey, Reply::LosesTheAnswer);
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.replies("new_key", loses_the_answer()).await;
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.key_is(NUMBER, "waiting", "hub_unavailable").await;
     // Cut twice: the second lost key is no foreign one either.
     api.is_posted(NUMBER, 2).await;
-    api.recovers();
+    api.recovers().await;
     ends_with_the_live_key(&api, &bundle).await;
     bundle.scan_when_quiet().await;
     let (_, intent) = plan(&bundle).await;
@@ -142,34 +146,36 @@ async fn a_key_whose_answer_was_lost_is_made_again_and_the_live_one_is_stored() 
 /// I6, I7
 #[tokio::test]
 async fn after_a_lost_answer_a_key_that_was_there_before_is_still_not_ours() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-    api.replies(Asked::NewKey, Reply::Says(502, json!("bad gateway")));
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.replies("new_key", answer(502, json!("bad gateway")))
+        .await;
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.key_is(NUMBER, "waiting", "hub_unavailable").await;
     let two = json!({"api_keys": [{"id": "two"}, {"id": "three"}]});
-    api.replies(Asked::Keys, Reply::Says(200, two));
+    api.replies("keys", answer(200, two)).await;
     bundle.key_is(NUMBER, "blocked", "existing_key").await;
 }
 
 /// I7
 #[tokio::test]
 async fn a_hub_that_never_answers_clearly_is_asked_five_times() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-    api.replies(Asked::NewKey, Reply::Says(201, json!({"id": "7"})));
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.replies("new_key", answer(201, json!({"id": "7"})))
+        .await;
     claim(&bundle, PARTNER, NUMBER).await;
     for posts in 1..5 {
         api.is_posted(NUMBER, posts).await;
         bundle.waits_are_over().await;
     }
     bundle.key_is(NUMBER, "blocked", "hub_unavailable").await;
-    assert_eq!(api.posts(NUMBER), 5);
+    assert_eq!(api.posts(NUMBER).await, 5);
 }
 
 /// Neither because something else changed, nor because the permission came and went.
 #[tokio::test]
 async fn a_hub_that_asks_to_wait_is_left_alone_for_so_long() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-    api.replies(Asked::NewKey, Reply::Wait("7200"));
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.replies("new_key", asks_to_wait("7200")).await;
     let before = clock::now().as_second();
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.key_is(NUMBER, "waiting", "hub_unavailable").await;
@@ -193,32 +199,32 @@ async fn a_hub_that_asks_to_wait_is_left_alone_for_so_long() {
         }
     }
     bundle.scan_when_quiet().await;
-    assert_eq!(api.posts(NUMBER), 1);
+    assert_eq!(api.posts(NUMBER).await, 1);
 }
 
 #[tokio::test]
 async fn keys_are_asked_for_at_the_path_that_is_set_with_the_partners_own_credentials() {
     let own_path = "/partners/channels/{channel_id}/api-keys";
-    let api = FakePartnerApi::start().await;
-    api.lists([new_channel(NUMBER)]);
+    let api = SimulatedPartnerApi::start().await;
+    api.adds(new_channel(NUMBER)).await;
     let bundle = api.bundle(&[("HUB_API_KEYS_PATH", own_path)]).await;
-    for (partner, credentials) in [
-        (PARTNER, "Bearer needle-token-direct-0002|"),
-        (PAYING_PARTNER, "|needle-apikey-paying-0004"),
+    for (partner, kind, secret) in [
+        (PARTNER, "token", "needle-token-direct-0002"),
+        (PAYING_PARTNER, "api_key", "needle-apikey-paying-0004"),
     ] {
-        api.script().asked.clear();
-        api.script().keys.clear();
+        api.forgets_calls().await;
         claim(&bundle, partner, NUMBER).await;
         bundle.stored(partner, "acme", NUMBER).await;
         let key = bundle.vault_key(partner, NUMBER).expect("a key");
-        let script = api.script();
-        let made = &script.keys[NUMBER];
-        assert_eq!(json!(made), json!([key["key_id"]]));
-        assert_eq!(key["api_key"], format!("secret of {NUMBER} {}", made[0]));
-        let keys = format!("/partners/channels/{NUMBER}/api-keys");
-        let (mut posts, mut all) = (script.asked.iter(), script.asked.iter());
-        assert!(posts.any(|(method, path, _)| method == "POST" && *path == keys));
-        assert!(all.all(|(_, _, header)| header == credentials));
+        assert_eq!(api.keys(partner, NUMBER).await, json!([key["key_id"]]));
+        bundle.can_send(partner, NUMBER).await;
+        let calls = api.calls("").await;
+        let keys = format!("/api/v2/partners/channels/{NUMBER}/api-keys");
+        let is_post = |call: &Value| call["method"] == "POST" && call["path"] == keys;
+        assert!(calls.iter().any(is_post), "{calls:#?}");
+        let digest = &HEXLOWER.encode(&Sha256::digest(secret))[..12];
+        let is_its = |call: &Value| call["credential"] == kind && call["digest"] == digest;
+        assert!(calls.iter().all(is_its), "{calls:#?}");
     }
 }
 
@@ -239,7 +245,7 @@ fn is_about(due_at: Option<i64>, before: i64, wait: i64) {
 }
 
 /// The stored key is the one that is live at the hub.
-async fn ends_with_the_live_key(api: &FakePartnerApi, bundle: &Bundle) {
+async fn ends_with_the_live_key(api: &SimulatedPartnerApi, bundle: &Bundle) {
     bundle.stored(PARTNER, "acme", NUMBER).await;
-    api.has_live_key(bundle, NUMBER);
+    api.has_live_key(bundle, NUMBER).await;
 }

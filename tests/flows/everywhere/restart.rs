@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use store::table::Item;
-use tests::partner_api::{Asked, FakePartnerApi, NUMBER, Reply, claim};
+use tests::partner_api::{NUMBER, SimulatedPartnerApi, claim};
 use tests::{Bundle, PARTNER, bodies, pk, until_seen};
 
 /// Slow enough that a stop falls between two stages.
@@ -53,17 +53,18 @@ async fn a_crash_between_any_two_stages_changes_nothing_about_the_end() {
 /// I7
 #[tokio::test]
 async fn a_crash_while_a_key_is_being_made_ends_with_the_live_key_stored() {
-    let (api, mut bundle) = FakePartnerApi::with_new(NUMBER).await;
-    api.replies(Asked::NewKey, Reply::DoesItInSilence);
+    let (api, mut bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    let done_in_silence = json!({"answer": "silence", "is_done": true});
+    api.replies("new_key", done_in_silence).await;
     claim(&bundle, PARTNER, NUMBER).await;
     for posts in 1..=2 {
         api.is_posted(NUMBER, posts).await;
         bundle.kill_and_restart().await;
     }
-    api.recovers();
+    api.recovers().await;
     bundle.stored(PARTNER, "acme", NUMBER).await;
-    api.has_live_key(&bundle, NUMBER);
-    assert_eq!(api.posts(NUMBER), 3);
+    api.has_live_key(&bundle, NUMBER).await;
+    assert_eq!(api.posts(NUMBER).await, 3);
 }
 
 /// I1

@@ -4,7 +4,7 @@ use serde_json::json;
 use store::table::Item;
 use tests::aws::calls::{Fault, Harm, Service};
 use tests::aws::metrics::{API, FAILED_RECORDS};
-use tests::partner_api::{Asked, FakePartnerApi, NUMBER, claim};
+use tests::partner_api::{NUMBER, SimulatedPartnerApi, claim};
 use tests::{Ask as _, Bundle, PARTNER, pk, until, until_seen};
 
 use crate::template::alarms::Alarm;
@@ -59,8 +59,8 @@ async fn an_answer_5xx_rings() {
 
 #[tokio::test]
 async fn a_blocked_key_rings() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-    api.refuses(Asked::NewKey, 400);
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.refuses("new_key", 400).await;
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.key_is(NUMBER, "blocked", "hub_refused").await;
     rings(&bundle, "KeyIsBlocked").await;
@@ -68,8 +68,8 @@ async fn a_blocked_key_rings() {
 
 #[tokio::test]
 async fn credentials_that_are_refused_ring() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
-    api.refuses(Asked::Channels, 401);
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.refuses("channels", 401).await;
     claim(&bundle, PARTNER, NUMBER).await;
     rings(&bundle, "HubRefusesUs").await;
 }

@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tests::PARTNER;
 use tests::aws::stack::STACK;
-use tests::partner_api::serve;
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 const README: &str = include_str!("../../../README.md");
@@ -40,7 +40,10 @@ pub(super) fn block(first: &str) -> String {
 
 /// Runs the lines beside a Secrets Manager that has this secret.
 async fn run(secret: Value) -> Output {
-    let endpoint = serve(Router::new().route("/", post(answer)).with_state(secret)).await;
+    let secrets_manager = Router::new().route("/", post(answer)).with_state(secret);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+    let endpoint = format!("http://{}", listener.local_addr().expect("its address"));
+    tokio::spawn(async move { axum::serve(listener, secrets_manager).await });
     let python = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/python/bin/python");
     let mut python = Command::new(python);
     python.args(["-c", &block("import boto3")]).envs([

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tests::aws::calls::{Fault, Harm, Service};
-use tests::partner_api::FakePartnerApi;
+use tests::partner_api::SimulatedPartnerApi;
 use tests::{Answer, Ask, Bundle, PARTNER, bodies, pk};
 
 use crate::everywhere::large_events::{kept, noise, post};
@@ -16,22 +16,25 @@ const FUNCTIONS: [&str; 4] = ["sign", "webhook", "redirect", "channels"];
 /// More calls than any of them makes, its start included.
 const MANY: usize = 12;
 
-/// A bundle without a hub, a visit to come back from, and what was signed so far.
+/// A bundle whose hub sends nothing, a visit to come back from, and what was signed so far.
 struct Scene {
     bundle: Bundle,
     visit: Value,
     seconds: BTreeSet<i64>,
+    _api: SimulatedPartnerApi,
 }
 
 impl Scene {
     async fn new() -> Self {
-        let bundle = FakePartnerApi::start().await.bundle(&[]).await;
+        let api = SimulatedPartnerApi::start().await;
+        let bundle = api.bundle(&[]).await;
         let visit = bundle.sign(PARTNER, "acme").await;
         let seconds = BTreeSet::from([second(&visit)]);
         Self {
             bundle,
             visit,
             seconds,
+            _api: api,
         }
     }
 

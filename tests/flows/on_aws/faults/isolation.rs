@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use store::{Channels, Mints};
 use tests::aws::calls::{Fault, Harm, Service};
-use tests::partner_api::{Asked, FakePartnerApi, NUMBER, claim};
+use tests::partner_api::{NUMBER, SimulatedPartnerApi, claim};
 use tests::{Bundle, PARTNER, PAYING_PARTNER, channel_ref, until};
 
 /// I1
@@ -49,15 +49,15 @@ async fn one_record_of_a_batch_that_fails_keeps_no_other_waiting_and_comes_again
 /// I1
 #[tokio::test]
 async fn a_hub_whose_due_things_cannot_be_read_does_not_stop_the_clock_of_the_next() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
     let fault = Fault::of("reconcile", Harm::Fail).about(&format!("DUE#{PARTNER}"));
     bundle.aws().calls.hurt(fault);
-    api.refuses(Asked::NewKey, 409);
+    api.refuses("new_key", 409).await;
     claim(&bundle, PAYING_PARTNER, NUMBER).await;
     let is_waiting = |seen: &Value| seen["key"]["reason"] == "not_running";
     let about = (PAYING_PARTNER, "acme", NUMBER);
     bundle.channel_until(about, is_waiting).await;
-    api.recovers();
+    api.recovers().await;
     bundle.stored(PAYING_PARTNER, "acme", NUMBER).await;
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tests::aws::calls::{Fault, FaultId, Harm, Service};
-use tests::partner_api::{FakePartnerApi, NUMBER, claim};
+use tests::partner_api::{NUMBER, SimulatedPartnerApi, claim};
 use tests::search::Search;
 use tests::{Bundle, PARTNER, assert_same, bodies, text, until_so};
 use tokio::task::JoinSet;
@@ -230,7 +230,7 @@ async fn a_vault_that_refuses_a_new_key_makes_it_later_and_no_key_leaks() {
 /// I4, I6
 #[tokio::test]
 async fn every_batch_once_more_changes_nothing() {
-    let (api, bundle) = FakePartnerApi::with_new(NUMBER).await;
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.stored(PARTNER, "acme", NUMBER).await;
     let before = bundle.scan_when_quiet().await;
@@ -248,7 +248,7 @@ async fn every_batch_once_more_changes_nothing() {
         }
     }
     assert_same(&before, &bundle.scan_when_quiet().await);
-    assert_eq!(api.posts(NUMBER), 1);
+    assert_eq!(api.posts(NUMBER).await, 1);
 }
 
 /// Onboards one number for each of the calls that a function makes about a number, of which `which` names some; that

@@ -2,7 +2,7 @@
 
 use operator::connect::{Action, Keys, OnConflict};
 use serde_json::json;
-use tests::partner_api::{Asked, FakePartnerApi, Reply};
+use tests::partner_api::{SimulatedPartnerApi, answer, asks_to_wait, loses_the_answer};
 use tests::{Bundle, PARTNER};
 
 use super::{
@@ -12,18 +12,14 @@ use super::{
 
 const QUICK: Action = Action::Connect(OnConflict::Refuse, Keys::Skip);
 
-/// Runs it for the one partner, through the proxy before the hub.
-async fn run(bundle: &Bundle, api: &FakePartnerApi, action: Action) -> Told {
-    let settings = [
-        ("PARTNER_API_URL", api.url.as_str()),
-        ("PARTNER_IDS", PARTNER),
-    ];
-    run_with(bundle, action, &settings).await
+/// Runs it for the one partner.
+async fn run(bundle: &Bundle, action: Action) -> Told {
+    run_with(bundle, action, &[("PARTNER_IDS", PARTNER)]).await
 }
 
-async fn start() -> (Bundle, FakePartnerApi) {
+async fn start() -> (Bundle, SimulatedPartnerApi) {
     let bundle = unconnected().await;
-    let api = FakePartnerApi::before(&bundle).await;
+    let api = SimulatedPartnerApi::of(&bundle);
     (bundle, api)
 }
 
@@ -37,12 +33,15 @@ async fn with_channels(bundle: &Bundle, numbers: &[&str]) {
 #[tokio::test]
 async fn a_429_is_waited_out_as_long_as_it_says() {
     let (bundle, api) = start().await;
-    api.replies_times(Asked::Webhook, Reply::Wait("0"), 2);
-    api.replies_times(Asked::NewWebhook, Reply::Wait("0"), 1);
-    let told = run(&bundle, &api, QUICK).await;
+    for (call, times) in [("webhook_url", 2), ("set_webhook_url", 1)] {
+        let mut wait = asks_to_wait("0");
+        wait["times"] = json!(times);
+        api.replies(call, wait).await;
+    }
+    let told = run(&bundle, QUICK).await;
     told.is_fine(&["waiting        0 s"]);
     is_connected(&bundle, PARTNER).await;
-    assert_eq!(api.asked(Asked::NewWebhook), 2);
+    assert_eq!(api.asked("set_webhook_url").await, 2);
 }
 
 #[tokio::test]
@@ -52,10 +51,10 @@ async fn a_wait_that_is_too_long_or_never_ends_is_told() {
         ("3600", "run the command again in 60 minutes"),
         ("0", "run the command again in 1 minutes"),
     ] {
-        api.replies(Asked::Webhook, Reply::Wait(wait));
-        let told = run(&bundle, &api, QUICK).await;
+        api.replies("webhook_url", asks_to_wait(wait)).await;
+        let told = run(&bundle, QUICK).await;
         told.is_trouble(&["asks to wait longer", words]);
-        api.recovers();
+        api.recovers().await;
     }
     assert_eq!(addresses(&bundle, PARTNER).await, NONE);
 }
@@ -63,9 +62,9 @@ async fn a_wait_that_is_too_long_or_never_ends_is_told() {
 #[tokio::test]
 async fn a_change_that_came_about_in_spite_of_a_500_counts() {
     let (bundle, api) = start().await;
-    api.replies(Asked::NewWebhook, Reply::LosesTheAnswer);
-    api.replies(Asked::NewPartner, Reply::LosesTheAnswer);
-    let told = run(&bundle, &api, QUICK).await;
+    api.replies("set_webhook_url", loses_the_answer()).await;
+    api.replies("set_partner", loses_the_answer()).await;
+    let told = run(&bundle, QUICK).await;
     told.is_fine(&["is the bundle's now"]);
     is_connected(&bundle, PARTNER).await;
 }
@@ -74,22 +73,20 @@ async fn a_change_that_came_about_in_spite_of_a_500_counts() {
 async fn a_success_that_changed_nothing_is_told() {
     let (bundle, api) = start().await;
     let elsewhere = json!({"webhook_url": "https://elsewhere.example"});
-    api.replies(Asked::NewWebhook, Reply::Says(200, elsewhere));
-    let told = run(&bundle, &api, QUICK).await;
+    api.replies("set_webhook_url", answer(200, elsewhere)).await;
+    let told = run(&bundle, QUICK).await;
     told.is_trouble(&["took the webhook URL, but still names none"]);
-    api.recovers();
-    api.refuses(Asked::NewPartner, 200);
-    let told = run(&bundle, &api, QUICK).await;
+    api.recovers().await;
+    api.refuses("set_partner", 200).await;
+    let told = run(&bundle, QUICK).await;
     told.is_trouble(&["took the redirect URL, but still names none"]);
-    api.recovers();
-    run(&bundle, &api, QUICK).await.is_fine(&[]);
-    api.refuses(Asked::NewWebhook, 200);
+    api.recovers().await;
+    run(&bundle, QUICK).await.is_fine(&[]);
+    api.refuses("set_webhook_url", 200).await;
     let still = format!("but still names {}/{PARTNER}/webhook", bundle.url);
-    run(&bundle, &api, Action::Remove)
-        .await
-        .is_trouble(&[&still]);
-    api.recovers();
-    let told = run(&bundle, &api, Action::Remove).await;
+    run(&bundle, Action::Remove).await.is_trouble(&[&still]);
+    api.recovers().await;
+    let told = run(&bundle, Action::Remove).await;
     told.is_fine(&["is none again"]);
     assert_eq!(addresses(&bundle, PARTNER).await, NONE);
 }
@@ -103,16 +100,22 @@ async fn a_redirect_url_that_is_not_told_is_left_unless_told_to() {
         (200, json!({"id": PARTNER})),
     ] {
         let (bundle, api) = start().await;
-        api.replies(Asked::Partner, Reply::Says(status, body));
-        let told = run(&bundle, &api, QUICK).await;
+        // Only while it runs: the test reads the redirect URL, too.
+        let run = async |action| {
+            api.replies("partner", answer(status, body.clone())).await;
+            let told = run(&bundle, action).await;
+            api.recovers().await;
+            told
+        };
+        let told = run(QUICK).await;
         told.is_fine(&["unknown, 360dialog does not tell it", "was left"]);
         let (webhook, redirect) = ours(&bundle, PARTNER);
         let webhook_alone = (webhook, NONE.1);
         assert_eq!(addresses(&bundle, PARTNER).await, webhook_alone);
-        let told = run(&bundle, &api, REPLACE).await;
+        let told = run(REPLACE).await;
         told.is_fine(&["was set; 360dialog does not tell it"]);
         is_connected(&bundle, PARTNER).await;
-        let told = run(&bundle, &api, Action::Remove).await;
+        let told = run(Action::Remove).await;
         told.is_trouble(&["what the redirect URL was before is not known"]);
         assert_eq!(addresses(&bundle, PARTNER).await, (NONE.0, redirect));
     }
@@ -128,11 +131,11 @@ async fn a_webhook_url_that_is_not_told_is_left_and_is_trouble() {
         let (bundle, api) = start().await;
         set_addresses(&bundle, PARTNER, FOREIGN, "").await;
         let before = hub_state(&bundle);
-        api.replies(Asked::Webhook, Reply::Says(status, body));
-        let told = run(&bundle, &api, QUICK).await;
+        api.replies("webhook_url", answer(status, body)).await;
+        let told = run(&bundle, QUICK).await;
         told.is_trouble(&["does not tell its webhook URL", "--replace"]);
         assert_eq!(hub_state(&bundle), before);
-        run(&bundle, &api, REPLACE).await.is_fine(&[]);
+        run(&bundle, REPLACE).await.is_fine(&[]);
         is_connected(&bundle, PARTNER).await;
     }
 }
@@ -150,18 +153,18 @@ async fn a_refusal_says_what_to_do_and_changes_nothing() {
         (500, "did not do it (HTTP 500): run the command again"),
     ] {
         let failed = json!({"meta": {"success": false}});
-        api.replies(Asked::Webhook, Reply::Says(status, failed));
+        api.replies("webhook_url", answer(status, failed)).await;
         for ask in [QUICK, Action::Check, Action::Remove] {
-            run(&bundle, &api, ask).await.is_trouble(&[words]);
+            run(&bundle, ask).await.is_trouble(&[words]);
         }
-        api.recovers();
+        api.recovers().await;
     }
     let nobody = [("PARTNER_API_URL", "http://127.0.0.1:1/api/v2")];
     let told = run_with(&bundle, QUICK, &nobody).await;
     told.is_trouble(&["360dialog does not answer"]);
     assert_eq!(hub_state(&bundle), before);
-    api.refuses(Asked::NewWebhook, 400);
-    let told = run(&bundle, &api, QUICK).await;
+    api.refuses("set_webhook_url", 400).await;
+    let told = run(&bundle, QUICK).await;
     told.is_trouble(&["did not do it (HTTP 400)"]);
     assert_eq!(addresses(&bundle, PARTNER).await, NONE);
 }
@@ -170,8 +173,8 @@ async fn a_refusal_says_what_to_do_and_changes_nothing() {
 async fn what_was_there_is_kept_before_anything_is_set() {
     let (bundle, api) = start().await;
     set_addresses(&bundle, PARTNER, FOREIGN, "").await;
-    api.refuses(Asked::NewWebhook, 400);
-    let told = run(&bundle, &api, REPLACE).await;
+    api.refuses("set_webhook_url", 400).await;
+    let told = run(&bundle, REPLACE).await;
     told.is_trouble(&["did not do it (HTTP 400)"]);
     let unchanged = (json!(FOREIGN), NONE.1);
     assert_eq!(addresses(&bundle, PARTNER).await, unchanged);
@@ -185,22 +188,23 @@ async fn what_was_there_is_kept_before_anything_is_set() {
 async fn keys_that_cannot_be_listed_are_no_trouble_and_soon_not_asked_for() {
     let (bundle, api) = start().await;
     with_channels(&bundle, &["aCH", "bCH", "cCH", "dCH", "eCH"]).await;
-    api.refuses(Asked::Keys, 405);
-    run(&bundle, &api, CONNECT).await.is_fine(&[
+    api.refuses("keys", 405).await;
+    run(&bundle, CONNECT).await.is_fine(&[
         "its keys cannot be listed",
         "3 channels in a row",
         "3 not listed",
     ]);
-    assert_eq!(api.asked(Asked::Keys), 3);
-    api.recovers();
-    api.refuses(Asked::Keys, 401);
-    let told = run(&bundle, &api, CONNECT).await;
+    assert_eq!(api.asked("keys").await, 3);
+    api.recovers().await;
+    api.refuses("keys", 401).await;
+    let told = run(&bundle, CONNECT).await;
     told.is_trouble(&["refuses the credentials"]);
-    api.recovers();
-    api.replies(Asked::Channels, Reply::Says(200, json!({"channels": []})));
-    let told = run(&bundle, &api, CONNECT).await;
+    api.recovers().await;
+    api.replies("channels", answer(200, json!({"channels": []})))
+        .await;
+    let told = run(&bundle, CONNECT).await;
     told.is_trouble(&["no partner_channels"]);
-    let made = api.asked(Asked::NewKey);
+    let made = api.asked("new_key").await;
     assert_eq!(made, 0, "no key is ever made");
 }
 
@@ -211,10 +215,10 @@ async fn assumptions_that_do_not_hold_are_told_apart_from_trouble() {
         {"id": "aCH", "client_id": "aCL", "created_at": "2026-04-09T13:09:08Z"},
         {"id": "bCH", "client": {"id": "bCL"}, "hub_status": "live", "integration": {"state": "running"}},
     ]});
-    api.replies(Asked::Channels, Reply::Says(200, channels));
-    api.refuses(Asked::Keys, 404);
-    api.refuses(Asked::Partner, 405);
-    run(&bundle, &api, Action::Check).await.is_fine(&[
+    api.replies("channels", answer(200, channels)).await;
+    api.refuses("keys", 404).await;
+    api.refuses("partner", 405).await;
+    run(&bundle, Action::Check).await.is_fine(&[
         "not confirmed  the redirect URL can be read (not documented): HTTP 404 or 405",
         "not confirmed  the list says its total: it is missing",
         "confirmed      every channel names its client",
@@ -224,21 +228,21 @@ async fn assumptions_that_do_not_hold_are_told_apart_from_trouble() {
         "not confirmed  limit and offset are honoured",
         "not confirmed  keys can be listed: HTTP 404 or 405",
     ]);
-    api.recovers();
+    api.recovers().await;
     with_channels(&bundle, &["aCH", "bCH"]).await;
-    api.script().finds_nothing = true;
-    run(&bundle, &api, Action::Check).await.is_trouble(&[
+    api.finds_nothing().await;
+    run(&bundle, Action::Check).await.is_trouble(&[
         "not confirmed  filters by client_id are honoured: it does not find what it names",
         "TROUBLE        without it the bundle confirms no permission",
     ]);
-    api.recovers();
-    api.refuses(Asked::Channels, 500);
-    run(&bundle, &api, Action::Check).await.is_trouble(&[
+    api.recovers().await;
+    api.refuses("channels", 500).await;
+    run(&bundle, Action::Check).await.is_trouble(&[
         "not confirmed  channels are listed",
         "TROUBLE        without a list of channels",
     ]);
-    api.recovers();
-    api.refuses(Asked::Webhook, 401);
-    let told = run(&bundle, &api, Action::Check).await;
+    api.recovers().await;
+    api.refuses("webhook_url", 401).await;
+    let told = run(&bundle, Action::Check).await;
     told.is_trouble(&["not confirmed  the credentials are accepted"]);
 }
