@@ -28,6 +28,17 @@ impl Secrets {
         }
     }
 
+    /// The same, and [`PARTNER`] logs in with a user name and a password.
+    pub fn with_login() -> Self {
+        let mut secrets = Self::two_hubs();
+        secrets.file[PARTNER] = json!({
+            "platform_secret": "needle-platform-direct-0001",
+            "username": "needle-username-direct-0006",
+            "password": "needle-password-direct-0007",
+        });
+        secrets
+    }
+
     /// The platform secret of a partner.
     pub fn platform_secret(&self, partner: &str) -> &str {
         text(&self.file[partner]["platform_secret"])

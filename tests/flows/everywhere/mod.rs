@@ -8,6 +8,7 @@ mod keys;
 pub(crate) mod large_events;
 mod onboarding;
 mod operator;
+mod partner_api;
 mod permission;
 mod redirect;
 mod restart;
