@@ -12,6 +12,8 @@ use crate::{Ask, Bundle, PARTNER, PAYING_PARTNER, Secrets, until_seen};
 pub const CLIENT: &str = "aCL";
 /// The channel of most tests.
 pub const NUMBER: &str = "oneCH";
+/// The life of a token that outlives the test.
+pub const HOUR: Duration = Duration::from_secs(3600);
 
 /// A simulator that a test tells how to answer.
 pub struct SimulatedPartnerApi {
@@ -25,7 +27,7 @@ pub struct SimulatedPartnerApi {
 impl SimulatedPartnerApi {
     /// Starts one that knows no channel, sends no webhook and takes no notice of filters: the bundle must filter again.
     pub async fn start() -> Self {
-        Self::start_as(Secrets::two_hubs(), Settings::default().token_lifetime).await
+        Self::start_as(Secrets::two_hubs(), HOUR).await
     }
 
     /// The same with other secrets, and for logins with tokens that live so long.
@@ -72,11 +74,6 @@ impl SimulatedPartnerApi {
 
     /// A bundle that works with it.
     pub async fn bundle(&self, settings: &[(&str, &str)]) -> Bundle {
-        self.bundle_as(self.secrets.clone(), settings).await
-    }
-
-    /// The same with other secrets than it has itself.
-    pub async fn bundle_as(&self, secrets: Secrets, settings: &[(&str, &str)]) -> Bundle {
         let partners = format!("{PARTNER},{PAYING_PARTNER}");
         let address = format!("{}/api/v2", self.url);
         let mut all = vec![
@@ -86,7 +83,7 @@ impl SimulatedPartnerApi {
             ("ALLOWED_ORIGINS", "https://app.example"),
         ];
         all.extend(settings);
-        Bundle::start_as(secrets, &all).await
+        Bundle::start_as(self.secrets.clone(), &all).await
     }
 
     /// Lists this channel, too, for both partners; one that it knows is changed.

@@ -4,8 +4,8 @@ use serde_json::json;
 use store::table::Item;
 use tests::aws::calls::{Fault, Harm, Service};
 use tests::aws::metrics::{API, FAILED_RECORDS};
-use tests::partner_api::{NUMBER, SimulatedPartnerApi, claim};
-use tests::{Ask as _, Bundle, PARTNER, pk, until, until_seen};
+use tests::partner_api::{HOUR, NUMBER, SimulatedPartnerApi, claim};
+use tests::{Ask as _, Bundle, PARTNER, Secrets, pk, until, until_seen};
 
 use crate::template::alarms::Alarm;
 
@@ -68,10 +68,16 @@ async fn a_blocked_key_rings() {
 
 #[tokio::test]
 async fn credentials_that_are_refused_ring() {
-    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
-    api.refuses("channels", 401).await;
-    claim(&bundle, PARTNER, NUMBER).await;
-    rings(&bundle, "HubRefusesUs").await;
+    for (secrets, call) in [
+        (Secrets::two_hubs(), "channels"),
+        (Secrets::with_login(), "token"),
+    ] {
+        let api = SimulatedPartnerApi::start_as(secrets, HOUR).await;
+        let bundle = api.bundle(&[]).await;
+        api.refuses(call, 401).await;
+        claim(&bundle, PARTNER, NUMBER).await;
+        rings(&bundle, "HubRefusesUs").await;
+    }
 }
 
 #[tokio::test]
