@@ -17,8 +17,8 @@ pub const HOUR: Duration = Duration::from_secs(3600);
 
 /// A simulator that a test tells how to answer.
 pub struct SimulatedPartnerApi {
-    /// The simulator's address.
-    pub url: String,
+    /// The address of the simulator.
+    url: String,
     secrets: Secrets,
     http: Client,
     _simulator: Option<RunningSimulator>,
