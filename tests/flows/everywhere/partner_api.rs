@@ -62,6 +62,8 @@ async fn tokens_that_expire_or_are_refused_are_renewed_and_no_key_is_lost_or_mad
     }
     all_have_live_keys(&api, &bundle, &numbers).await;
 
+    let is_told = bundle.log().contains("refuses the partner's credentials");
+    assert!(!is_told, "a refused token is no refusal of the credentials");
     let calls = api.calls("").await;
     let is_login = |call: &&Value| call["call"] == "token" && call["status"] == 200;
     let logins = calls.iter().filter(is_login).count();
