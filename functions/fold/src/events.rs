@@ -16,6 +16,8 @@ use store::stream::Record;
 use store::table::{Item, prefix};
 use store::{Error, RawEvent, StoredBody, StoredChannel, StoredFact};
 
+use tokio::time::{Instant, timeout_at};
+
 use crate::Fold;
 
 /// A channel changed in a field that `GET /channels` shows.
@@ -35,14 +37,22 @@ pub(crate) struct RecordContent {
     pub(crate) event: Option<BusEvent>,
 }
 
+/// What a batch may spend on large bodies.
+pub(crate) struct Room {
+    /// What they may still have together, bytes.
+    pub(crate) bytes: usize,
+    /// When the last read must have ended.
+    pub(crate) until: Instant,
+}
+
 impl Fold {
     /// Reads the record of a fact, of a webhook without a channel, or of a channel. The error names the unreadable part.
     ///
-    /// `room` is what the large bodies of the batch may still have together, bytes.
+    /// Large bodies are read as long as there is `room`.
     pub(crate) async fn read(
         &self,
         record: &Record,
-        room: &mut usize,
+        room: &mut Room,
     ) -> Result<RecordContent, &'static str> {
         let new = record.new.as_ref().ok_or("a record without its image")?;
         match record.kind() {
@@ -69,25 +79,29 @@ impl Fold {
     async fn published(
         &self,
         webhook: Webhook<'_>,
-        room: &mut usize,
+        room: &mut Room,
     ) -> Result<BusEvent, Unwritable> {
         let (size, apart) = match webhook.body {
             StoredBody::Here(body) => return webhook.to_event(Some(body)),
             StoredBody::Apart { size } => (*size, webhook.to_event(None)?),
         };
-        if size > LARGEST_DETAIL || size > *room {
+        if size > LARGEST_DETAIL || size > room.bytes {
             return Ok(apart);
         }
-        *room = room.saturating_sub(size);
+        room.bytes = room.bytes.saturating_sub(size);
         let (partner, id) = (webhook.partner, webhook.id);
-        match self.bodies.read(partner, id, clock::now()).await {
+        let read = self.bodies.read(partner, id, clock::now());
+        let read = timeout_at(room.until, read).await;
+        let slow = |_| Error::Unavailable("it is slow".to_owned());
+        match read.unwrap_or_else(|elapsed| Err(slow(elapsed))) {
             Ok(Some(body)) => Ok(BusEvent {
                 without_body: Some(apart.detail),
                 ..webhook.to_event(Some(&body))?
             }),
             Ok(None) => Ok(apart),
             Err(error) => {
-                tracing::warn!(%error, %partner, id, "a large body could not be read: its event is published without it");
+                tracing::warn!(%error, %partner, id, "a large body could not be read: its event, and those of the batch after it, are published without");
+                room.bytes = 0;
                 Ok(apart)
             }
         }

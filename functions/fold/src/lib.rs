@@ -17,13 +17,17 @@ use runtime::settings::{Environment, PartnerIds, SettingError};
 use store::stream::{Change, Record, StoppedBefore};
 use store::table::{Table, prefix};
 use store::{Bodies, Channels, Error, Heartbeat, Outbox};
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
+use events::Room;
 use join::Facts;
 
 /// The most that the large bodies of one batch may have together, bytes. The events of the rest are published without
 /// them: all events of a batch are in memory at once.
 const BODIES_OF_A_BATCH: usize = 8 * 1024 * 1024;
+
+/// The run time that is left when large bodies are read no longer: that of a channel's facts and of the outbox.
+const AFTER_BODIES: Duration = Duration::from_secs(45);
 
 /// The settings of this function.
 #[derive(Clone, Debug)]
@@ -113,7 +117,10 @@ impl Fold {
     /// records; joining and publishing twice is harmless.
     pub async fn handle(&self, records: &[Record], until: Instant) -> Result<(), StoppedBefore> {
         let (mut facts, mut events) = (Facts::default(), Vec::new());
-        let mut room = BODIES_OF_A_BATCH;
+        let mut room = Room {
+            bytes: BODIES_OF_A_BATCH,
+            until: until.checked_sub(AFTER_BODIES).unwrap_or(until),
+        };
         for (place, record) in records.iter().enumerate() {
             if !Self::takes(record) {
                 continue;

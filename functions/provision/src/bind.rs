@@ -60,9 +60,6 @@ impl Provision {
         if !claim.settled.is_empty() && claim.unsettled().next().is_none() {
             return self.close(claim).await;
         }
-        if !run_time.allows_a_call() {
-            return Ok(RetryAt::Now);
-        }
         let access = match self.secrets.get(&claim.partner).await {
             Ok(access) => access,
             Err(error) => {
@@ -70,6 +67,10 @@ impl Provision {
                 return Ok(RetryAt::Later(None));
             }
         };
+        self.log_in(&claim.partner, &access, run_time).await;
+        if !run_time.allows_a_call() {
+            return Ok(RetryAt::Now);
+        }
         let list = match self.list_client(claim, &access).await {
             Ok(list) => list,
             Err(retry_at) => return Ok(retry_at),

@@ -92,17 +92,31 @@ pub(crate) struct Outcome {
     pub(crate) retry_at: RetryAt,
     /// The intent that stays open.
     pub(crate) intent: Option<Intent>,
-    /// 360dialog's answer in words for an operator, if it brought no key.
-    pub(crate) answer: Option<String>,
+    /// What 360dialog said.
+    pub(crate) heard: Heard,
+}
+
+/// What 360dialog said in a run, as far as an operator wants to know.
+pub(crate) enum Heard {
+    /// It was not asked, or nothing new came of it.
+    Nothing,
+    /// Every answer was understood: what it said before is over.
+    Understood,
+    /// This, in words, instead of what was wanted.
+    Refusal(String),
 }
 
 impl Outcome {
     /// The same with 360dialog's answer.
     pub(crate) fn with_answer(self, answer: String) -> Self {
-        Self {
-            answer: Some(answer),
-            ..self
-        }
+        let heard = Heard::Refusal(answer);
+        Self { heard, ..self }
+    }
+
+    /// The same after answers that were all understood.
+    pub(crate) fn understood(self) -> Self {
+        let heard = Heard::Understood;
+        Self { heard, ..self }
     }
 
     /// A verdict without a key.
@@ -116,7 +130,7 @@ impl Outcome {
             verdict: Some(KeyState::without_key(status, reason)),
             retry_at,
             intent,
-            answer: None,
+            heard: Heard::Nothing,
         }
     }
 
@@ -142,7 +156,7 @@ impl Outcome {
             verdict: None,
             retry_at,
             intent,
-            answer: None,
+            heard: Heard::Nothing,
         }
     }
 }
@@ -249,8 +263,8 @@ impl Provision {
         if known.binding.is_none() && !known.is_cancelled() {
             if let Some(not_read) = self.read_client(mint, known, &access, run_time).await? {
                 let outcome = Outcome::waiting(KeyReason::Unclaimed, not_read.retry_at, intent);
-                let answer = not_read.answer;
-                return Ok(Some(Outcome { answer, ..outcome }));
+                let heard = not_read.heard;
+                return Ok(Some(Outcome { heard, ..outcome }));
             }
             if self.bind_late(known).await? {
                 // The fact just appended changes the channel, which causes the next run.
@@ -300,6 +314,7 @@ impl Provision {
         if let Some(then) = mint.not_before.filter(|then| *then > clock::now()) {
             return retry(RetryAt::Until(then));
         }
+        self.log_in(&known.id.partner, access, run_time).await;
         if !run_time.allows_a_call() {
             return retry(RetryAt::Now);
         }
@@ -351,8 +366,11 @@ impl Provision {
 /// The state to store at the end of a run. A wait after an error continues, whatever the run has found.
 fn next_run(mint: &Mint, outcome: Outcome, known: Channel, now: Timestamp) -> NextRun {
     let retry_at = outcome.retry_at;
-    let answer = outcome.answer.map(|text| LastAnswer { at: now, text });
-    let last_answer = answer.or_else(|| mint.last_answer.clone());
+    let last_answer = match outcome.heard {
+        Heard::Nothing => mint.last_answer.clone(),
+        Heard::Understood => None,
+        Heard::Refusal(text) => Some(LastAnswer { at: now, text }),
+    };
     let held = mint.not_before.filter(|then| *then > now);
     let tries = match retry_at {
         RetryAt::Later(_) => mint.tries.saturating_add(1),
@@ -369,7 +387,7 @@ fn next_run(mint: &Mint, outcome: Outcome, known: Channel, now: Timestamp) -> Ne
             RetryAt::Later(_) => due_at,
             _ => held,
         },
-        last_answer: last_answer.filter(|_| !is_stored(&known)),
+        last_answer,
         verdict: known.key,
     }
 }

@@ -12,9 +12,7 @@ mod retry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialog360::client::{
-    ApiError, BASE_URL, ErrorKind, KeysPath, LOGIN_TIME, PartnerApi, PartnerClient,
-};
+use dialog360::client::{ApiError, BASE_URL, ErrorKind, KeysPath, PartnerApi, PartnerClient};
 use dialog360::id::PartnerId;
 use onboarding::channel::Channel;
 use onboarding::fact::{Assertion, Fact, Source};
@@ -122,10 +120,9 @@ impl RunTime {
         self.until.saturating_duration_since(Instant::now()) < retry::AFTER_A_CALL
     }
 
-    /// Whether enough time is left for a call to 360dialog, with the login before it, and the writes after it.
+    /// Whether enough time is left for a call to 360dialog and the writes after it.
     fn allows_a_call(self) -> bool {
-        let needed = LOGIN_TIME + CALL_TIME + retry::AFTER_A_CALL;
-        self.until.saturating_duration_since(Instant::now()) > needed
+        self.until.saturating_duration_since(Instant::now()) > CALL_TIME + retry::AFTER_A_CALL
     }
 }
 
@@ -266,6 +263,14 @@ impl Provision {
     /// The Partner API with the credentials of `partner`.
     fn api<'a>(&'a self, partner: &'a PartnerId, access: &'a PartnerAccess) -> PartnerClient<'a> {
         self.api.for_partner(partner, &access.credentials)
+    }
+
+    /// Makes the login that the next call needs, if it needs one and there is time for it, so that it takes none of the
+    /// call's own time. If it fails, the call fails likewise, without a login.
+    async fn log_in(&self, partner: &PartnerId, access: &PartnerAccess, run_time: RunTime) {
+        if run_time.allows_a_call() {
+            let _told_by_the_call = self.api(partner, access).log_in().await;
+        }
     }
 
     /// Appends the part of `assertion` that `known` does not have yet as a fact, and joins it into `known`.

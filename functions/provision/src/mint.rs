@@ -15,7 +15,7 @@ use runtime::token;
 use runtime::vault::{ChannelKey, Moved, Version, secret_name};
 use store::{Error, Intent, Mint, Write};
 
-use crate::key::Outcome;
+use crate::key::{Heard, Outcome};
 use crate::retry::RetryAt;
 use crate::{Provision, RunTime, count_refusal, in_words};
 
@@ -54,6 +54,7 @@ impl Provision {
                 return Ok(Some(Outcome::silent(RetryAt::Later(None), open)));
             }
         };
+        self.log_in(&known.id.partner, access, run_time).await;
         if !run_time.allows_a_call() {
             return Ok(Some(Outcome::silent(RetryAt::Now, open)));
         }
@@ -121,7 +122,8 @@ impl Provision {
             let cause = sent_at.as_millisecond().to_string();
             self.append_if_new(known, Assertion::from(listed), sent_at, cause)
                 .await?;
-            return Ok(Listed::Stop(Outcome::cancelled(open.cloned())));
+            let cancelled = Outcome::cancelled(open.cloned());
+            return Ok(Listed::Stop(cancelled.understood()));
         }
         if let Some(stop) = judge_channel(known, binding, channel, open) {
             return Ok(stop);
@@ -188,7 +190,7 @@ fn stored(key_id: Option<String>, name: String) -> Outcome {
         verdict: Some(verdict),
         retry_at: RetryAt::OnChange,
         intent: None,
-        answer: None,
+        heard: Heard::Understood,
     }
 }
 
@@ -203,7 +205,7 @@ fn judge_channel(
         Ok(Some(listed)) if listed.client.as_ref() == Some(&binding.client) => return None,
         Ok(Some(listed)) if listed.client.is_some() => {
             let blocked = Outcome::blocked(KeyReason::WrongClient, open.cloned());
-            return Some(Listed::Stop(blocked));
+            return Some(Listed::Stop(blocked.understood()));
         }
         // 360dialog has sent events about this channel, so a list without it is only late.
         Ok(_) => ErrorKind::Unreadable("the channel is not listed").into(),
@@ -270,7 +272,10 @@ fn judge(ids: Vec<String>, current: &Version, open: Option<&Intent>) -> Listed {
         ([one], Some(intent)) if may_be_ours(one, intent) => Listed::Clear {
             baseline: intent.baseline.clone(),
         },
-        _ => Listed::Stop(Outcome::blocked(KeyReason::ExistingKey, open.cloned())),
+        _ => {
+            let blocked = Outcome::blocked(KeyReason::ExistingKey, open.cloned());
+            Listed::Stop(blocked.understood())
+        }
     }
 }
 

@@ -181,7 +181,7 @@ impl RateLimitedClient {
         loop {
             let mut tries = 1;
             let page = loop {
-                self.wait_for_rate(reporter).await;
+                self.wait_for_rate(reporter).await?;
                 match pages.next().await {
                     Err(why) => tries = wait_for_retry(why, tries, reporter).await?,
                     Ok(page) => break page,
@@ -210,7 +210,7 @@ impl RateLimitedClient {
     ) -> Result<T, ApiError> {
         let mut tries = 1;
         loop {
-            self.wait_for_rate(reporter).await;
+            self.wait_for_rate(reporter).await?;
             let client = self.api.for_partner(&self.partner, &self.credentials);
             match request(client).await {
                 Err(why) => tries = wait_for_retry(why, tries, reporter).await?,
@@ -219,17 +219,17 @@ impl RateLimitedClient {
         }
     }
 
-    /// Waits until a call may be made. A login that it needs is a call of its own, and is made here; if that fails, the
-    /// call that follows fails likewise, without a login.
-    async fn wait_for_rate(&mut self, reporter: &mut Reporter<'_>) {
+    /// Waits until a call may be made. A login that it needs is a call of its own, and is made here.
+    async fn wait_for_rate(&mut self, reporter: &mut Reporter<'_>) -> Result<(), ApiError> {
         let api = self.api.clone();
         let (partner, credentials) = (self.partner.clone(), self.credentials.clone());
         let client = api.for_partner(&partner, &credentials);
         if client.needs_login().await {
             self.wait_for_slot(reporter).await;
-            let _told_by_the_call = client.log_in().await;
+            client.log_in().await?;
         }
         self.wait_for_slot(reporter).await;
+        Ok(())
     }
 
     async fn wait_for_slot(&mut self, reporter: &mut Reporter<'_>) {

@@ -41,8 +41,7 @@ impl Bodies {
         Self(table)
     }
 
-    /// Writes the body of an event. Parts that are there already stay as they are, with the time at which they expire.
-    /// Returns the number of parts.
+    /// Writes the body of an event, over what an attempt that was cut off has left. Returns the number of parts.
     pub async fn put(
         &self,
         partner: &PartnerId,
@@ -65,7 +64,7 @@ impl Bodies {
                 finished(writes.join_next().await)?;
             }
             let table = self.0.clone();
-            writes.spawn(async move { table.put_once(item).await.map(drop) });
+            writes.spawn(async move { table.put(item).await });
         }
         while let Some(written) = writes.join_next().await {
             finished(Some(written))?;

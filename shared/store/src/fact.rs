@@ -12,8 +12,9 @@ use super::{
 };
 use crate::table::{self, ALONE, EXPIRES_AT, Item, PK, SK, StoreError, Table};
 
-/// The attribute that holds an event's raw bytes, or those of a body that lies apart: size, SHA-256 and number of parts.
+/// The attribute that holds an event's raw bytes.
 const BODY: &str = "body";
+/// Of a body that lies apart: its size, SHA-256 and number of parts.
 const BODY_SIZE: &str = "body_size";
 const BODY_SHA256: &str = "body_sha256";
 const BODY_PARTS: &str = "body_parts";
@@ -196,7 +197,8 @@ impl Events {
     /// Appends a verified event: as a fact if it names a channel, else as a raw event of the partner. A conflict if it
     /// exists already.
     ///
-    /// A large body, and one with chats, is written first, into the other table: an event that is there is whole.
+    /// A large body, and one with chats, is written first, into the other table: an event that is there is whole. If the
+    /// event is there already, nothing is written, so that no repetition keeps a body longer.
     pub async fn append(
         &self,
         partner: &PartnerId,
@@ -208,6 +210,9 @@ impl Events {
             None => raw_item(partner, event, now),
         };
         if event.raw.len() > LARGEST_HERE || event.holds_chats() {
+            if self.facts.0.has(&item).await? {
+                return Ok(Write::Conflict);
+            }
             let parts = self.bodies.put(partner, &event.id, &event.raw, now).await?;
             item.insert(BODY_SIZE.to_owned(), number(event.raw.len()));
             item.insert(BODY_SHA256.to_owned(), text(event.id.as_str()));

@@ -149,6 +149,31 @@ impl Table {
             .await;
     }
 
+    /// Puts an item, whether or not one with its key exists.
+    async fn put(&self, item: Item) -> Result<(), StoreError> {
+        let put = self.client.put_item().table_name(&*self.name);
+        put.set_item(Some(item)).send().await?;
+        Ok(())
+    }
+
+    /// Whether there is an item with the key of `item`. It asks with a put that cannot succeed, to which a function that
+    /// appends has the right; it could read nothing else.
+    async fn has(&self, item: &Item) -> Result<bool, StoreError> {
+        let key = item
+            .iter()
+            .filter(|(name, _)| [PK, SK].contains(&name.as_str()));
+        let key = key.map(|(name, value)| (name.clone(), value.clone()));
+        let put = self.client.put_item().table_name(&*self.name);
+        let put = put
+            .set_item(Some(key.collect()))
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(pk)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match put.send().await {
+            Ok(_) => Ok(false),
+            Err(error) => Ok(refused_put(error)?.is_some_and(|item| !item.is_empty())),
+        }
+    }
+
     /// Puts an item unless one with its key exists.
     async fn put_once(&self, item: Item) -> Result<Written<()>, StoreError> {
         let put = self

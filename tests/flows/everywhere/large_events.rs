@@ -16,7 +16,7 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
 /// The words of the chats, which belong into nothing but the table of bodies.
-const CHAT: &str = "planted chat of the customer";
+pub(crate) const CHAT: &str = "planted chat of the customer";
 
 /// What the bus takes, bytes.
 const BUS: usize = 1_000_000;
@@ -34,7 +34,7 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
 }
 
 /// A `history` of `length` bytes: months of chats, as 360dialog sends them for a number that stays in the app.
-fn history(length: usize) -> Vec<u8> {
+pub(crate) fn history(length: usize) -> Vec<u8> {
     let message = |number: usize| {
         let body = format!("{CHAT}, number {number}: see you tomorrow at the shop, I bring two");
         let text =
@@ -134,6 +134,15 @@ async fn a_body_of_any_size_up_to_the_limit_is_kept_to_the_byte_and_a_larger_one
     }
     let large = history(5 * MIB);
     assert!(read_as_documented(&bundle, &large).await == large);
+    let expired = bundle.table().await.beside(BODIES_TABLE);
+    for part in expired.scan().await.expect("a scan") {
+        expired.remove(&part).await.expect("removed");
+    }
+    let event = EventId::hash(&large);
+    let (code, said) = bundle
+        .operator("onboarding", &["event", PARTNER, event.as_str()])
+        .await;
+    assert!(code == Some(1) && said.contains("has expired"), "{said}");
     let unknown = "0".repeat(64);
     let (code, said) = bundle
         .operator("onboarding", &["event", PARTNER, &unknown])

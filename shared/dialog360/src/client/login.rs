@@ -88,6 +88,12 @@ impl Tokens {
         entry.token(endpoint).await
     }
 
+    /// Forgets a token that 360dialog refused.
+    pub(super) async fn forget(&self, partner: &PartnerId, login: &Login, refused: &Secret) {
+        let mut entries = self.0.lock().await;
+        entry(&mut entries, partner, login).forget(refused);
+    }
+
     /// Notes that 360dialog refused even a new token: the next login waits.
     pub(super) async fn pause(
         &self,
@@ -168,7 +174,7 @@ impl Entry {
 /// How long no login is tried after `why`.
 fn pause(why: ErrorKind) -> Duration {
     match why {
-        ErrorKind::Silent | ErrorKind::Unreadable(_) | ErrorKind::Status(500..) => {
+        ErrorKind::Silent | ErrorKind::Unreadable(_) | ErrorKind::Status(408 | 500..) => {
             PAUSE_AFTER_TROUBLE
         }
         ErrorKind::RateLimited(wait) => PAUSE_AFTER_REFUSAL.max(wait.unwrap_or_default()),
@@ -176,7 +182,7 @@ fn pause(why: ErrorKind) -> Duration {
     }
 }
 
-/// Asks for a token. Any 4xx but 429 is a refusal of the credentials.
+/// Asks for a token. Any 4xx is a refusal of the credentials, but those that say nothing about them.
 async fn log_in(login: &Login, endpoint: &Endpoint<'_>) -> Result<Token, ApiError> {
     let (username, password) = (login.username.expose(), login.password.expose());
     let request = endpoint.http.post(format!("{}/token", endpoint.base_url));
@@ -187,7 +193,7 @@ async fn log_in(login: &Login, endpoint: &Endpoint<'_>) -> Result<Token, ApiErro
     if !response.status().is_success() {
         let error = ApiError::read(response, &[&login.username, &login.password]).await;
         return Err(match error.kind {
-            ErrorKind::NotPermitted | ErrorKind::NotFound | ErrorKind::Status(400..500) => {
+            ErrorKind::NotPermitted | ErrorKind::Status(400..=407 | 409..500) => {
                 let kind = ErrorKind::BadCredentials;
                 ApiError { kind, ..error }
             }

@@ -2,7 +2,7 @@
 //!
 //! Source: <https://docs.360dialog.com/partner/partner-api/overview>.
 //!
-//! No call is retried here, nothing is logged, and an answer that cannot be understood is never taken for "no".
+//! No call is retried here, but one whose token 360dialog refused, once and with another; nothing is logged, and an answer that cannot be understood is never taken for "no".
 
 mod error;
 mod keys_path;
@@ -16,7 +16,7 @@ pub use login::LOGIN_TIME;
 pub use pages::{Page, Pages, Query};
 pub use rate::Rate;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -29,6 +29,9 @@ use crate::id::{ChannelId, ChannelRef, ClientId, PartnerId};
 use crate::secret::Secret;
 use error::{message, retry_after};
 use login::{Endpoint, Tokens};
+
+/// A refused token is replaced within the same call only if the refusal came within this time.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Where the Partner API is.
 pub const BASE_URL: &str = "https://hub.360dialog.io/api/v2";
@@ -182,7 +185,7 @@ impl<'a> PartnerClient<'a> {
 
     /// Asks for a new key, once. 360dialog revokes every other key of the channel.
     ///
-    /// Only a token that 360dialog refuses, which makes no key, is followed by a second request with a new one.
+    /// Only a refused token (401), which makes no key, is followed by a second request with a new one.
     pub async fn create_key(self, channel: &ChannelId) -> KeyAnswer {
         let request = self.request(Method::POST, &self.keys_path(channel));
         let Answer { response, token } = match self.send(request.json(&json!({}))).await {
@@ -310,15 +313,20 @@ impl<'a> PartnerClient<'a> {
         Answer::to(request, None).await
     }
 
-    /// Sends a request with a token, and once more with a new token if 360dialog refuses that one.
+    /// Sends a request with a token, and once more with a new token if 360dialog refuses that one soon. A slow refusal
+    /// leaves no time for a second: the next request has the new token.
     async fn send_as(self, login: &Login, request: RequestBuilder) -> Result<Answer, NoResponse> {
         let token = self.token(login).await.map_err(NoResponse::NotSent)?;
-        let again = request.try_clone();
+        let (again, sent_at) = (request.try_clone(), Instant::now());
         let answer = Answer::to(request, Some(token.clone())).await?;
         let Some(again) = again.filter(|_| answer.is_unauthorized()) else {
             return Ok(answer);
         };
         let (tokens, endpoint) = (&self.api.tokens, self.endpoint());
+        if sent_at.elapsed() > SOON {
+            tokens.forget(self.partner, login, &token).await;
+            return Ok(answer);
+        }
         let renewed = tokens.renew(self.partner, login, &token, &endpoint).await;
         let Ok(token) = renewed else {
             return Ok(answer);

@@ -29,6 +29,9 @@ const GIVEN: [&str; 3] = ["secrets.json", "data/vault.json", "data/hub.json"];
 /// A text that is no secret and travels the way of secrets: what the searches must find.
 const PLANTED: &str = "planted \"needle\" of +/=% and more";
 
+/// A partner that logs in with a user name and a password.
+const LOGIN_PARTNER: &str = "lOgInPA";
+
 #[tokio::test]
 async fn no_secret_is_written_down_where_it_does_not_belong() {
     let bundle = Bundle::start_as(secrets_of_all_characters(), &[TALKATIVE]).await;
@@ -93,8 +96,13 @@ fn secrets_of_all_characters() -> Secrets {
         "partner_api_key": "needle-apikey-+/=&?-paying-0004",
         "billing": "partner_paid",
     });
+    let login = json!({
+        "platform_secret": "needle-platform-login-0007",
+        "username": "needle.user+login@acme.example-0008",
+        "password": "needle \"password\" \\ +/=% ü 0009",
+    });
     Secrets {
-        file: json!({PARTNER: direct, PAYING_PARTNER: paying}),
+        file: json!({PARTNER: direct, PAYING_PARTNER: paying, LOGIN_PARTNER: login}),
         jwt: "needle \"jwt\" +/=% ü long enough for everybody 0005".to_owned(),
     }
 }
@@ -121,6 +129,7 @@ async fn refuse_the_credentials(run: &mut Run) {
 /// One number with the small page, one with a return address; then the permission is taken back.
 async fn grant(run: &mut Run) {
     run.grant(PARTNER, "acme", "oneCH").await;
+    run.grant(LOGIN_PARTNER, "acme", "loginCH").await;
     let return_to = format!("?return_to={}/%3Fa%3D1%23there", run.bundle.url);
     let signed = run.sign(PARTNER, "acme", &return_to).await;
     let choice = json!({"client": "aCL", "channels": ["twoCH"]});

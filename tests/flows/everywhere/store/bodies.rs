@@ -1,6 +1,5 @@
 //! Large bodies and chats: in a table of their own, in parts, whole or not there, and for 14 days.
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use dialog360::event::EventId;
 use store::table::{EXPIRES_AT, Item, PK, Table};
 use store::{Bodies, Events, StoredBody, StoredFact, Write};
@@ -12,7 +11,8 @@ contract! {
     chats_lie_apart_whatever_their_size,
     an_event_that_was_cut_off_is_stored_once_and_whole_when_it_comes_again,
     a_body_without_all_its_parts_or_behind_its_end_is_not_there,
-    parts_that_are_there_keep_their_end,
+    an_event_that_comes_again_keeps_its_body_no_longer_and_brings_none_back,
+    parts_of_an_attempt_that_was_cut_off_are_written_anew,
 }
 
 const FORTNIGHT: i64 = 14 * 24 * 3600;
@@ -148,15 +148,28 @@ async fn a_body_without_all_its_parts_or_behind_its_end_is_not_there(table: Tabl
     assert_eq!(read(&table, &body, 1).await, None);
 }
 
-async fn parts_that_are_there_keep_their_end(table: Table) {
+async fn an_event_that_comes_again_keeps_its_body_no_longer_and_brings_none_back(table: Table) {
     let body = noise(100 * 1024);
-    let _new = append(&table, &body, 0).await;
-    let _again = append(&table, &body, 3600).await;
-    let end = AttributeValue::N(after(FORTNIGHT).as_second().to_string());
-    assert!(
-        parts(&table)
-            .await
-            .iter()
-            .all(|part| part[EXPIRES_AT] == end)
-    );
+    assert_eq!(append(&table, &body, 0).await, Write::Done);
+    assert_eq!(append(&table, &body, 3600).await, Write::Conflict);
+    let end = Some(after(FORTNIGHT).as_second());
+    let stored = parts(&table).await;
+    assert!(stored.iter().all(|part| number_of(part, EXPIRES_AT) == end));
+    let bodies = bodies_beside(&table).await;
+    for part in &stored {
+        bodies.remove(part).ok().await;
+    }
+    assert_eq!(append(&table, &body, 2 * FORTNIGHT).await, Write::Conflict);
+    assert!(parts(&table).await.is_empty());
+}
+
+/// What an attempt that was cut off has left may have expired, and is not yet removed.
+async fn parts_of_an_attempt_that_was_cut_off_are_written_anew(table: Table) {
+    let body = noise(100 * 1024);
+    assert_eq!(append(&table, &body, 0).await, Write::Done);
+    let item = table.scan().ok().await;
+    table.remove(&item[0]).ok().await;
+    let later = FORTNIGHT + 60;
+    assert_eq!(append(&table, &body, later).await, Write::Done);
+    assert!(read(&table, &body, later + FORTNIGHT - 1).await.as_deref() == Some(&*body));
 }

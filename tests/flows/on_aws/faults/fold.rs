@@ -1,8 +1,12 @@
 //! `fold`, which may be cut at any moment, too; and a bus that does not take events, which holds up nothing.
 
+use dialog360::event::EventId;
+use store::Channels;
 use store::table::Item;
 use tests::aws::calls::{Fault, Harm, Service};
-use tests::{Bundle, pk, until, until_so};
+use tests::{Bundle, PARTNER, channel_ref, pk, until, until_so};
+
+use crate::everywhere::large_events::{CHAT, history, kept, post};
 
 use super::provision::{KILLED_AFTER, KILLED_BEFORE, QUICK, REFUSED};
 use super::provision::{calls_go_wrong, channel, has_the_live_key, onboard, tag};
@@ -82,6 +86,55 @@ async fn the_bus_is_away(harms: &[Harm]) {
         .await;
     }
     assert!(waiting(&bundle, "DEAD#").await.is_empty());
+}
+
+/// I1, I8
+#[tokio::test]
+async fn chats_that_the_bus_refuses_wait_without_their_body() {
+    let bundle = Bundle::start_with(&[QUICK]).await;
+    let calls = &bundle.aws().calls;
+    calls.hurt(Fault::of("fold", Harm::Fail).at(Service::EventBridge));
+    let chats = history(100 * 1024);
+    post(&bundle, &chats).await.is(200);
+    let event = EventId::hash(&chats).to_string();
+    until(|| async {
+        let has = has_waiting(&bundle, &event).await;
+        has.then_some(()).ok_or("nothing waits".to_owned())
+    })
+    .await;
+    for item in bundle.items().await {
+        assert!(!format!("{item:?}").contains(CHAT), "{item:?}");
+    }
+    calls.heal();
+    until_so("the event", || is_published(&bundle, &event)).await;
+    assert!(!is_published(&bundle, CHAT));
+    assert!(kept(&bundle, &chats).await.as_deref() == Some(&*chats));
+}
+
+/// I1
+#[tokio::test]
+async fn facts_are_joined_and_events_published_while_large_bodies_cannot_be_read() {
+    let bundle = Bundle::start_with(&[QUICK]).await;
+    let calls = &bundle.aws().calls;
+    let bodies = Fault::of("fold", Harm::Fail)
+        .asking("GetItem")
+        .about("BODY#");
+    let bodies = calls.hurt(bodies);
+    let padding = "x".repeat(100 * 1024);
+    let event = format!(
+        r#"{{"event":"channel_live","data":{{"id":"oneCH","client_id":"aCL","x":"{padding}"}}}}"#
+    );
+    post(&bundle, event.as_bytes()).await.is(200);
+    let event = EventId::hash(event.as_bytes()).to_string();
+    until_so("the event", || is_published(&bundle, &event)).await;
+    assert!(!is_published(&bundle, &padding) && calls.hits(bodies) > 0);
+    let channel = Channels::new(bundle.table().await);
+    until(|| async {
+        let stored = channel.read(&channel_ref(PARTNER, "oneCH")).await;
+        let stage = stored.expect("a read").channel.stage();
+        stage.map(drop).ok_or("no stage".to_owned())
+    })
+    .await;
 }
 
 /// I1
