@@ -11,10 +11,9 @@ use axum::middleware::from_fn;
 use dialog360::id::PartnerId;
 use dialog360::secret::Secret;
 use fold::Fold;
-use provision::{Provision, RunTime};
+use provision::Provision;
 use reconcile::Reconcile;
 use runtime::aws;
-use runtime::clock;
 use runtime::event_bus::EventBus;
 use runtime::http::Problem;
 use runtime::http::Refusal;
@@ -22,21 +21,20 @@ use runtime::secrets::PartnerSecrets;
 use runtime::settings::{Environment, SettingError};
 use runtime::tls::{NoTls, Tls};
 use simulator::RunningSimulator;
-use store::stream::{Record, StoppedBefore};
 use store::table::Table;
 use store::{Channels, Claims, Events, IoTimestamps, Requeues};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use url::Url;
 
 use crate::cors;
 use crate::demo::Demo;
 use crate::event_file::FileBus;
-use crate::follower::{Follower, StreamError};
+use crate::follower::StreamError;
 use crate::jwt::{Guarded, Jwt};
 use crate::settings::Settings;
+use crate::workers::Workers;
 use embedded::data::Data;
 use embedded::database::{Embedded, EmbeddedError, write_endpoint};
 use embedded::secrets_file::{SecretsFile, SecretsFileError};
@@ -45,18 +43,6 @@ use embedded::vault_file::FileVault;
 
 /// The tenant of the demo.
 const DEMO_TENANT: &str = "demo";
-
-/// How often the schedules of `fold` and `reconcile` run; every minute on AWS.
-const PASS: Duration = Duration::from_secs(1);
-
-/// How often the records of the stream are removed that both followers have handled.
-const REMOVAL: Duration = Duration::from_secs(10);
-
-/// How long one run of `fold` may take, as on AWS.
-const FOLD_RUN_TIME: Duration = Duration::from_secs(60);
-
-/// How long one run of `provision` may take.
-const PROVISION_RUN_TIME: Duration = Duration::from_secs(20);
 
 /// How long open requests may take to end when the bundle is stopped.
 const STOPPING: Duration = Duration::from_secs(3);
@@ -459,157 +445,5 @@ impl Parts {
             public_url,
             token: Arc::new(move || jwt.token(&claim, DEMO_TENANT).unwrap_or_default()),
         }))
-    }
-}
-
-/// The functions that no HTTP request calls.
-struct Workers {
-    fold: Fold,
-    provision: Provision,
-    reconcile: Reconcile,
-}
-
-impl Workers {
-    /// Starts the stream followers of `fold` and `provision`, and the schedules of `fold` and `reconcile`.
-    async fn start(self, embedded: Arc<Embedded>) -> Result<Vec<JoinHandle<()>>, StartError> {
-        let (endpoint, table) = (embedded.endpoint(), self.fold.settings.table_name.clone());
-        let facts = Arc::new(Follower::new("fold", endpoint, &table, Fold::takes));
-        let due = Follower::new("provision", endpoint, &table, Provision::takes);
-        let due = Arc::new(due);
-        facts.prepare().await?;
-        let followers = [facts.clone(), due.clone()];
-        let (fold, sender) = (self.fold.clone(), self.fold);
-        let (provision, reconcile) = (self.provision, self.reconcile);
-        Ok(vec![
-            tokio::spawn(async move { facts.follow(|records| join(fold.clone(), records)).await }),
-            tokio::spawn(
-                async move { due.follow(|records| act(provision.clone(), records)).await },
-            ),
-            tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(PASS).await;
-                    if let Err(error) = sender
-                        .send_again(clock::now(), Instant::now() + FOLD_RUN_TIME)
-                        .await
-                    {
-                        tracing::error!(%error, "events of the outbox could not be sent again");
-                    }
-                }
-            }),
-            tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(REMOVAL).await;
-                    if let Err(error) = remove_handled(&embedded, &table, &followers).await {
-                        tracing::warn!(%error, "handled records of the stream stay for now");
-                    }
-                }
-            }),
-            tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(PASS).await;
-                    if let Err(error) = reconcile.requeue_due(clock::now()).await {
-                        tracing::error!(%error, "what is due could not be requeued");
-                    }
-                }
-            }),
-        ])
-    }
-}
-
-/// Removes the records of the stream that every follower has handled, but for the last of them, after which the followers
-/// go on.
-async fn remove_handled(
-    embedded: &Embedded,
-    table: &str,
-    followers: &[Arc<Follower>],
-) -> Result<(), StartError> {
-    let mut handled = Vec::new();
-    for follower in followers {
-        handled.push(follower.handled_until().await?);
-    }
-    // A follower that has handled nothing yet needs all of them.
-    if let Some(Some(before)) = handled.into_iter().min() {
-        embedded.remove_stream_records(table, before).await?;
-    }
-    Ok(())
-}
-
-async fn join(fold: Fold, records: Vec<Record>) -> Result<(), StoppedBefore> {
-    fold.handle(&records, Instant::now() + FOLD_RUN_TIME).await
-}
-
-async fn act(provision: Provision, records: Vec<Record>) -> Result<(), StoppedBefore> {
-    let run_time = RunTime::until(Instant::now() + PROVISION_RUN_TIME);
-    provision.handle(&records, run_time).await
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use dialog360::id::ChannelRef;
-    use onboarding::fact::{Assertion, Fact, Source};
-    use store::Facts;
-
-    use super::*;
-
-    /// Follows the stream until `wanted` records have come, and counts them.
-    async fn follow(follower: &Follower, wanted: usize) -> usize {
-        let seen = AtomicUsize::new(0);
-        let handle = |records: Vec<Record>| {
-            seen.fetch_add(records.len(), Ordering::SeqCst);
-            async { Ok(()) }
-        };
-        let enough = async {
-            while seen.load(Ordering::SeqCst) < wanted {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            // The checkpoint is written after the batch.
-            while follower.handled_until().await.unwrap().is_none() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::select! {
-            () = follower.follow(handle) => {}
-            () = enough => {}
-        }
-        seen.into_inner()
-    }
-
-    async fn append(facts: &Facts, cause: &str) {
-        let channel = ChannelRef::new("aPA".parse().unwrap(), "bCH".parse().unwrap());
-        let (source, at) = (Source::Provision, clock::now());
-        let fact = Fact::new(channel, source, Assertion::default(), at, cause);
-        let _new = facts.append(&fact).await.unwrap();
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn what_both_followers_have_handled_is_removed_and_nothing_else() {
-        let directory = tempfile::tempdir().unwrap();
-        let embedded = Embedded::open(&directory.path().join("db")).await.unwrap();
-        let table = aws::local::table(embedded.endpoint(), "table");
-        table.create().await.unwrap();
-        let follower = |name| {
-            let follower = Follower::new(name, embedded.endpoint(), "table", |_| true);
-            Arc::new(follower)
-        };
-        let both = [follower("a"), follower("b")];
-        both[0].prepare().await.unwrap();
-        let facts = Facts::new(table);
-        for cause in ["1", "2", "3"] {
-            append(&facts, cause).await;
-        }
-        assert_eq!(follow(&both[0], 3).await, 3);
-        remove_handled(&embedded, "table", &both).await.unwrap();
-        // The second has handled nothing: all are there for it, and then none but the last.
-        assert_eq!(follow(&both[1], 3).await, 3);
-        remove_handled(&embedded, "table", &both).await.unwrap();
-        let late = [follower("late")];
-        append(&facts, "4").await;
-        assert!(
-            follow(&late[0], 2).await <= 3,
-            "the last that was handled, and the new one"
-        );
-        assert_eq!(follow(&both[0], 1).await, 1);
     }
 }

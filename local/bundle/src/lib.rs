@@ -2,6 +2,7 @@
 //! `fold` and `provision`, secrets and keys in files, and the simulator. For development only.
 
 pub mod settings;
+mod workers;
 pub mod event_file;
 pub mod jwt;
 pub mod cors;
