@@ -97,9 +97,6 @@ pub(crate) async fn kept(bundle: &Bundle, body: &[u8]) -> Option<Vec<u8>> {
 #[tokio::test]
 async fn a_body_of_any_size_up_to_the_limit_is_kept_to_the_byte_and_a_larger_one_refused() {
     let bundle = Bundle::start().await;
-    if is_on_aws() {
-        bundle.aws().deploy("onboarding", &[]);
-    }
     for body in [
         text(1),
         vec![0xff],
@@ -119,7 +116,14 @@ async fn a_body_of_any_size_up_to_the_limit_is_kept_to_the_byte_and_a_larger_one
         );
     }
     post(&bundle, &history(5 * MIB + 1)).await.problem(413);
+}
 
+#[tokio::test]
+async fn an_operator_and_an_application_read_an_event_by_its_id_until_its_body_expires() {
+    let bundle = Bundle::start().await;
+    if is_on_aws() {
+        bundle.aws().deploy("onboarding", &[]);
+    }
     let (small, large) = (br#"{"event":"small"}"#.to_vec(), text(MIB));
     let channels = format!(
         r#"{{"event":"channel_live","data":{{"id":"oneCH","x":"{}"}}}}"#,
@@ -132,7 +136,8 @@ async fn a_body_of_any_size_up_to_the_limit_is_kept_to_the_byte_and_a_larger_one
         let (code, printed) = bundle.operator("onboarding", &arguments).await;
         assert!(code == Some(0) && printed.as_bytes() == body, "{code:?}");
     }
-    let large = history(5 * MIB);
+    let large = history(MIB);
+    post(&bundle, &large).await.is(200);
     assert!(read_as_documented(&bundle, &large).await == large);
     let expired = bundle.table().await.beside(BODIES_TABLE);
     for part in expired.scan().await.expect("a scan") {
