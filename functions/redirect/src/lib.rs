@@ -205,7 +205,7 @@ impl Redirect {
         let query = parse_query(query)?;
         let claim = Claim::from_session(&session, &query, clock::now());
         let query = self.record(claim, query).await?;
-        Ok(answer(&session, &query, reader))
+        Ok(self.answer(&session, &query, reader))
     }
 
     async fn hand_in(
@@ -233,10 +233,11 @@ impl Redirect {
     async fn session(&self, partner: &PartnerId, state: &str) -> Result<Session, Refusal> {
         let now = clock::now();
         let secrets = self.secrets.get(partner).await?;
-        let session = match Session::open(state, partner, &secrets.accepted(now), now) {
+        let table = &self.settings.table_name;
+        let session = match Session::open(state, partner, &secrets.accepted(now), table, now) {
             Err(StateRefused::Forged) => {
                 let reread = self.secrets.reread(partner).await?;
-                Session::open(state, partner, &reread.accepted(now), now)
+                Session::open(state, partner, &reread.accepted(now), table, now)
             }
             session => session,
         };
@@ -269,6 +270,24 @@ impl Redirect {
         }
     }
 
+    /// Answers a redirect whose claim is recorded. An origin that was allowed when the link was made, and is no longer,
+    /// gets no redirect and no message.
+    fn answer(&self, session: &Session, query: &RedirectQuery, reader: Reader) -> Response {
+        if reader == Reader::Program {
+            return Json(query).into_response();
+        }
+        let allowed = &self.settings.allowed_origins;
+        let origin = Some(&session.origin).filter(|origin| allowed.contains(origin));
+        let return_to = session.return_to.as_ref();
+        let Some(return_to) = return_to.filter(|to| allowed.contains(&to.origin())) else {
+            return page::hand_over(query, origin, Done::Recorded);
+        };
+        match HeaderValue::try_from(query.append_to(return_to.as_str())) {
+            Ok(location) => (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response(),
+            Err(_) => page::hand_over(query, origin, Done::Recorded),
+        }
+    }
+
     /// Answers a redirect without a state, from a link that `sign` did not make. Nothing is recorded. If there is only
     /// one allowed origin, its page gets the result and may hand it in.
     fn answer_without_state(&self, query: RedirectQuery, reader: Reader) -> Response {
@@ -278,19 +297,6 @@ impl Redirect {
                 page::hand_over(&query, self.settings.allowed_origins.only(), Done::Nothing)
             }
         }
-    }
-}
-
-fn answer(session: &Session, query: &RedirectQuery, reader: Reader) -> Response {
-    if reader == Reader::Program {
-        return Json(query).into_response();
-    }
-    let Some(return_to) = &session.return_to else {
-        return page::hand_over(query, Some(&session.origin), Done::Recorded);
-    };
-    match HeaderValue::try_from(query.append_to(return_to.as_str())) {
-        Ok(location) => (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response(),
-        Err(_) => page::hand_over(query, Some(&session.origin), Done::Recorded),
     }
 }
 

@@ -16,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use onboarding::origin::{AllowedOrigins, Origin, ReturnTo};
 use onboarding::secret::SigningSecrets;
 use onboarding::session::Session;
+use onboarding::tenant::Tenant;
 use runtime::clock;
 use runtime::http::{
     CallerTenant, GatewayDomain, Parameters, Partner, PartnerState, Problem, Refusal, TenantState,
@@ -177,7 +178,7 @@ async fn answer(
     let secrets = sign.secrets.get(&partner).await?;
     let now = clock::now();
     let session = Session {
-        second: sign.take_second(&partner, now).await?,
+        second: sign.take_second(&partner, &tenant, now).await?,
         partner,
         tenant,
         issued_at: now,
@@ -270,18 +271,26 @@ impl Sign {
         }
     }
 
-    async fn take_second(&self, partner: &PartnerId, now: Timestamp) -> Result<i64, Refusal> {
-        match self
-            .timestamps
-            .take(partner, now.as_second(), self.settings.window)
-            .await?
-        {
-            Taken::Second(second) => Ok(second),
-            Taken::NoneFor(seconds) => {
-                let detail = "Every second up to now is signed: one link per second can be made. Ask again later.";
-                Err(Problem::too_many(seconds, detail).into())
-            }
-        }
+    async fn take_second(
+        &self,
+        partner: &PartnerId,
+        tenant: &Tenant,
+        now: Timestamp,
+    ) -> Result<i64, Refusal> {
+        let (now, window) = (now.as_second(), self.settings.window);
+        let taken = self.timestamps.take(partner, tenant, now, window).await?;
+        let (seconds, detail) = match taken {
+            Taken::Second(second) => return Ok(second),
+            Taken::NoneFor(seconds) => (
+                seconds,
+                "Every second up to now is signed: one link per second can be made. Ask again later.",
+            ),
+            Taken::NoTurnFor(seconds) => (
+                seconds,
+                "Many links are made right now, and each tenant gets one every ten seconds. Ask again later.",
+            ),
+        };
+        Err(Problem::too_many(seconds, detail).into())
     }
 
     /// The answer, with the parameters that the caller has `asked` for in the link.
@@ -294,7 +303,10 @@ impl Sign {
     ) -> Signed {
         let (partner, second) = (&session.partner, session.second);
         let signature = sign_io(secrets.current(), partner, second, self.settings.encoding);
-        let state = session.seal(secrets.current()).as_str().to_owned();
+        let state = session
+            .seal(secrets.current(), &self.settings.table_name)
+            .as_str()
+            .to_owned();
         let redirect_url = format!("{public_url}/{partner}/redirect/{state}");
         let mut query_parameters = vec![
             ("io_signature", signature.clone()),

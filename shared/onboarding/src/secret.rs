@@ -11,8 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// How far ahead the end of a previous platform secret may lie, so that a rotation does end.
-const PREVIOUS_AT_MOST: SignedDuration = SignedDuration::from_hours(24);
+/// How far ahead the end of a previous platform secret may lie, so that a rotation does end: a day longer than a state
+/// that it made lives.
+const PREVIOUS_AT_MOST: SignedDuration = SignedDuration::from_hours(72);
 
 /// Why a partner's secret cannot be used. Names the field, never its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +72,7 @@ impl SigningSecrets {
 
     /// The secrets that a signature or a state may have been made with: the current one first.
     ///
-    /// The previous one is among them only until its `until`, and only if that is at most 24 hours
+    /// The previous one is among them only until its `until`, and only if that is at most 72 hours
     /// ahead.
     pub fn accepted(&self, now: Timestamp) -> Vec<&Secret> {
         let previous = self
@@ -284,7 +285,7 @@ mod tests {
     #[test]
     fn the_current_secret_is_tried_before_the_previous_one() {
         assert_eq!(accepted(&rotating("2026-04-09T12:00:01Z")), ["new", "old"]);
-        let longest = rotating("2026-04-10T12:00:00Z");
+        let longest = rotating("2026-04-12T12:00:00Z");
         assert_eq!(accepted(&longest), ["new", "old"]);
         assert!(!longest.previous_is_too_long(now()));
     }
@@ -296,8 +297,8 @@ mod tests {
     }
 
     #[test]
-    fn a_previous_secret_of_more_than_a_day_is_not_accepted_and_is_told() {
-        let secrets = rotating("2026-04-10T12:00:01Z");
+    fn a_previous_secret_of_more_than_three_days_is_not_accepted_and_is_told() {
+        let secrets = rotating("2026-04-12T12:00:01Z");
         assert_eq!(accepted(&secrets), ["new"]);
         assert!(secrets.previous_is_too_long(now()));
     }

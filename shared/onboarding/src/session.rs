@@ -24,9 +24,9 @@ pub const STATE_LIFETIME: SignedDuration = SignedDuration::from_hours(48);
 /// Longest token that is looked at, in bytes; ours stay far below.
 const TOKEN_MAX: usize = 16 * 1024;
 
-/// What the platform secret signs to become the key of states, and of nothing else: a signature
-/// that it makes elsewhere is then worth nothing here.
-const KEY_LABEL: &[u8] = b"integrated-onboarding/state-token/v1";
+/// What the platform secret signs, before the name of the deployment's table, to become the key of states, and of nothing
+/// else: a signature that it makes elsewhere is then worth nothing here, nor is a state of another deployment.
+const KEY_LABEL: &[u8] = b"integrated-onboarding/state-token/v2/";
 
 /// One onboarding session, from the signed link to the redirect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,11 +80,11 @@ pub enum StateRefused {
 }
 
 impl Session {
-    /// Makes the token, with the secret that signs now.
-    pub fn seal(&self, secret: &Secret) -> State {
+    /// Makes the token, with the secret that signs now, for the deployment whose table is `table`.
+    pub fn seal(&self, secret: &Secret, table: &str) -> State {
         let payload = Payload::from(self);
         let payload = serde_json::to_vec(&payload).expect("texts and numbers always serialise");
-        let tag = mac(secret, &payload).finalize().into_bytes();
+        let tag = mac(secret, table, &payload).finalize().into_bytes();
         let (payload, tag) = (
             BASE64URL_NOPAD.encode(&payload),
             BASE64URL_NOPAD.encode(&tag),
@@ -95,17 +95,18 @@ impl Session {
     /// Reads a token that a browser brought back; the seal is checked before anything is parsed.
     ///
     /// # Errors
-    /// When it is malformed, sealed with none of the secrets, of another partner, or expired.
+    /// When it is malformed, sealed with none of the secrets or by another deployment, of another partner, or expired.
     pub fn open(
         state: &str,
         partner: &PartnerId,
         secrets: &[&Secret],
+        table: &str,
         now: Timestamp,
     ) -> Result<Self, StateRefused> {
         let (payload, tag) = split(state).ok_or(StateRefused::Malformed)?;
         if !secrets
             .iter()
-            .any(|secret| mac(secret, &payload).verify_slice(&tag).is_ok())
+            .any(|secret| mac(secret, table, &payload).verify_slice(&tag).is_ok())
         {
             return Err(StateRefused::Forged);
         }
@@ -122,8 +123,9 @@ impl Session {
     }
 }
 
-fn mac(secret: &Secret, payload: &[u8]) -> impl Mac {
-    let key = hmac_sha256(secret.expose().as_bytes(), KEY_LABEL)
+fn mac(secret: &Secret, table: &str, payload: &[u8]) -> impl Mac {
+    let label = [KEY_LABEL, table.as_bytes()].concat();
+    let key = hmac_sha256(secret.expose().as_bytes(), &label)
         .finalize()
         .into_bytes();
     hmac_sha256(&key, payload)
@@ -205,6 +207,7 @@ mod tests {
     use super::*;
 
     const ISSUED: i64 = 1_775_653_748;
+    const TABLE: &str = "onboarding";
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -227,11 +230,11 @@ mod tests {
     }
 
     fn open(state: &str, second: i64) -> Result<Session, StateRefused> {
-        Session::open(state, &partner(), &[&Secret::new("s")], at(second))
+        Session::open(state, &partner(), &[&Secret::new("s")], TABLE, at(second))
     }
 
     fn sealed_json(json: &[u8]) -> String {
-        let tag = mac(&Secret::new("s"), json).finalize().into_bytes();
+        let tag = mac(&Secret::new("s"), TABLE, json).finalize().into_bytes();
         format!(
             "{}.{}",
             BASE64URL_NOPAD.encode(json),
@@ -240,15 +243,21 @@ mod tests {
     }
 
     #[test]
+    fn a_state_of_another_deployment_is_worth_nothing() {
+        let state = session().seal(&Secret::new("s"), "test-stack");
+        assert_eq!(open(state.as_str(), ISSUED), Err(StateRefused::Forged));
+    }
+
+    #[test]
     fn a_state_brings_its_session_back() {
-        let state = session().seal(&Secret::new("s"));
+        let state = session().seal(&Secret::new("s"), TABLE);
         assert_eq!(open(state.as_str(), ISSUED), Ok(session()));
         assert_eq!(open(state.as_str(), ISSUED - 5), Ok(session()));
     }
 
     #[test]
     fn a_state_is_good_for_48_hours() {
-        let state = session().seal(&Secret::new("s"));
+        let state = session().seal(&Secret::new("s"), TABLE);
         assert!(open(state.as_str(), ISSUED + 48 * 3_600 - 1).is_ok());
         assert_eq!(
             open(state.as_str(), ISSUED + 48 * 3_600),
@@ -258,10 +267,11 @@ mod tests {
 
     #[test]
     fn a_state_of_the_previous_secret_is_still_believed() {
-        let state = session().seal(&Secret::new("old"));
+        let state = session().seal(&Secret::new("old"), TABLE);
         let (new, old) = (Secret::new("new"), Secret::new("old"));
-        let open =
-            |secrets: &[&Secret]| Session::open(state.as_str(), &partner(), secrets, at(ISSUED));
+        let open = |secrets: &[&Secret]| {
+            Session::open(state.as_str(), &partner(), secrets, TABLE, at(ISSUED))
+        };
         assert!(open(&[&new, &old]).is_ok());
         assert_eq!(open(&[&new]), Err(StateRefused::Forged));
         assert_eq!(open(&[]), Err(StateRefused::Forged));
@@ -269,9 +279,15 @@ mod tests {
 
     #[test]
     fn a_state_of_another_partner_is_foreign() {
-        let state = session().seal(&Secret::new("s"));
+        let state = session().seal(&Secret::new("s"), TABLE);
         let other = "otherPA".parse().unwrap();
-        let refused = Session::open(state.as_str(), &other, &[&Secret::new("s")], at(ISSUED));
+        let refused = Session::open(
+            state.as_str(),
+            &other,
+            &[&Secret::new("s")],
+            TABLE,
+            at(ISSUED),
+        );
         assert_eq!(refused, Err(StateRefused::Foreign));
     }
 
@@ -289,7 +305,7 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_malformed() {
-        let state = session().seal(&Secret::new("s")).as_str().to_owned();
+        let state = session().seal(&Secret::new("s"), TABLE).as_str().to_owned();
         let long = "A".repeat(TOKEN_MAX + 1);
         for text in [
             "",
@@ -327,7 +343,7 @@ mod tests {
     #[test]
     fn a_state_does_not_print() {
         assert_eq!(
-            format!("{:?}", session().seal(&Secret::new("s"))),
+            format!("{:?}", session().seal(&Secret::new("s"), TABLE)),
             "State([redacted])"
         );
     }
@@ -340,7 +356,7 @@ mod tests {
         session.return_to = Some(ReturnTo::parse(&address, &allowed).unwrap());
         session.tenant = "\u{1}".repeat(128).parse().unwrap();
         assert_eq!(
-            open(session.seal(&Secret::new("s")).as_str(), ISSUED),
+            open(session.seal(&Secret::new("s"), TABLE).as_str(), ISSUED),
             Ok(session)
         );
     }
@@ -371,13 +387,13 @@ mod tests {
             session.second = second;
             session.issued_at = Timestamp::new(second, nanos).unwrap();
             let secret = Secret::new(secret);
-            let opened = Session::open(session.seal(&secret).as_str(), &partner(), &[&secret], at(second));
+            let opened = Session::open(session.seal(&secret, TABLE).as_str(), &partner(), &[&secret], TABLE, at(second));
             prop_assert_eq!(opened, Ok(session));
         }
 
         #[test]
         fn a_state_with_one_byte_changed_is_refused(position in any::<prop::sample::Index>(), byte in any::<char>()) {
-            let state = session().seal(&Secret::new("s"));
+            let state = session().seal(&Secret::new("s"), TABLE);
             let mut changed: Vec<char> = state.as_str().chars().collect();
             let position = position.index(changed.len());
             prop_assume!(changed[position] != byte);

@@ -1,24 +1,35 @@
 //! Unique seconds for IO signatures: one item per partner holds the last second that was signed.
 //!
-//! A second is taken by one of two conditional updates. The *step* takes the second after the last one; its condition
-//! holds while that lies in the window. The *jump* takes the first second of the window; its condition holds while the
-//! last one lies before the window, or there is none. The two conditions never hold together. A process remembers the
-//! last second only to choose which update to try first: the table decides.
+//! A second is taken by one of three conditional updates. The *jump* takes the first second of the window; its condition
+//! holds while the last one lies before the window, or there is none. The *step* takes the second after the last one;
+//! its condition holds while that lies in the first half of the window. The *fair step* does the same in the second half:
+//! there a tenant must first take its turn, which it gets every ten seconds, so that no tenant uses up the window. No two
+//! conditions hold together. A process remembers the last second only to choose which update to try first: the table
+//! decides.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dialog360::id::PartnerId;
+use onboarding::tenant::Tenant;
 
 use super::{Update, Written, number, number_of};
 use crate::table::{self, StoreError, Table};
 
 const ISSUED: &str = "issued";
+/// When a tenant last took its turn, s.
+const TURN: &str = "turn";
 
-/// How many writes one request may take. Two are enough, since the last second only grows. The third is for an item
-/// that was deleted.
-const WRITES: usize = 3;
+/// How often a tenant gets a second while less than half of the window is free, s.
+const TURN_EVERY: i64 = 10;
+
+/// How long a turn is kept, s: nobody asks for it later.
+const KEEP_TURN_FOR: i64 = 24 * 3600;
+
+/// How many writes to the last second one request may take. Three are enough, since it only grows; the fourth is for an
+/// item that was deleted.
+const WRITES: usize = 4;
 
 /// Outcome of taking a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +38,8 @@ pub enum Taken {
     Second(i64),
     /// No second is free; the next one is after so many seconds, at least 1.
     NoneFor(u64),
+    /// Few seconds are free, and the tenant has had its turn; the next one is after so many seconds, at least 1.
+    NoTurnFor(u64),
 }
 
 /// May take seconds. Clones share the remembered seconds.
@@ -47,16 +60,24 @@ impl IoTimestamps {
     }
 
     /// Takes a second in `now - window ..= now` that nobody has taken. It costs one write, or two if another process
-    /// has signed within the window and this one does not know of it.
+    /// has signed within the window and this one does not know of it; one more if less than half of the window is free.
     pub async fn take(
         &self,
         partner: &PartnerId,
+        tenant: &Tenant,
         now: i64,
         window: i64,
     ) -> Result<Taken, StoreError> {
         let range = Range::new(now, window);
         let mut attempt = range.first_attempt(self.remembered().get(partner).copied());
+        let mut has_turn = false;
         for _ in 0..WRITES {
+            if attempt == Attempt::FairStep && !has_turn {
+                if let Some(wait) = self.take_turn(partner, tenant, now).await? {
+                    return Ok(Taken::NoTurnFor(wait));
+                }
+                has_turn = true;
+            }
             let outcome = self.update(partner, range, attempt).await?;
             self.remember(partner, outcome.last_second());
             match range.after(outcome) {
@@ -86,11 +107,17 @@ impl IoTimestamps {
         attempt: Attempt,
     ) -> Result<Outcome, StoreError> {
         let floor = (":floor", number(range.floor));
+        let half = (":half", number(range.half));
         let (expression, condition, values) = match attempt {
             Attempt::Step => (
                 "SET issued = issued + :one",
-                "issued >= :floor AND issued < :now",
-                vec![(":one", number(1)), floor, (":now", number(range.now))],
+                "issued >= :floor AND issued < :half",
+                vec![(":one", number(1)), floor, half],
+            ),
+            Attempt::FairStep => (
+                "SET issued = issued + :one",
+                "issued >= :half AND issued < :now",
+                vec![(":one", number(1)), half, (":now", number(range.now))],
             ),
             Attempt::Jump => (
                 "SET issued = :floor",
@@ -114,6 +141,32 @@ impl IoTimestamps {
         }
     }
 
+    /// Takes a tenant's turn; or else says after how many seconds it gets the next one.
+    async fn take_turn(
+        &self,
+        partner: &PartnerId,
+        tenant: &Tenant,
+        now: i64,
+    ) -> Result<Option<u64>, StoreError> {
+        let update = Update {
+            pk: table::second_of_tenant(partner, tenant),
+            expression: "SET turn = :now, expires_at = :end".into(),
+            condition: "attribute_not_exists(turn) OR turn <= :before",
+            values: vec![
+                (":now", number(now)),
+                (":end", number(now.saturating_add(KEEP_TURN_FOR))),
+                (":before", number(now.saturating_sub(TURN_EVERY))),
+            ],
+        };
+        let Written::Conflict(last) = update.send(&self.table).await? else {
+            return Ok(None);
+        };
+        let last = last.as_ref().and_then(|item| number_of(item, TURN));
+        let next = last.unwrap_or(now).saturating_add(TURN_EVERY);
+        let wait = u64::try_from(next.saturating_sub(now)).unwrap_or(1);
+        Ok(Some(wait.max(1)))
+    }
+
     fn remember(&self, partner: &PartnerId, last: Option<i64>) {
         let mut remembered = self.remembered();
         match last {
@@ -129,11 +182,13 @@ impl IoTimestamps {
     }
 }
 
-/// One of the two updates that take a second.
+/// One of the updates that take a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempt {
-    /// Takes the second after the last one.
+    /// Takes the second after the last one, in the first half of the window.
     Step,
+    /// The same in the second half, for a tenant whose turn it is.
+    FairStep,
     /// Takes the first second of the window.
     Jump,
 }
@@ -156,20 +211,24 @@ impl Outcome {
     }
 }
 
-/// The seconds that one request may take: `floor ..= now`.
+/// The seconds that one request may take: `floor ..= now`. From `half` on, less than half of them is free.
 #[derive(Clone, Copy, Debug)]
 struct Range {
     floor: i64,
+    half: i64,
     now: i64,
 }
 
 impl Range {
     fn new(now: i64, window: i64) -> Self {
-        let floor = now.saturating_sub(window);
-        Self { floor, now }
+        Self {
+            floor: now.saturating_sub(window),
+            half: now.saturating_sub(window / 2),
+            now,
+        }
     }
 
-    /// The first attempt. If no second seems to be free, the table is asked all the same.
+    /// The first attempt. If no second seems to be free, the table is asked all the same, by an update that costs no turn.
     fn first_attempt(self, remembered: Option<i64>) -> Attempt {
         self.holds(remembered).unwrap_or(Attempt::Step)
     }
@@ -189,6 +248,7 @@ impl Range {
     fn holds(self, last: Option<i64>) -> Option<Attempt> {
         match last {
             Some(last) if last >= self.now => None,
+            Some(last) if last >= self.half => Some(Attempt::FairStep),
             Some(last) if last >= self.floor => Some(Attempt::Step),
             _ => Some(Attempt::Jump),
         }

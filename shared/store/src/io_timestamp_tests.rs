@@ -16,7 +16,8 @@ struct SimulatedItem(Option<i64>);
 impl SimulatedItem {
     fn update(&mut self, range: Range, attempt: Attempt) -> Outcome {
         let new = match (attempt, self.0) {
-            (Attempt::Step, Some(last)) if last >= range.floor && last < range.now => last + 1,
+            (Attempt::Step, Some(last)) if last >= range.floor && last < range.half => last + 1,
+            (Attempt::FairStep, Some(last)) if last >= range.half && last < range.now => last + 1,
             (Attempt::Jump, None) => range.floor,
             (Attempt::Jump, Some(last)) if last < range.floor => range.floor,
             _ => return Outcome::Refused(self.0),
@@ -74,22 +75,24 @@ fn a_process_with_a_memory_begins_with_the_update_that_holds() {
     assert_eq!(range.first_attempt(None), Attempt::Jump);
     assert_eq!(first(NOW - WINDOW - 1), Attempt::Jump);
     assert_eq!(first(NOW - WINDOW), Attempt::Step);
-    assert_eq!(first(NOW - 1), Attempt::Step);
+    assert_eq!(first(NOW - WINDOW / 2 - 1), Attempt::Step);
+    assert_eq!(first(NOW - WINDOW / 2), Attempt::FairStep);
+    assert_eq!(first(NOW - 1), Attempt::FairStep);
     assert_eq!(first(NOW), Attempt::Step, "the table decides");
 }
 
 #[test]
 fn after_a_burst_a_new_process_pays_two_writes_once() {
-    let mut item = SimulatedItem(Some(NOW - 100));
+    let mut item = SimulatedItem(Some(NOW - 200));
     let mut memory = None;
     let results = [(); 3].map(|()| take(&mut item, &mut memory, NOW));
     let second = |second, writes| (Taken::Second(second), writes);
     assert_eq!(
         results,
         [
-            second(NOW - 99, 2),
-            second(NOW - 98, 1),
-            second(NOW - 97, 1)
+            second(NOW - 199, 2),
+            second(NOW - 198, 1),
+            second(NOW - 197, 1)
         ]
     );
 }
@@ -97,7 +100,7 @@ fn after_a_burst_a_new_process_pays_two_writes_once() {
 #[test]
 fn a_request_without_a_free_second_costs_one_write() {
     let mut item = SimulatedItem(Some(NOW + 4));
-    for mut memory in [None, Some(NOW - 1), Some(NOW + 4)] {
+    for mut memory in [None, Some(NOW - 200), Some(NOW + 4)] {
         let result = take(&mut item, &mut memory, NOW);
         assert_eq!(result, (Taken::NoneFor(5), 1));
         assert_eq!(memory, Some(NOW + 4));
@@ -166,7 +169,7 @@ proptest! {
                         continue;
                     };
                     let Request { range, writes, .. } = under_way.swap_remove(index);
-                    prop_assert!(writes <= 2, "{writes} writes");
+                    prop_assert!(writes <= 3, "{writes} writes");
                     if let Taken::Second(second) = taken {
                         prop_assert!((range.floor..=range.now).contains(&second));
                         prop_assert!(given.insert(second), "{second} is taken twice");

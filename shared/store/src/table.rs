@@ -75,6 +75,12 @@ pub fn second(partner: &PartnerId) -> String {
     format!("{}#{partner}", prefix::SECOND)
 }
 
+/// The partition key of the last second that a tenant took while few were free. The tenant comes last, since it may hold
+/// a `#`.
+pub fn second_of_tenant(partner: &PartnerId, tenant: &Tenant) -> String {
+    format!("{}#{partner}#{tenant}", prefix::SECOND)
+}
+
 /// The partition key of the facts of a channel.
 pub fn facts(channel: &ChannelRef) -> String {
     key(prefix::FACT, &channel.partner, channel.channel.as_str())

@@ -238,7 +238,7 @@ fn redirect() -> Result<Value, Box<dyn Error>> {
         origin: PAGE.parse()?,
         return_to: Some(ReturnTo::parse("https://app.example/done", &PAGE.parse()?)?),
     };
-    let state = session.seal(&Secret::new(PLATFORM_SECRET));
+    let state = session.seal(&Secret::new(PLATFORM_SECRET), "onboarding");
     let path = format!("/redirect/{}", state.as_str());
     Ok(request(
         "GET",

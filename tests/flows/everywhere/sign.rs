@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use data_encoding::{BASE64, HEXLOWER};
 use dialog360::secret::Secret;
+use embedded::settings::TABLE;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use onboarding::session::Session;
@@ -172,6 +173,29 @@ async fn without_a_window_only_the_second_that_is_now_is_signed() {
 }
 
 /// I3
+#[tokio::test]
+async fn a_tenant_that_floods_leaves_links_for_the_others() {
+    let bundle = Bundle::start().await;
+    let flood = bundle.token("flood");
+    let (mut given, mut refused) = (0, 0);
+    // More than half of the window, and then as often as a tenant cannot have had its turn.
+    while refused < 20 {
+        match ask(&bundle.http, &bundle.url, &flood).await {
+            Ok(Some(_)) => given += 1,
+            Ok(None) => refused += 1,
+            Err(Cut) => panic!("no answer"),
+        }
+        assert!(given < WINDOW, "the flood gets every second");
+    }
+    assert!(given >= WINDOW / 2, "{given}");
+    for other in ["acme", "globex", "initech"] {
+        let token = bundle.token(other);
+        let second = ask(&bundle.http, &bundle.url, &token).await;
+        assert!(matches!(second, Ok(Some(_))), "{other} gets its link");
+    }
+}
+
+/// I3
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_calls_across_a_kill_never_get_the_same_second() {
     flood(1_000).await;
@@ -184,16 +208,19 @@ pub(super) async fn flood(calls: usize) {
     let half = move |answered: &usize| *answered >= calls / 2;
     let started = now();
     let mut workers = JoinSet::new();
-    for _ in 0..CONNECTIONS {
-        let (url, token) = (bundle.url.clone(), bundle.token("acme"));
+    for worker in 0..CONNECTIONS {
+        let url = bundle.url.clone();
+        // Every call is of a tenant of its own, whose turn it is: all seconds can be used up.
+        let tenants = (0..calls.div_ceil(CONNECTIONS)).map(|call| format!("t{worker}-{call}"));
+        let tokens: Vec<String> = tenants.map(|tenant| bundle.token(&tenant)).collect();
         let (answered, mut restarted) = (answered.clone(), restarted.subscribe());
         workers.spawn(async move {
             let http = Client::builder().pool_max_idle_per_host(1).no_proxy();
             let http = http.build().expect("a client");
             let (mut seconds, mut again) = (Vec::new(), 0);
-            for _ in 0..calls.div_ceil(CONNECTIONS) {
+            for token in &tokens {
                 let signed = loop {
-                    if let Ok(signed) = ask(&http, &url, &token).await {
+                    if let Ok(signed) = ask(&http, &url, token).await {
                         break signed;
                     }
                     assert!(half(&answered.borrow()), "cut before the kill");
@@ -276,6 +303,6 @@ fn io_signature(bundle: &Bundle, second: i64) -> Vec<u8> {
 fn origin(bundle: &Bundle, signed: &Value) -> String {
     let secret = Secret::new(bundle.secrets.platform_secret(PARTNER));
     let state = text(&signed["state"]);
-    let session = Session::open(state, &id(PARTNER), &[&secret], clock::now());
+    let session = Session::open(state, &id(PARTNER), &[&secret], TABLE, clock::now());
     session.expect("a session").origin.as_str().to_owned()
 }

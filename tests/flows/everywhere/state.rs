@@ -1,7 +1,9 @@
 //! What strangers try with states. Whatever is refused leaves no trace in the table, and is refused alike.
 
 use dialog360::secret::Secret;
+use embedded::settings::TABLE;
 use jiff::SignedDuration;
+use onboarding::origin::ReturnTo;
 use onboarding::session::Session;
 use runtime::clock;
 use serde_json::json;
@@ -46,6 +48,12 @@ impl States {
             sealed(bundle, PARTNER, platform_secret, 48 * 3600),
             sealed(bundle, PARTNER, platform_secret, 400 * 24 * 3600),
             sealed(bundle, PAYING_PARTNER, platform_secret, 0),
+            // Of a test stack, or of a developer's machine, with the same platform secret.
+            sealed_for(
+                "another-table",
+                session(PARTNER, &bundle.url, 0),
+                platform_secret,
+            ),
             "A".repeat(5_000),
         ]
     }
@@ -135,16 +143,47 @@ async fn state(bundle: &Bundle, partner: &str, tenant: &str) -> String {
 
 /// A state of `partner` for `acme`, sealed with `secret` so many seconds ago.
 fn sealed(bundle: &Bundle, partner: &str, secret: &str, seconds: i64) -> String {
+    sealed_for(TABLE, session(partner, &bundle.url, seconds), secret)
+}
+
+fn sealed_for(table: &str, session: Session, secret: &str) -> String {
+    let state = session.seal(&Secret::new(secret), table);
+    state.as_str().to_owned()
+}
+
+/// A session of `acme` that began so many seconds ago, on a page of `origin`.
+fn session(partner: &str, origin: &str, seconds: i64) -> Session {
     let issued_at = clock::now() - SignedDuration::from_secs(seconds);
-    let session = Session {
+    Session {
         partner: id(partner),
         tenant: id("acme"),
         second: issued_at.as_second(),
         issued_at,
-        origin: id(&bundle.url),
+        origin: id(origin),
         return_to: None,
+    }
+}
+
+/// What is said is recorded all the same: it is true, and the tenant's.
+#[tokio::test]
+async fn an_origin_that_is_no_longer_allowed_gets_neither_redirect_nor_message() {
+    let bundle = Bundle::start().await;
+    let secret = bundle.secrets.platform_secret(PARTNER);
+    const GONE: &str = "https://gone.example";
+    let posts = session(PARTNER, GONE, 10);
+    let returns = Session {
+        return_to: Some(ReturnTo::parse("https://gone.example/x", &id(GONE)).expect("a page")),
+        ..session(PARTNER, GONE, 20)
     };
-    session.seal(&Secret::new(secret)).as_str().to_owned()
+    for (session, number) in [(posts, "oneCH"), (returns, "twoCH")] {
+        let state = sealed_for(TABLE, session, secret);
+        let path = format!("{}/{PARTNER}/redirect/{state}", bundle.url);
+        let back = format!("{path}?client=aCL&channels=[{number}]");
+        let page = bundle.http.get(back).ask().await.is(200).text;
+        assert!(!page.contains("gone.example"), "{page}");
+        let seen = bundle.channel(PARTNER, "acme", number).await;
+        assert!(seen.is_some(), "{number} is claimed");
+    }
 }
 
 /// The state of a visit that is over: `aCL` granted `oneCH`, and the hub has nothing more to tell.

@@ -102,7 +102,9 @@ async fn a_lonely_link_costs_one_write_and_the_first_of_a_new_process_in_a_burst
     let bundle = Bundle::start().await;
     let seconds = IoTimestamps::new(bundle.table().await);
     let signed_at = async |second: i64| {
-        let taken = seconds.take(&id(PARTNER), second, WINDOW).await;
+        let taken = seconds
+            .take(&id(PARTNER), &id("before"), second, WINDOW)
+            .await;
         assert_eq!(taken.expect("the table"), Taken::Second(second - WINDOW));
     };
 
@@ -113,11 +115,17 @@ async fn a_lonely_link_costs_one_write_and_the_first_of_a_new_process_in_a_burst
         assert_eq!(calls, [UPDATE], "{link}");
     }
 
-    signed_at(clock::now().as_second() + WINDOW - 10).await;
+    signed_at(clock::now().as_second() + WINDOW - 200).await;
     let newcomer = Door::warm(&bundle, "sign").await;
     for calls in [&[UPDATE, UPDATE] as &[_], &[UPDATE]] {
         assert_eq!(newcomer.costs(&bundle, &sign(), 200).await, calls);
     }
+
+    // Less than half of the window is free: one more, for the tenant's turn.
+    signed_at(clock::now().as_second() + WINDOW - 10).await;
+    let newcomer = Door::warm(&bundle, "sign").await;
+    let calls = newcomer.costs(&bundle, &sign(), 200).await;
+    assert_eq!(calls, [UPDATE, UPDATE, UPDATE]);
 }
 
 #[tokio::test]

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use store::IoTimestamps;
-use store::Taken::{self, NoneFor, Second};
+use store::Taken::{self, NoTurnFor, NoneFor, Second};
 use store::table::Table;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
-use super::{NOW, other_partner, partner};
+use super::{NOW, other_partner, partner, tenant};
 
 contract! {
     the_first_second_lies_a_window_back_and_each_further_one_is_the_next,
@@ -20,12 +21,15 @@ contract! {
     two_who_race_for_the_first_second_get_different_ones,
     many_who_race_get_each_second_once,
     two_memories_of_one_partner_get_different_seconds,
+    once_half_of_them_is_gone_a_tenant_gets_one_second_in_ten_and_others_theirs,
 }
 
 const WINDOW: i64 = 300;
 
+/// A second for a tenant that asks for the first time.
 async fn take(seconds: &IoTimestamps, now: i64, window: i64) -> Taken {
-    let taken = seconds.take(&partner(), now, window).await;
+    let tenant = tenant(&Uuid::new_v4().to_string());
+    let taken = seconds.take(&partner(), &tenant, now, window).await;
     taken.expect("the table")
 }
 
@@ -83,7 +87,8 @@ async fn without_a_window_only_the_second_of_the_clock_is_given(table: Table) {
 async fn two_partners_have_seconds_of_their_own(table: Table) {
     let seconds = IoTimestamps::new(table);
     assert_eq!(take(&seconds, NOW, 0).await, Second(NOW));
-    let other = seconds.take(&other_partner(), NOW, 0).await;
+    let (partner, acme) = (other_partner(), tenant("acme"));
+    let other = seconds.take(&partner, &acme, NOW, 0).await;
     assert_eq!(other.expect("the table"), Second(NOW));
 }
 
@@ -132,9 +137,33 @@ async fn two_memories_of_one_partner_get_different_seconds(table: Table) {
     }
 }
 
+async fn once_half_of_them_is_gone_a_tenant_gets_one_second_in_ten_and_others_theirs(table: Table) {
+    let seconds = IoTimestamps::new(table.clone());
+    let of = async |name: &str, now: i64| {
+        let taken = seconds.take(&partner(), &tenant(name), NOW + now, 8).await;
+        match taken.expect("the table") {
+            Second(second) => Second(second - NOW),
+            none => none,
+        }
+    };
+    for second in [-8, -7, -6, -5, -4] {
+        assert_eq!(of("flood", 0).await, Second(second));
+    }
+    // Three seconds and the present one are free.
+    assert_eq!(of("flood", 0).await, Second(-3));
+    assert_eq!(of("flood", 0).await, NoTurnFor(10));
+    assert_eq!(of("acme", 0).await, Second(-2));
+    assert_eq!(of("acme#b", 1).await, Second(-1));
+    assert_eq!(of("flood", 2).await, NoTurnFor(8));
+    assert_eq!(of("globex", 2).await, Second(0));
+    // Half of them is free again.
+    assert_eq!(of("flood", 5).await, Second(1));
+    assert_eq!(of("flood", 9).await, Second(2));
+}
+
 fn second(taken: Taken) -> i64 {
     match taken {
         Second(second) => second,
-        NoneFor(wait) => panic!("none for {wait} s"),
+        none => panic!("{none:?}"),
     }
 }
