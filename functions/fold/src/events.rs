@@ -37,9 +37,9 @@ pub(crate) struct RecordContent {
     pub(crate) event: Option<BusEvent>,
 }
 
-/// What a batch may spend on large bodies.
+/// The limits of a batch for large bodies.
 pub(crate) struct Room {
-    /// What they may still have together, bytes.
+    /// How many bytes they may still have together.
     pub(crate) bytes: usize,
     /// When the last read must have ended.
     pub(crate) until: Instant,

@@ -92,11 +92,11 @@ pub(crate) struct Outcome {
     pub(crate) retry_at: RetryAt,
     /// The intent that stays open.
     pub(crate) intent: Option<Intent>,
-    /// What 360dialog said.
+    /// 360dialog's answer.
     pub(crate) heard: Heard,
 }
 
-/// What 360dialog said in a run, as far as an operator wants to know.
+/// 360dialog's answer in a run, as far as an operator wants to know.
 pub(crate) enum Heard {
     /// It was not asked, or nothing new came of it.
     Nothing,

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::data::{Data, replace_private, touch_private};
 
-/// What the embedded DynamoDB adds to the sequence numbers in its file, so that they have 21 digits.
+/// The number that the embedded DynamoDB adds to the sequence numbers in its file, so that they have 21 digits.
 const FIRST_SEQUENCE_NUMBER: u128 = 100_000_000_000_000_000_000;
 
 /// How many records of a stream are removed in one transaction: no request waits long behind it.

@@ -17,7 +17,7 @@ pub(crate) struct Template {
     pub(crate) content: Content,
 }
 
-/// What the partner writes.
+/// The part that the partner writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Content {
     pub(crate) name: String,

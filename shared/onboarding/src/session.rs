@@ -24,7 +24,7 @@ pub const STATE_LIFETIME: SignedDuration = SignedDuration::from_hours(48);
 /// Longest token that is looked at, in bytes; ours stay far below.
 const TOKEN_MAX: usize = 16 * 1024;
 
-/// What the platform secret signs, before the name of the deployment's table, to become the key of states, and of nothing
+/// The text that the platform secret signs, before the name of the deployment's table, to become the key of states, and of nothing
 /// else: a signature that it makes elsewhere is then worth nothing here, nor is a state of another deployment.
 const KEY_LABEL: &[u8] = b"integrated-onboarding/state-token/v2/";
 

@@ -33,8 +33,11 @@ pub(crate) async fn per_request(
     Ok(all)
 }
 
-/// What a subject executes for its second request: enough for requests that take millions.
-pub(crate) async fn of_one(subject: &Subject, directory: &Path) -> Result<u64, Box<dyn Error>> {
+/// The instructions of a subject's second request: enough for requests that take millions.
+pub(crate) async fn second_request(
+    subject: &Subject,
+    directory: &Path,
+) -> Result<u64, Box<dyn Error>> {
     let one = count(subject, 1, directory).await?;
     let two = count(subject, 2, directory).await?;
     Ok(two.saturating_sub(one))

@@ -18,7 +18,7 @@ const MIB: usize = 1024 * KIB;
 /// The words of the chats, which belong into nothing but the table of bodies.
 pub(crate) const CHAT: &str = "planted chat of the customer";
 
-/// What the bus takes, bytes.
+/// The largest event of the bus, bytes.
 const BUS: usize = 1_000_000;
 
 /// Bytes that are neither text nor to be compressed.

@@ -41,7 +41,7 @@ async fn numbers_that_come_at_once_share_one_login() {
 /// I6, I7
 #[tokio::test]
 async fn tokens_that_expire_or_are_refused_are_renewed_and_no_key_is_lost_or_made_twice() {
-    let life = Duration::from_secs(3);
+    let life = Duration::from_secs(2);
     let api = SimulatedPartnerApi::start_as(Secrets::with_login(), life).await;
     let refused = ["channels", "keys", "new_key"];
     for call in refused {

@@ -164,7 +164,7 @@ fn session(partner: &str, origin: &str, seconds: i64) -> Session {
     }
 }
 
-/// What is said is recorded all the same: it is true, and the tenant's.
+/// The claim is recorded all the same: it is true, and the tenant's.
 #[tokio::test]
 async fn an_origin_that_is_no_longer_allowed_gets_neither_redirect_nor_message() {
     let bundle = Bundle::start().await;

@@ -80,7 +80,7 @@ async fn a_start_that_cannot_succeed_names_the_setting() {
 #[tokio::test]
 async fn a_previous_secret_that_is_to_live_for_too_long_is_warned_of() {
     let mut secrets = Secrets::two_hubs();
-    let until = clock::now() + jiff::SignedDuration::from_hours(48);
+    let until = clock::now() + jiff::SignedDuration::from_hours(73);
     let previous = json!({"value": "needle-previous", "until": until.to_string()});
     secrets.file[PARTNER]["previous_platform_secret"] = previous;
     let bundle = super::start_as(secrets, &[]).await;

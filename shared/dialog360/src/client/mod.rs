@@ -34,7 +34,7 @@ use key::new_key;
 use login::{Endpoint, Tokens};
 
 /// A refused token is replaced within the same call only if the refusal came within this time.
-const SOON: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_secs(2);
 
 /// Where the Partner API is.
 pub const BASE_URL: &str = "https://hub.360dialog.io/api/v2";
