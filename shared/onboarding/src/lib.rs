@@ -9,3 +9,4 @@ pub mod session;
 pub mod fact;
 pub mod channel;
 pub mod claim;
+pub mod queue;
