@@ -29,7 +29,7 @@ pub enum Stop {
     Silent,
 }
 
-/// What came of a call, as far as it tells something about the next.
+/// Outcome of a call, as far as it tells something about the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// Some answer.

@@ -141,7 +141,7 @@ pub struct Entry {
 impl Entry {
     /// Whether a tenant pays to have it in the line: not for what is there already, nor for what has paid and waits.
     ///
-    /// What a worker has taken is paid for again: its place is spent.
+    /// Work that a worker has taken is paid for again: its place is spent.
     pub fn is_paid(&self) -> bool {
         let place = self.due.and_then(Due::place);
         place.is_some() && self.taken.is_none()

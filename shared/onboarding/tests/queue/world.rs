@@ -135,7 +135,7 @@ enum Starter {
 struct Run {
     starter: Starter,
     ends: Ms,
-    /// What it has made due itself, and when.
+    /// The items that it has made due itself, and when.
     fresh: Vec<(usize, Ms)>,
     empty_queries: usize,
     /// Whether more alarms have come up than it has moved.
@@ -389,7 +389,7 @@ impl World {
         }
     }
 
-    /// What the index shows of a lane up to an order, as far as the table agrees.
+    /// The rows that the index shows of a lane up to an order, as far as the table agrees.
     fn query(&self, lane: Lane, up_to: i128) -> impl Iterator<Item = Row> {
         let lane = lane.number();
         let rows = self
@@ -537,7 +537,7 @@ impl World {
         up.len()
     }
 
-    /// What the worker sees of the line: the index, and what it has just made due.
+    /// The line as the worker sees it: the index, and the items that it has just made due.
     fn line(&mut self, run: usize) -> Vec<Row> {
         self.catch_up();
         let now = self.now;
@@ -572,7 +572,7 @@ impl World {
                 self.check_order(line[chosen], now);
                 let item = line[chosen].3;
                 let place = self.items[item].entry.due.and_then(Due::place);
-                // What passes the head by does not move the place that newcomers get.
+                // An item that passes the head by does not move the place that newcomers get.
                 if chosen == 0 {
                     self.work.place = self.work.place.max(place.unwrap_or_default());
                 }
