@@ -5,11 +5,14 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use dialog360::event::EventId;
-use dialog360::id::{ChannelId, ChannelRef, PartnerId};
+use dialog360::id::{ChannelId, ChannelRef, ClientId, PartnerId};
+use onboarding::claim::ClaimId;
+use onboarding::tenant::Tenant;
 use runtime::settings::{BaseUrl, Environment};
 
 use crate::connect::{Action, Keys, OnConflict, Outcome, Target, connect};
 use crate::instance::{Instance, OperatorError};
+use crate::list::List;
 
 /// Commands for operators of a bundle: that of a CloudFormation stack (--stack NAME, with region and credentials of
 /// the AWS command line), or that of a data directory (the environment variable DATA; .local).
@@ -28,6 +31,16 @@ enum Command {
     Key(OneChannel),
     /// Prints the bytes of one of 360dialog's events, by the id that its `hub.event` has
     Event(OneEvent),
+    /// Shows what waits in a partner's queue and since when, whether calls are made, and how many keys are stored
+    Queue(OnePartner),
+    /// Lists what waits for an operator, a line for each; without an option all of it
+    List(ListArguments),
+    /// Gives a client that belongs to nobody to a tenant with an open claim on it; its other claims are refused
+    Confirm(OneClient),
+    /// Moves a client and its channels from the tenant that has it to another one
+    Move(OneClient),
+    /// Refuses an open claim; the other claims on its client are judged again
+    Refuse(OneClaim),
     /// Points 360dialog at the bundle
     ///
     /// For every partner id of the bundle: tests that the bundle takes the partner's events, keeps the webhook URL and
@@ -65,6 +78,74 @@ struct OneChannel {
 impl OneChannel {
     fn id(&self) -> ChannelRef {
         ChannelRef::new(self.partner.clone(), self.channel.clone())
+    }
+}
+
+#[derive(Args)]
+struct OnePartner {
+    #[command(flatten)]
+    instance: InstanceArguments,
+    /// The 360dialog partner id, such as aAbBcCPA
+    partner: PartnerId,
+}
+
+#[derive(Args)]
+struct OneClient {
+    #[command(flatten)]
+    instance: InstanceArguments,
+    /// The 360dialog partner id, such as aAbBcCPA
+    partner: PartnerId,
+    /// The client id, such as oaY9LLfUCL
+    client: ClientId,
+    /// The tenant that gets it, as your application names it
+    tenant: Tenant,
+}
+
+#[derive(Args)]
+struct OneClaim {
+    #[command(flatten)]
+    instance: InstanceArguments,
+    /// The 360dialog partner id, such as aAbBcCPA
+    partner: PartnerId,
+    /// The claim's id, as `list --held` prints it
+    claim: ClaimId,
+}
+
+#[derive(Args)]
+#[group(skip)]
+struct ListArguments {
+    #[command(flatten)]
+    which: OnePartner,
+    #[command(flatten)]
+    only: ListOption,
+}
+
+#[derive(Args)]
+#[group(multiple = false)]
+struct ListOption {
+    /// Only claims that an operator must decide
+    #[arg(long)]
+    held: bool,
+    /// Only clients that several tenants claim
+    #[arg(long)]
+    contested: bool,
+    /// Only channels whose key only an operator can bring on
+    #[arg(long)]
+    blocked: bool,
+    /// Only channels that belong to no tenant
+    #[arg(long)]
+    unclaimed: bool,
+}
+
+impl ListOption {
+    fn lists(&self) -> Vec<List> {
+        let asked = [self.held, self.contested, self.blocked, self.unclaimed];
+        let all = List::ALL.into_iter().zip(asked);
+        let asked: Vec<List> = all.filter(|(_, is)| *is).map(|(list, _)| list).collect();
+        match asked.is_empty() {
+            true => List::ALL.to_vec(),
+            false => asked,
+        }
     }
 }
 
@@ -160,6 +241,31 @@ async fn run(command: Command, environment: &Environment) -> Result<ExitCode, St
             let body = instance.event(&one.partner, &one.id).await;
             Ok(print_bytes(&body.map_err(message)?))
         }
+        Command::Queue(one) => {
+            let instance = one.instance.open(environment).await.map_err(message)?;
+            let queue = instance.queue(&one.partner).await;
+            Ok(print(&queue.map_err(message)?))
+        }
+        Command::List(ListArguments { which, only }) => {
+            let instance = which.instance.open(environment).await.map_err(message)?;
+            let list = instance.list(&which.partner, &only.lists()).await;
+            Ok(print(&list.map_err(message)?))
+        }
+        Command::Confirm(one) => {
+            let instance = one.instance.open(environment).await.map_err(message)?;
+            let done = instance.confirm(&one.partner, &one.client, &one.tenant);
+            Ok(print(&done.await.map_err(message)?))
+        }
+        Command::Move(one) => {
+            let instance = one.instance.open(environment).await.map_err(message)?;
+            let done = instance.move_client(&one.partner, &one.client, &one.tenant);
+            Ok(print(&done.await.map_err(message)?))
+        }
+        Command::Refuse(one) => {
+            let instance = one.instance.open(environment).await.map_err(message)?;
+            let done = instance.refuse(&one.partner, &one.claim).await;
+            Ok(print(&done.map_err(message)?))
+        }
         Command::Connect(arguments) => {
             let instance = arguments
                 .instance
@@ -213,6 +319,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn without_an_option_everything_is_listed_and_at_most_one_is_allowed() {
+        let lists = |arguments: &[&str]| {
+            let all = ["operator", "list", "aPA"].iter().chain(arguments);
+            match Arguments::try_parse_from(all).map(|parsed| parsed.command) {
+                Ok(Command::List(arguments)) => Some(arguments.only.lists()),
+                _ => None,
+            }
+        };
+        assert_eq!(lists(&[]), Some(List::ALL.to_vec()));
+        assert_eq!(
+            lists(&["--blocked", "--stack", "mine"]),
+            Some(vec![List::Blocked])
+        );
+        assert_eq!(lists(&["--blocked", "--held"]), None);
     }
 
     #[test]

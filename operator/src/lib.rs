@@ -1,10 +1,16 @@
 //! The commands of an operator on a bundle, which is a stack on AWS or the data directory of one machine: `why`
-//! explains the state of a channel, `key` prints its API key, and `connect` points 360dialog at the bundle.
+//! explains the state of a channel, `key` prints its API key, `queue` shows what waits, `list` what an operator must decide,
+//! `confirm`, `move` and `refuse` decide it, and `connect` points 360dialog at the bundle.
 
 mod reporter;
 mod why;
+mod queue;
+mod list;
+mod decision;
 mod instance;
 pub mod connect;
 pub mod cli;
 
+pub use decision::DecisionError;
 pub use instance::{Instance, MachineError, OperatorError, StackError};
+pub use list::List;

@@ -1,4 +1,4 @@
-//! `operator why PARTNER CHANNEL`, `operator key PARTNER CHANNEL`, `operator connect`.
+//! `operator why PARTNER CHANNEL`, `operator queue PARTNER`, `operator connect` and so on: see [`operator::cli`].
 
 use std::process::ExitCode;
 

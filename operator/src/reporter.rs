@@ -1,4 +1,4 @@
-//! The output of `connect`. It holds no secret and no key, and of an address neither a password nor the query.
+//! The output of the commands. It holds no secret and no key, and of an address neither a password nor the query.
 
 use url::Url;
 
@@ -38,17 +38,7 @@ impl<'a> Reporter<'a> {
 
     /// Prints a line. Control characters are replaced, since foreign text could contain them.
     pub(crate) fn line(&mut self, line: &str) {
-        let line: String = line
-            .chars()
-            .map(|c| {
-                if c.is_control() {
-                    char::REPLACEMENT_CHARACTER
-                } else {
-                    c
-                }
-            })
-            .collect();
-        (self.say)(line.trim_end());
+        (self.say)(printable(line).trim_end());
     }
 
     /// Prints what was done or found.
@@ -71,6 +61,29 @@ impl<'a> Reporter<'a> {
             }
             Finding::Unknown(why) => self.item("unknown", &format!("{assumption}: {why}")),
         }
+    }
+}
+
+fn printable(text: &str) -> String {
+    let replaced = text.chars().map(|c| match c.is_control() {
+        true => char::REPLACEMENT_CHARACTER,
+        false => c,
+    });
+    replaced.collect()
+}
+
+/// Adds a line to a text. Control characters are replaced, since foreign text could contain them.
+pub(crate) fn add_line(text: &mut String, line: &str) {
+    text.push_str(&printable(line));
+    text.push('\n');
+}
+
+/// A name of any characters as one word of a line: as it is if it holds what names usually hold, else as a JSON string.
+pub(crate) fn word(name: &str) -> String {
+    let is_usual = |c: char| c.is_alphanumeric() || "._@:/+#-".contains(c);
+    match name.chars().all(is_usual) {
+        true => name.to_owned(),
+        false => printable(&serde_json::Value::from(name).to_string()),
     }
 }
 
@@ -118,6 +131,19 @@ mod tests {
                 .count(),
             LONGEST + 1
         );
+    }
+
+    #[test]
+    fn a_name_is_one_word_that_does_nothing_to_a_terminal() {
+        for (name, expected) in [
+            ("acme", "acme"),
+            ("Müller+söhne@a.example/b#1", "Müller+söhne@a.example/b#1"),
+            ("a b", "\"a b\""),
+            ("a,b=c", "\"a,b=c\""),
+            ("a\n\u{1b}[2J\u{9b}", "\"a\\n\\u001b[2J\u{fffd}\""),
+        ] {
+            assert_eq!(word(name), expected);
+        }
     }
 
     #[test]

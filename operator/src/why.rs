@@ -4,66 +4,58 @@ use std::collections::BTreeMap;
 
 use onboarding::channel::Channel;
 use onboarding::fact::Fact;
+use onboarding::queue::Due;
 use serde_json::{Value, json};
 use store::{MintState, StoredFact};
+
+use crate::reporter::add_line;
 
 /// The explanation as text.
 pub(crate) fn report(channel: &Channel, facts: &[StoredFact], mint: &MintState) -> String {
     let mut text = format!("channel {} of {}\n", channel.id.channel, channel.id.partner);
     for (name, value) in fields(channel) {
-        line(&mut text, &format!("  {name:<16} {value}"));
+        add_line(&mut text, &format!("  {name:<16} {value}"));
     }
-    let due_at = mint.due_at.map_or_else(
-        || "when something changes".to_owned(),
-        |due_at| due_at.to_string(),
-    );
-    line(&mut text, &format!("  {:<16} {due_at}", "next run"));
+    let due_at = match mint.due {
+        None => "when something changes".to_owned(),
+        Some(Due::InLine(place)) => format!("in its turn, at place {}", place.number()),
+        Some(Due::At { at, .. } | Due::Background(at)) => at.to_string(),
+    };
+    add_line(&mut text, &format!("  {:<16} {due_at}", "next run"));
     if let Some(intent) = &mint.intent {
         let intent_text = format!(
             "key asked for at {} without a clear answer, {} times",
             intent.sent_at, intent.posts
         );
-        line(&mut text, &format!("  {:<16} {intent_text}", "open intent"));
+        add_line(&mut text, &format!("  {:<16} {intent_text}", "open intent"));
     }
     if let Some(answer) = &mint.last_answer {
         let answer = format!("{}  {}", answer.at, answer.text);
-        line(&mut text, &format!("  {:<16} {answer}", "last answer"));
+        add_line(&mut text, &format!("  {:<16} {answer}", "last answer"));
     }
-    line(&mut text, "");
-    line(&mut text, &format!("{} facts, oldest first", facts.len()));
+    add_line(&mut text, "");
+    add_line(&mut text, &format!("{} facts, oldest first", facts.len()));
     let mut known = Channel::unknown(channel.id.clone());
     for StoredFact { fact, .. } in facts {
         let before = fields(&known);
         known.join(fact);
-        line(&mut text, &heading(fact));
+        add_line(&mut text, &heading(fact));
         let changes = changes(&before, &fields(&known));
         if changes.is_empty() {
-            line(&mut text, "    changed nothing");
+            add_line(&mut text, "    changed nothing");
         }
         for change in changes {
-            line(&mut text, &format!("    {change}"));
+            add_line(&mut text, &format!("    {change}"));
         }
     }
     if fields(&known) != fields(channel) {
-        line(&mut text, "");
-        line(
+        add_line(&mut text, "");
+        add_line(
             &mut text,
             "The channel shows more than these facts, or less: some have expired, or are being folded now.",
         );
     }
     text
-}
-
-/// Adds a line. Control characters are replaced: text from 360dialog could contain any.
-fn line(report: &mut String, text: &str) {
-    report.extend(text.chars().map(|c| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    }));
-    report.push('\n');
 }
 
 fn heading(fact: &Fact) -> String {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use store::StoredClaim;
 use store::table::Item;
 
 /// Fails with what is only in one of two scans.
@@ -31,13 +30,11 @@ pub fn bodies(items: &[Item]) -> Vec<Vec<u8>> {
     bodies.map(|body| body.as_ref().to_vec()).collect()
 }
 
-/// Whether an item is a claim that is settled and only waits for the fold to be closed.
-pub(crate) fn is_about_to_close(item: &Item) -> bool {
-    let stored = pk(item).starts_with("CLAIM#");
-    let stored = stored.then(|| StoredClaim::from_item(item).expect("a claim"));
-    stored.is_some_and(|StoredClaim { claim, .. }| {
-        claim.is_open() && !claim.settled.is_empty() && claim.unsettled().next().is_none()
-    })
+/// Whether somebody is about to work on an item, or is at it.
+pub(crate) fn is_in_hand(item: &Item) -> bool {
+    let lane = item.get("due_pk").and_then(|lane| lane.as_s().ok());
+    let is_new_claim = || pk(item).starts_with("CLAIM#") && lane.is_some();
+    lane.is_some_and(|lane| lane.ends_with("#0")) || item.contains_key("taken") || is_new_claim()
 }
 
 /// An item in words that do not depend on the order of its attributes, nor on that within their maps.

@@ -27,8 +27,8 @@ use std::time::Duration;
 use embedded::data::Data;
 use reqwest::Client;
 use serde_json::{Value, json};
-use store::Channels;
 use store::table::{Item, Table};
+use store::{Channels, Clients, StoredClient, Write};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -38,10 +38,10 @@ use crate::aws::runtime_api::REGION;
 use crate::aws::stack::Stack;
 pub use crate::backend::{Backend, is_on_aws};
 pub use crate::items::{assert_same, bodies, pk};
-use crate::items::{in_words, is_about_to_close};
+use crate::items::{in_words, is_in_hand};
 use crate::one_machine::OneMachine;
 pub use crate::partners::Secrets;
-use crate::time::{LEASE, Where};
+use crate::time::{LEASE, Where, dynamodb};
 pub use crate::visit::{channel_ref, hmac_sha256, id};
 
 /// The hub of most tests, Direct-Paid.
@@ -56,6 +56,16 @@ const GLANCE: Duration = Duration::from_millis(50);
 
 /// How the ids of channels start that only show that all before them is done.
 const MARKER: &str = "marker";
+
+/// The settings of a bundle on one machine that its operator is given, too.
+const FOR_OPERATORS: [&str; 6] = [
+    "DATA",
+    "HUB",
+    "SECRETS_FILE",
+    "PARTNER_IDS",
+    "PARTNER_API_URL",
+    "PARTNER_API_RATE",
+];
 
 /// What a bundle consists of.
 enum Place {
@@ -159,8 +169,8 @@ impl Bundle {
         let opened = embedded::database::open_table(&data, &table).await;
         let embedded = opened.ok().and_then(|opened| opened.embedded);
         let embedded = embedded.expect("nothing runs");
-        let endpoint = embedded.endpoint().to_owned();
-        Where { endpoint, table }.end_leases().await;
+        let client = dynamodb(embedded.endpoint());
+        Where { client, table }.end_leases().await;
         drop(embedded);
         let directory = self.directory.path();
         machine.restart(&mut self.settings, directory).await;
@@ -238,13 +248,16 @@ impl Bundle {
         }
     }
 
-    /// Runs the program `operator` beside it, on AWS for the stack `stack`: how that ended and what it said, nothing of
-    /// it secret.
+    /// Runs the program `operator` beside it, on AWS for the stack `stack`, else with its own settings: how that ended and
+    /// what it said, nothing of it secret.
     pub async fn operator(&self, stack: &str, arguments: &[&str]) -> (Option<i32>, String) {
         let mut program = Command::new(programs::program("operator-for-tests"));
         program.args(arguments).env_clear();
         match &self.place {
-            Place::OneMachine(_) => program.env("DATA", self.data()),
+            Place::OneMachine(_) => {
+                let settings = self.settings.iter();
+                program.envs(settings.filter(|(name, _)| FOR_OPERATORS.contains(&name.as_str())))
+            }
             Place::Aws(aws) => program.args(["--stack", stack]).envs([
                 ("AWS_ENDPOINT_URL", aws.calls.url.as_str()),
                 ("AWS_REGION", REGION),
@@ -260,8 +273,8 @@ impl Bundle {
 
     /// The table, through the running bundle.
     pub async fn table(&self) -> Table {
-        let Where { endpoint, table } = self.place_of_table();
-        runtime::aws::local::table(&endpoint, &table)
+        let Where { client, table } = self.place_of_table();
+        Table::new(client, table)
     }
 
     fn place_of_table(&self) -> Where {
@@ -272,8 +285,8 @@ impl Bundle {
                 endpoint.expect("it runs").trim().to_owned()
             }
         };
-        let table = self.table_name();
-        Where { endpoint, table }
+        let (client, table) = (dynamodb(&endpoint), self.table_name());
+        Where { client, table }
     }
 
     fn table_name(&self) -> String {
@@ -291,6 +304,20 @@ impl Bundle {
         })
         .await;
         self.place_of_table().end_waits().await;
+        self.ring();
+    }
+
+    /// The clock ticks now; on one machine it ticks every second.
+    fn ring(&self) {
+        if let Place::Aws(stack) = &self.place {
+            stack.ring();
+        }
+    }
+
+    /// The list of all channels of a partner is read once more, now.
+    pub async fn sweep_is_due(&self, partner: &str) {
+        self.place_of_table().sweep_is_due(&id(partner)).await;
+        self.ring();
     }
 
     /// Makes the time in an attribute of an item a day earlier.
@@ -312,19 +339,27 @@ impl Bundle {
         items
     }
 
-    /// The same, once all that was under way when this was called is over: an event about a marker, a channel nobody
-    /// knows, has gone the same way behind it.
+    /// The same, once all that was under way when this was called is over: an event about a marker, a channel of a client
+    /// that is bound and has no other, has gone the same way behind it, and nothing is in the line or taken.
     pub async fn scan_when_quiet(&self) -> Vec<String> {
         let number = self.markers.fetch_add(1, Ordering::SeqCst);
         let marker = format!("{MARKER}{number}CH");
-        self.event("channel_running", &marker).await;
-        let channels = Channels::new(self.table().await);
+        let table = self.table().await;
+        let (clients, tenant) = (Clients::new(table.clone()), id(MARKER));
+        let (partner, client) = (id(PARTNER), id(MARKER));
+        let seen = StoredClient::default();
+        let bound = clients.bind(&partner, &client, &seen, &tenant).await;
+        assert_eq!(bound.expect("the table"), Write::Done);
+        let event =
+            json!({"event": "channel_running", "data": {"id": marker, "client_id": MARKER}});
+        self.webhook(PARTNER, &event.to_string()).await.is(200);
+        let channels = Channels::new(table);
         let marker = channel_ref(PARTNER, &marker);
         until(|| async {
             let read = channels.read(&marker).await;
             let judged = read.map_err(|error| error.to_string())?.channel.key;
             let items = self.items().await;
-            let is_busy = |item: &&Item| item.contains_key(LEASE) || is_about_to_close(item);
+            let is_busy = |item: &&Item| item.contains_key(LEASE) || is_in_hand(item);
             match (judged, items.iter().find(is_busy)) {
                 (Some(_), None) => Ok(()),
                 (judged, busy) => Err(format!("{judged:?} {:?}", busy.map(in_words))),

@@ -32,12 +32,28 @@ impl SimulatedPartnerApi {
 
     /// The same with other secrets, and for logins with tokens that live so long.
     pub async fn start_as(secrets: Secrets, token_lifetime: Duration) -> Self {
+        let settings = Settings {
+            token_lifetime,
+            ..Settings::default()
+        };
+        Self::start_with(secrets, settings).await
+    }
+
+    /// One that takes only so many calls of a partner in a span, such as `5/30s`.
+    pub async fn with_rate(rate: &str) -> Self {
+        let settings = Settings {
+            rate: Some(rate.parse().expect("a rate")),
+            ..Settings::default()
+        };
+        Self::start_with(Secrets::two_hubs(), settings).await
+    }
+
+    async fn start_with(secrets: Secrets, settings: Settings) -> Self {
         let partners = Partner::from_secrets_json(&secrets.file.to_string());
         let settings = Settings {
             listen: ([127, 0, 0, 1], 0).into(),
             partners: partners.expect("secrets"),
-            token_lifetime,
-            ..Settings::default()
+            ..settings
         };
         let simulator = RunningSimulator::start(settings).await;
         let simulator = simulator.expect("the simulator");
@@ -80,6 +96,7 @@ impl SimulatedPartnerApi {
             ("HUB", "none"),
             ("PARTNER_IDS", &partners),
             ("PARTNER_API_URL", &address),
+            ("PARTNER_API_RATE", "off"),
             ("ALLOWED_ORIGINS", "https://app.example"),
         ];
         all.extend(settings);
@@ -89,10 +106,14 @@ impl SimulatedPartnerApi {
     /// Lists this channel, too, for both partners; one that it knows is changed.
     pub async fn adds(&self, channel: Value) {
         for partner in [PARTNER, PAYING_PARTNER] {
-            let mut channel = channel.clone();
-            channel["partner"] = json!(partner);
-            self.control(Method::POST, "channel", channel).await;
+            self.adds_at(partner, channel.clone()).await;
         }
+    }
+
+    /// The same for one partner.
+    pub async fn adds_at(&self, partner: &str, mut channel: Value) {
+        channel["partner"] = json!(partner);
+        self.control(Method::POST, "channel", channel).await;
     }
 
     /// Lists no channel of [`PARTNER`] any more.
@@ -135,6 +156,13 @@ impl SimulatedPartnerApi {
         let mut calls = seen["calls"].as_array().expect("a list").clone();
         calls.retain(|call| call["credential"] != "channel_key");
         calls
+    }
+
+    /// The most calls of [`PARTNER`] that arrived in a span of the limit.
+    pub async fn highest_rate(&self) -> u64 {
+        let seen = self.control(Method::GET, "calls", json!({})).await;
+        let highest = &seen["rates"][PARTNER]["highest"];
+        highest.as_u64().expect("a count")
     }
 
     /// Forgets the calls.

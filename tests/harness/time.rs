@@ -1,52 +1,103 @@
-//! Time that need not pass: a lease whose holder is killed runs out at once and not after 25 s, and a wait when a test
-//! says so.
+//! Time that need not pass: a lease whose holder is killed runs out at once and not after 20 s or 50 s, what it had taken
+//! is due at once and not after a minute, and a wait is over when a test says so.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
+use dialog360::id::PartnerId;
 use runtime::aws::local::dynamodb_config;
 use runtime::clock;
-use store::table::{DUE_AT, Item, PK, SK};
+use store::table::{self, ALONE, DUE_PK, Item, PK, SK, Table, prefix};
 
 /// The attribute that holds the token of a lease.
 pub(crate) const LEASE: &str = "lease";
 
+/// The attribute that holds the token of who took due work.
+const TAKEN: &str = "taken";
+
 /// The key of an item.
 pub(crate) type Key = HashMap<String, AttributeValue>;
 
-/// A table: the address where it answers, and its name.
+/// A table: where it answers, and its name.
 #[derive(Clone)]
 pub(crate) struct Where {
-    pub(crate) endpoint: String,
+    pub(crate) client: Client,
     pub(crate) table: String,
 }
 
+/// A client of the DynamoDB at `endpoint`.
+pub(crate) fn dynamodb(endpoint: &str) -> Client {
+    Client::from_conf(dynamodb_config(endpoint))
+}
+
 impl Where {
-    /// Ends every lease: nobody is alive who holds one.
+    /// Ends every lease, and the put-off of what was taken: nobody is alive who is at it.
     pub(crate) async fn end_leases(&self) {
         for item in self.items().await {
             if let Some(token) = item.get(LEASE) {
-                self.end_lease(key(&item), token).await;
+                let _was_held = self.end_lease(key(&item), token).await;
+            }
+            if let Some(token) = item.get(TAKEN) {
+                let _was_taken = self.end_put_off(key(&item), token).await;
             }
         }
     }
 
-    /// Ends the lease `token` on an item, if it is still held.
-    pub(crate) async fn end_lease(&self, key: Key, token: &AttributeValue) {
-        let past = "SET lease_until = :past, due_at = :past";
+    /// Ends the lease `token` on an item. Returns whether it was still held.
+    pub(crate) async fn end_lease(&self, key: Key, token: &AttributeValue) -> bool {
         let values = [(":token".to_owned(), token.clone())];
-        self.update(key, past, "lease = :token", values).await;
+        let past = "SET lease_until = :past";
+        self.update(key, past, "lease = :token", values).await
+    }
+
+    /// Ends the put-off of due work that was taken under `token`. Returns whether it was still taken.
+    pub(crate) async fn end_put_off(&self, key: Key, token: &AttributeValue) -> bool {
+        let values = [(":token".to_owned(), token.clone())];
+        let past = "SET due_order = :past";
+        self.update(key, past, "taken = :token", values).await
     }
 
     /// Ends every wait of what nobody is at.
     pub(crate) async fn end_waits(&self) {
         for item in self.items().await {
-            if item.contains_key(DUE_AT) {
-                let past = "SET due_at = :past, not_before = :past";
-                let is_free = "attribute_exists(due_at) AND attribute_not_exists(lease)";
+            let lane = item.get(DUE_PK).and_then(|lane| lane.as_s().ok());
+            let is_sweep = item[PK]
+                .as_s()
+                .is_ok_and(|pk| pk.starts_with(prefix::SWEEP));
+            if lane.is_some_and(|lane| !lane.ends_with("#0")) && !is_sweep {
+                let past = "SET due_order = :past, not_before = :past";
+                let is_free = "attribute_exists(due_order) AND attribute_not_exists(lease) AND attribute_not_exists(taken)";
                 self.update(key(&item), past, is_free, []).await;
             }
+            let is_worker = |pk: &String| pk.starts_with(prefix::WORK);
+            if item[PK].as_s().is_ok_and(is_worker) {
+                self.end_stop(&item).await;
+            }
+        }
+    }
+
+    /// Makes a partner's sweep due.
+    pub(crate) async fn sweep_is_due(&self, partner: &PartnerId) {
+        let key = [(PK, table::sweep(partner)), (SK, ALONE.to_owned())];
+        let key = key.map(|(name, text)| (name.to_owned(), AttributeValue::S(text)));
+        let past = "SET due_order = :past";
+        let is_free = "attribute_exists(due_order) AND attribute_not_exists(taken)";
+        assert!(
+            self.update(key.into(), past, is_free, []).await,
+            "no sweep waits"
+        );
+    }
+
+    /// Lets a partner be called again, between two who hold its lease.
+    async fn end_stop(&self, item: &Item) {
+        let sets = "SET put_back = :past REMOVE worker_state.circuit.stopped";
+        let is_free = "attribute_exists(worker_state) AND attribute_not_exists(lease)";
+        for _ in 0..100 {
+            if self.update(key(item), sets, is_free, []).await {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }
 
@@ -60,31 +111,34 @@ impl Where {
     }
 
     async fn items(&self) -> Vec<Item> {
-        let table = runtime::aws::local::table(&self.endpoint, &self.table);
+        let table = Table::new(self.client.clone(), self.table.as_str());
         table.scan().await.expect("a scan")
     }
 
-    /// Writes to an item of which `condition` holds; where it does not, things went on meanwhile.
+    /// Writes to an item of which `condition` holds, and says whether it does; where it does not, things went on meanwhile.
     async fn update(
         &self,
         key: Key,
         sets: &str,
         condition: &str,
         values: impl IntoIterator<Item = (String, AttributeValue)>,
-    ) {
+    ) -> bool {
         let past = clock::now().as_millisecond() - 1;
         let past = (":past".to_owned(), AttributeValue::N(past.to_string()));
-        let update = Client::from_conf(dynamodb_config(&self.endpoint))
+        let update = self
+            .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key))
             .update_expression(sets)
             .condition_expression(condition)
             .set_expression_attribute_values(Some(values.into_iter().chain([past]).collect()));
-        if let Err(error) = update.send().await {
-            let error = error.into_service_error();
-            assert!(error.is_conditional_check_failed_exception(), "{error:?}");
-        }
+        let Err(error) = update.send().await else {
+            return true;
+        };
+        let error = error.into_service_error();
+        assert!(error.is_conditional_check_failed_exception(), "{error:?}");
+        false
     }
 }
 

@@ -2,27 +2,33 @@
 //!
 //! It only reads, and never reads a key.
 
+mod listing;
 mod page;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
-use dialog360::id::{ChannelId, ChannelRef, PartnerId};
+use dialog360::id::{ChannelRef, PartnerId};
 use onboarding::channel::ChannelView;
-use onboarding::claim::Claim;
 use onboarding::tenant::Tenant;
 use runtime::http::{
     CallerTenant, Parameters, Partner, PartnerState, Problem, Refusal, TenantState, finish,
 };
 use runtime::settings::{Environment, PartnerIds, SettingError};
-use serde::Serialize;
-use store::{Claims, Error, TenantRow};
+use store::table::prefix;
+use store::{ClaimedIds, Error, PageStart, TenantRow};
 
-use crate::page::{After, Page};
+use crate::listing::{List, Listing};
+use crate::page::Page;
+
+/// How often one request for a list asks the index.
+const MOST_QUERIES: usize = 2;
+
+/// How many claims that are not registered yet are searched for one id: they are registered within a second.
+const NEW_CLAIMS: i32 = 25;
 
 /// The settings of this function.
 #[derive(Clone, Debug)]
@@ -54,14 +60,8 @@ pub struct Channels {
     pub settings: Settings,
     /// The channels, which it reads.
     pub channels: store::Channels,
-    /// The claims, which it reads.
-    pub claims: Claims,
-}
-
-#[derive(Serialize)]
-struct List {
-    channels: Vec<ChannelView>,
-    next: Option<String>,
+    /// The claimed ids, which it reads.
+    pub claimed: ClaimedIds,
 }
 
 /// The routes of this function.
@@ -119,106 +119,41 @@ impl Channels {
         }
     }
 
-    /// A page of the list: first the channels by id, then the ids that are only claimed, by id.
+    /// A page of the list. It costs at most two queries and one batch of channels, however many rows there are: it may
+    /// hold fewer ids than asked for, even none, although others follow.
     async fn page(&self, partner: &PartnerId, tenant: &Tenant, page: &Page) -> Result<List, Error> {
-        let After::Claimed(after) = &page.after else {
-            return self.page_from_channels(partner, tenant, page).await;
-        };
-        let claims = self.claims.open_of_tenant(partner, tenant).await?;
-        let mut claimed = self.claimed(partner, tenant, &claims).await?;
-        claimed.retain(|id, _| id > after);
-        Ok(with_claimed(Vec::new(), claimed, page.limit))
-    }
-
-    async fn page_from_channels(
-        &self,
-        partner: &PartnerId,
-        tenant: &Tenant,
-        page: &Page,
-    ) -> Result<List, Error> {
-        let limit = page.limit;
-        // Reads one row more than the limit, to see whether there is another page.
-        let most = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
-        let found = self
-            .channels
-            .list_for_tenant(partner, tenant, page.after.channel(), most)
-            .await?;
-        let is_last_page = found.len() <= limit;
-        let (mut rows, mut open) = (Vec::new(), Vec::new());
-        for row in found {
-            match row {
-                TenantRow::Channel(channel) => rows.extend(channel.view()),
-                TenantRow::Claim(claim) => open.push(*claim),
+        let mut listing = Listing::new(page);
+        for _ in 0..MOST_QUERIES {
+            let (start, rows) = listing.wants();
+            let rows = self.channels.list_for_tenant(partner, tenant, &start, rows);
+            listing.add(rows.await?);
+            if listing.is_complete() {
+                break;
             }
         }
-        if rows.len() > limit {
-            rows.truncate(limit);
-            let next = rows
-                .last()
-                .map(|last| After::Channel(last.id.clone()).to_cursor());
-            return Ok(List {
-                channels: rows,
-                next,
-            });
-        }
-        if !is_last_page {
-            open = self.claims.open_of_tenant(partner, tenant).await?;
-        }
-        let claimed = self.claimed(partner, tenant, &open).await?;
-        Ok(with_claimed(rows, claimed, limit))
+        let claimed = listing.claimed();
+        let owned = self.channels.owned_by(partner, tenant, &claimed).await?;
+        Ok(listing.into_list(&owned))
     }
 
-    /// The ids in `claims` that are not channels of the tenant yet. If two claims name an id, the later one counts.
-    async fn claimed(
-        &self,
-        partner: &PartnerId,
-        tenant: &Tenant,
-        claims: &[Claim],
-    ) -> Result<BTreeMap<ChannelId, ChannelView>, Error> {
-        let mut claims: Vec<&Claim> = claims.iter().collect();
-        claims.sort_by_key(|claim| claim.received_at);
-        let mut views: BTreeMap<ChannelId, ChannelView> = BTreeMap::new();
-        for view in claims.iter().flat_map(|claim| claim.views()) {
-            views.insert(view.id.clone(), view);
-        }
-        let owned = self
-            .channels
-            .owned_by(partner, tenant, &views.keys().cloned().collect())
-            .await?;
-        views.retain(|id, _| !owned.contains(id));
-        Ok(views)
-    }
-
-    /// A channel of the tenant, or an id in its open claims. If two claims name it, the later one counts.
+    /// A channel of the tenant, or an id that an open claim of it names. One read, or two: one of claims that nobody but
+    /// the door has seen yet.
     async fn one(&self, id: &ChannelRef, tenant: &Tenant) -> Result<Option<ChannelView>, Error> {
-        let channel = self.channels.read(id).await?.channel;
-        if let Some(view) = channel.view().filter(|view| view.tenant == *tenant) {
+        let (channel, claimed) = self.claimed.read_with_channel(id, tenant).await?;
+        let own = channel.view().filter(|view| view.tenant == *tenant);
+        if let Some(view) = own.or(claimed) {
             return Ok(Some(view));
         }
-        let mut claims = self.claims.open_of_tenant(&id.partner, tenant).await?;
-        claims.sort_by_key(|claim| claim.received_at);
-        let views = claims.iter().flat_map(|claim| claim.views());
-        Ok(views.filter(|view| view.id == id.channel).last())
-    }
-}
-
-/// The page with `rows`, the last channels, followed by `claimed`.
-fn with_claimed(
-    mut rows: Vec<ChannelView>,
-    claimed: BTreeMap<ChannelId, ChannelView>,
-    limit: usize,
-) -> List {
-    let channels = rows.len();
-    let is_cut = claimed.len().saturating_add(channels) > limit;
-    rows.extend(claimed.into_values());
-    rows.truncate(limit);
-    let cursor = |last: &ChannelView| match rows.len() > channels {
-        true => After::Claimed(last.id.clone()),
-        false => After::Channel(last.id.clone()),
-    };
-    let next = rows.last().filter(|_| is_cut).map(cursor);
-    List {
-        next: next.map(|after| after.to_cursor()),
-        channels: rows,
+        let start = PageStart::At(format!("{}#", prefix::CLAIM));
+        let page = self
+            .channels
+            .list_for_tenant(&id.partner, tenant, &start, NEW_CLAIMS);
+        let views = page.await?.rows.into_iter().flat_map(|row| match row {
+            TenantRow::Claim(claim) => claim.views().collect(),
+            _ => Vec::new(),
+        });
+        Ok(views
+            .filter(|view| view.id == id.channel)
+            .max_by_key(|view| view.updated_at))
     }
 }

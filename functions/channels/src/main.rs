@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use channels::{Channels, Settings, routes};
 use runtime::aws::Aws;
 use runtime::lambda;
-use store::{self, Claims};
+use store::{self, ClaimedIds};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -18,7 +18,7 @@ async fn run(aws: Aws) -> Result<(), lambda::Error> {
     let channels = Channels {
         settings,
         channels: store::Channels::new(table.clone()),
-        claims: Claims::new(table),
+        claimed: ClaimedIds::new(table),
     };
     channels.warm_up().await;
     lambda::serve(routes(channels)).await

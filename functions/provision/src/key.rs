@@ -1,20 +1,25 @@
-//! Reconciles a channel's key: decides whether one is wanted, acts, and sets when to run again. Every run holds the
-//! lease and records at most one verdict.
+//! The key of a channel: what is known, what to do about it, and when it is due next. Every decision is made under the
+//! lease on the channel's key.
 
-use dialog360::channel::ChannelObject;
 use dialog360::id::ChannelRef;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use onboarding::channel::Channel;
 use onboarding::fact::{Assertion, Binding, KeyReason, KeyState, KeyStatus};
-use onboarding::secret::{Billing, PartnerAccess};
+use onboarding::queue::{Due, Place, Stop, Task};
+use onboarding::secret::Billing;
+use onboarding::tenant::Tenant;
 use runtime::clock;
 use runtime::metric::{self, Metric};
 use runtime::settings::Switch;
 use runtime::token;
-use store::{Error, Intent, LastAnswer, Leased, Mint, NextRun, Trigger};
+use store::{Error, Intent, LastAnswer, Leased, Mint, NextRun, Subject};
 
+use crate::Provision;
 use crate::retry::RetryAt;
-use crate::{Provision, RunTime, count_refusal, in_words};
+use crate::worker::{NextTime, Stopped, Taken, Worker};
+
+/// For how long it is believed that a channel belongs to a client.
+const CLIENT_BELIEVED: SignedDuration = SignedDuration::from_hours(1);
 
 /// Whether a key is wanted, judged by the channel alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +40,12 @@ impl Wanted {
         channel: &Channel,
         billing: Billing,
         auto_provision: Switch,
-        has_intent: bool,
+        intent: Option<&Intent>,
     ) -> Self {
         if channel.is_cancelled() {
             return Self::Cancelled;
         }
-        if is_stored(channel) && !has_intent {
+        if is_stored(channel) && intent.is_none() {
             return Self::Stored;
         }
         if channel.binding.is_none() {
@@ -59,7 +64,7 @@ impl Wanted {
     }
 }
 
-fn is_stored(channel: &Channel) -> bool {
+pub(crate) fn is_stored(channel: &Channel) -> bool {
     channel
         .key
         .as_ref()
@@ -82,13 +87,14 @@ pub(crate) fn is_relevant_change(old: Option<&Channel>, new: &Channel) -> bool {
         || permission(old) != permission(new)
         || reached(old) != reached(new)
         || old.is_cancelled() != new.is_cancelled()
+        || old.is_fresh() != new.is_fresh()
 }
 
-/// Outcome of a run.
+/// Outcome of the work on a key.
 pub(crate) struct Outcome {
     /// The verdict; `None` keeps the last one.
     pub(crate) verdict: Option<KeyState>,
-    /// When to run again.
+    /// When to work on it again.
     pub(crate) retry_at: RetryAt,
     /// The intent that stays open.
     pub(crate) intent: Option<Intent>,
@@ -96,7 +102,7 @@ pub(crate) struct Outcome {
     pub(crate) heard: Heard,
 }
 
-/// 360dialog's answer in a run, as far as an operator wants to know.
+/// 360dialog's answer, as far as an operator wants to know.
 pub(crate) enum Heard {
     /// It was not asked, or nothing new came of it.
     Nothing,
@@ -139,7 +145,7 @@ impl Outcome {
         Self::verdict(KeyStatus::Waiting, reason, retry_at, intent)
     }
 
-    /// An operator must decide. It runs again tomorrow all the same.
+    /// An operator must decide. It is asked again tomorrow all the same.
     pub(crate) fn blocked(reason: KeyReason, intent: Option<Intent>) -> Self {
         Self::verdict(KeyStatus::Blocked, reason, RetryAt::Tomorrow, intent)
     }
@@ -150,7 +156,7 @@ impl Outcome {
         Self::verdict(status, reason, RetryAt::OnChange, intent)
     }
 
-    /// No verdict; it runs again.
+    /// No verdict; it is worked on again.
     pub(crate) fn silent(retry_at: RetryAt, intent: Option<Intent>) -> Self {
         Self {
             verdict: None,
@@ -159,49 +165,233 @@ impl Outcome {
             heard: Heard::Nothing,
         }
     }
+
+    /// The outcome for a channel whose key no call can bring nearer; `None` if one can.
+    fn without_a_call(wanted: Wanted, intent: Option<Intent>) -> Option<Self> {
+        Some(match wanted {
+            Wanted::Stored => Self::silent(RetryAt::OnChange, None),
+            Wanted::Cancelled => Self::cancelled(intent),
+            Wanted::Waits(reason) => Self::waiting(reason, RetryAt::Tomorrow, intent),
+            Wanted::Yes => return None,
+        })
+    }
+}
+
+/// A channel and its key's state, as they are known under the lease.
+pub(crate) struct Known {
+    pub(crate) channel: Channel,
+    pub(crate) mint: Mint,
+}
+
+impl Worker<'_> {
+    /// The calls that a subject needs; `None` if they are the usual ones.
+    pub(crate) async fn calls_needed(&self, subject: &Subject) -> Result<Option<usize>, Stopped> {
+        let Subject::Channel(id) = subject else {
+            return Ok(None);
+        };
+        let provision = self.provision;
+        let mint = provision.mints.read(id).await?;
+        let channel = provision.read_current(id, &mint).await?;
+        let known = Known { channel, mint };
+        let reads_channel = known.binding().is_some_and(|it| known.doubts_client(&it));
+        Ok(reads_channel.then(|| Task::Key.calls().saturating_add(1)))
+    }
+
+    /// Works on a channel's key: takes the lease, decides what to do, does it, and records the outcome.
+    pub(crate) async fn do_key(
+        &mut self,
+        id: &ChannelRef,
+        taken: &Taken,
+    ) -> Result<NextTime, Stopped> {
+        let provision = self.provision;
+        let place = taken.entry.entry.due.and_then(Due::place);
+        let token = token::fresh();
+        let leased = provision.mints.lease(id, &token, clock::now()).await?;
+        let mint = match leased {
+            Leased::Ours(mint) => *mint,
+            Leased::Taken(until) => {
+                let failures = taken.entry.failures;
+                let due = RetryAt::Until(until).due(clock::now(), failures, place);
+                return Ok(NextTime { due, failures });
+            }
+        };
+        let channel = provision.read_current(id, &mint).await?;
+        let mut known = Known { channel, mint };
+        let outcome = match self.decide(&mut known).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => {
+                let ChannelRef { partner, channel } = id;
+                tracing::warn!(%partner, %channel, "the lease was lost; its new holder continues");
+                return Ok(NextTime {
+                    due: taken.entry.entry.due,
+                    failures: taken.entry.failures,
+                });
+            }
+            Err(Stopped::NoTime) => Outcome::silent(RetryAt::Now, known.mint.intent.clone()),
+            Err(stopped) => return Err(stopped),
+        };
+        let failures = taken.entry.failures;
+        Ok(provision
+            .finish(known, outcome, &token, failures, place)
+            .await?)
+    }
+
+    /// Decides what to do about the key, and does it; `None` if the lease was lost meanwhile.
+    async fn decide(&mut self, known: &mut Known) -> Result<Option<Outcome>, Stopped> {
+        let intent = known.mint.intent.clone();
+        let switch = self.provision.settings.auto_provision;
+        let wanted = Wanted::judge(&known.channel, self.access.billing, switch, intent.as_ref());
+        if let Some(outcome) = Outcome::without_a_call(wanted, intent.clone()) {
+            return Ok(Some(outcome));
+        }
+        let Some(binding) = known.binding() else {
+            let unclaimed = KeyReason::Unclaimed;
+            return Ok(Some(Outcome::waiting(unclaimed, RetryAt::Tomorrow, intent)));
+        };
+        match known.mint.not_before.filter(|then| *then > clock::now()) {
+            Some(then) => Ok(Some(still_waiting(&known.channel, then, intent))),
+            None => self.mint(known, &binding).await,
+        }
+    }
+}
+
+impl Known {
+    fn binding(&self) -> Option<Binding> {
+        let binding = self.channel.binding.as_ref();
+        binding.map(|binding| binding.value.clone())
+    }
+
+    /// Whether 360dialog must say once more that the channel belongs to the client of `binding`.
+    pub(crate) fn doubts_client(&self, binding: &Binding) -> bool {
+        let is_recent = |at: Timestamp| clock::now().duration_since(at) < CLIENT_BELIEVED;
+        let said = self.channel.client.as_ref();
+        let said = said.is_some_and(|said| said.value == binding.client && is_recent(said.at));
+        let seen = self.mint.client_seen.as_ref();
+        let seen = seen.is_some_and(|seen| seen.client == binding.client && is_recent(seen.at));
+        let contradicts = self.channel.client.as_ref();
+        let contradicts = contradicts.is_some_and(|said| said.value != binding.client);
+        contradicts || !(said || seen)
+    }
 }
 
 impl Provision {
-    /// Takes the lease, decides what to do about a channel's key, and does it. If another worker holds the lease, that
-    /// one runs again instead.
-    pub(crate) async fn reconcile_key(
-        &self,
-        channel: &ChannelRef,
-        trigger: Trigger,
-        run_time: RunTime,
-    ) -> Result<(), Error> {
-        let token = token::fresh();
-        let leased = self
-            .mints
-            .lease(channel, &token, trigger, clock::now())
-            .await?;
-        let Leased::Ours(mint) = leased else {
-            return Ok(());
+    /// The tenant of a channel whose key a call can bring nearer. Otherwise records why none can, unless another worker
+    /// is at it: then that one, or the next, does.
+    pub(crate) async fn key_is_wanted(&self, id: &ChannelRef) -> Result<Option<Tenant>, Error> {
+        let access = match self.secrets.get(&id.partner).await {
+            Ok(access) => access,
+            Err(error) => {
+                tracing::error!(%error, partner = %id.partner, "the partner secret failed");
+                // The worker reads it again.
+                return Ok(self.channels.read(id).await?.channel.tenant().cloned());
+            }
         };
-        let mut known = self.read_current(channel, &mint).await?;
-        let Some(outcome) = self.decide(&mint, &mut known, run_time).await? else {
-            let ChannelRef { partner, channel } = channel;
-            tracing::warn!(%partner, %channel, "the lease was lost; its new holder continues");
-            return Ok(());
+        let switch = self.settings.auto_provision;
+        let without_a_call = |channel: &Channel, mint: &Mint| {
+            let intent = mint.intent.clone();
+            match Wanted::judge(channel, access.billing, switch, intent.as_ref()) {
+                Wanted::Yes => {
+                    let then = mint.not_before.filter(|then| *then > clock::now());
+                    then.map(|then| still_waiting(channel, then, intent))
+                }
+                wanted => Outcome::without_a_call(wanted, intent),
+            }
         };
-        if let Some(verdict) = outcome.verdict.clone() {
-            self.record_key_status(&mut known, verdict, &token).await?;
+        let mint = self.mints.read(id).await?;
+        let channel = self.read_current(id, &mint).await?;
+        let is_refused = self.are_credentials_refused(id).await?;
+        if without_a_call(&channel, &mint).is_none() && !is_refused {
+            return Ok(channel.tenant().cloned());
         }
-        let now = clock::now();
-        let next = next_run(&mint, outcome, known, now);
-        self.mints.release(&mint, &next, now).await
+        let token = token::fresh();
+        let Leased::Ours(mint) = self.mints.lease(id, &token, clock::now()).await? else {
+            return Ok(channel.tenant().cloned());
+        };
+        let channel = self.read_current(id, &mint).await?;
+        let tenant = channel.tenant().cloned();
+        let outcome = without_a_call(&channel, &mint);
+        let is_wanted = outcome.is_none();
+        let keep = || {
+            let intent = mint.intent.clone();
+            match is_refused {
+                true => Outcome::waiting(KeyReason::BadCredentials, RetryAt::OnChange, intent),
+                false => Outcome::silent(RetryAt::OnChange, intent),
+            }
+        };
+        let outcome = outcome.unwrap_or_else(keep);
+        let known = Known {
+            channel,
+            mint: *mint.clone(),
+        };
+        let next = self.finish(known, outcome, &token, 0, None).await?;
+        if is_wanted {
+            return Ok(tenant);
+        }
+        if let Some(due) = next.due {
+            let subject = Subject::Channel(id.clone());
+            let now = clock::now();
+            self.queue
+                .make_due(&subject, due, tenant.as_ref(), now)
+                .await?;
+        }
+        Ok(None)
     }
 
-    /// Reads the channel, under the lease. A change after this read causes a record, and thus a run, of its own.
+    /// Whether no call is made because 360dialog refuses the partner's credentials.
+    async fn are_credentials_refused(&self, id: &ChannelRef) -> Result<bool, Error> {
+        let work = self.works.inspect(&id.partner).await?.work;
+        let stopped = work.circuit.stopped(clock::now());
+        Ok(stopped.is_some_and(|(_, why)| why == Stop::BadCredentials))
+    }
+
+    /// Reads the channel, under the lease. A change after this read causes a record, and thus due work, of its own.
     async fn read_current(&self, channel: &ChannelRef, mint: &Mint) -> Result<Channel, Error> {
         let mut known = self.channels.read(channel).await?.channel;
-        // `fold` may not have joined the last run's verdict yet.
+        // `fold` may not have joined the last verdict yet.
         if let Some(verdict) = &mint.verdict
             && known.key.as_ref().is_none_or(|key| key.at < verdict.at)
         {
             known.key = Some(verdict.clone());
         }
         Ok(known)
+    }
+
+    /// Records the verdict, releases the lease, and says when the key is due next.
+    async fn finish(
+        &self,
+        known: Known,
+        outcome: Outcome,
+        cause: &str,
+        failures: u32,
+        place: Option<Place>,
+    ) -> Result<NextTime, Error> {
+        let Known { mut channel, mint } = known;
+        if let Some(verdict) = outcome.verdict.clone() {
+            self.record_key_status(&mut channel, verdict, cause).await?;
+        }
+        let now = clock::now();
+        let held = mint.not_before.filter(|then| *then > now);
+        let failures = match outcome.retry_at {
+            RetryAt::Later(_) => failures.saturating_add(1),
+            RetryAt::OnChange | RetryAt::Tomorrow if held.is_none() => 0,
+            _ => failures,
+        };
+        let due = outcome.retry_at.due(now, failures, place);
+        let next = NextRun {
+            not_before: match outcome.retry_at {
+                RetryAt::Later(_) => due.and_then(Due::time),
+                _ => held,
+            },
+            last_answer: match outcome.heard {
+                Heard::Nothing => mint.last_answer.clone(),
+                Heard::Understood => None,
+                Heard::Refusal(text) => Some(LastAnswer { at: now, text }),
+            },
+            intent: outcome.intent,
+            verdict: channel.key,
+        };
+        let _released = self.mints.release(&mint, &next).await?;
+        Ok(NextTime { due, failures })
     }
 
     /// Appends a verdict as a fact, unless it is the one the channel has already.
@@ -220,7 +410,7 @@ impl Provision {
         let last = known
             .key
             .as_ref()
-            .map(|key| key.at.saturating_add(jiff::SignedDuration::from_millis(1)));
+            .map(|key| key.at.saturating_add(SignedDuration::from_millis(1)));
         let at = last
             .and_then(Result::ok)
             .map_or(clock::now(), |after| after.max(clock::now()));
@@ -243,152 +433,6 @@ impl Provision {
             tracing::error!(partner = %known.id.partner, channel = %known.id.channel, %words, "a key is blocked: an operator decides");
         }
         Ok(())
-    }
-
-    /// Decides what to do about the key, and does it; `None` if the lease was lost meanwhile.
-    async fn decide(
-        &self,
-        mint: &Mint,
-        known: &mut Channel,
-        run_time: RunTime,
-    ) -> Result<Option<Outcome>, Error> {
-        let intent = mint.intent.clone();
-        let access = match self.secrets.get(&known.id.partner).await {
-            Ok(access) => access,
-            Err(error) => {
-                tracing::error!(%error, partner = %known.id.partner, "the partner secret failed");
-                return Ok(Some(Outcome::silent(RetryAt::Later(None), intent)));
-            }
-        };
-        if known.binding.is_none() && !known.is_cancelled() {
-            if let Some(not_read) = self.read_client(mint, known, &access, run_time).await? {
-                let outcome = Outcome::waiting(KeyReason::Unclaimed, not_read.retry_at, intent);
-                let heard = not_read.heard;
-                return Ok(Some(Outcome { heard, ..outcome }));
-            }
-            if self.bind_late(known).await? {
-                // The fact just appended changes the channel, which causes the next run.
-                return Ok(Some(Outcome::silent(RetryAt::Tomorrow, intent)));
-            }
-        }
-        let wanted = Wanted::judge(
-            known,
-            access.billing,
-            self.settings.auto_provision,
-            intent.is_some(),
-        );
-        let outcome = match (wanted, known.binding.clone()) {
-            (Wanted::Stored, _) => Outcome::silent(RetryAt::OnChange, None),
-            (Wanted::Cancelled, _) => Outcome::cancelled(intent),
-            (Wanted::Waits(reason), _) => Outcome::waiting(reason, RetryAt::Tomorrow, intent),
-            (Wanted::Yes, None) => {
-                Outcome::waiting(KeyReason::Unclaimed, RetryAt::Tomorrow, intent)
-            }
-            (Wanted::Yes, Some(binding)) => {
-                match mint.not_before.filter(|then| *then > clock::now()) {
-                    Some(then) => still_waiting(known, then, intent),
-                    None => {
-                        return self
-                            .mint(mint, known, &binding.value, &access, run_time)
-                            .await;
-                    }
-                }
-            }
-        };
-        Ok(Some(outcome))
-    }
-
-    /// Reads from 360dialog to which client a channel belongs, unless a webhook said so. Returns when to retry, without
-    /// a verdict, if that fails.
-    async fn read_client(
-        &self,
-        mint: &Mint,
-        known: &mut Channel,
-        access: &PartnerAccess,
-        run_time: RunTime,
-    ) -> Result<Option<Outcome>, Error> {
-        let retry = |retry_at| Ok(Some(Outcome::silent(retry_at, None)));
-        if known.client.is_some() {
-            return Ok(None);
-        }
-        if let Some(then) = mint.not_before.filter(|then| *then > clock::now()) {
-            return retry(RetryAt::Until(then));
-        }
-        self.log_in(&known.id.partner, access, run_time).await;
-        if !run_time.allows_a_call() {
-            return retry(RetryAt::Now);
-        }
-        let sent_at = clock::now();
-        let ChannelRef { partner, channel } = known.id.clone();
-        match self.api(&partner, access).channel(&channel).await {
-            Ok(listed) => {
-                // Only the client is needed, or that the channel is dead: any other object adds nothing.
-                let adds = |listed: &ChannelObject| listed.client.is_some() || listed.is_dead;
-                if let Some(listed) = listed.filter(adds) {
-                    let cause = sent_at.as_millisecond().to_string();
-                    self.append_if_new(known, Assertion::from(&listed), sent_at, cause)
-                        .await?;
-                }
-                Ok(None)
-            }
-            Err(why) => {
-                count_refusal(&why);
-                tracing::warn!(%partner, %channel, %why, "the channel could not be read");
-                let outcome = Outcome::silent(RetryAt::after_error(&why), None);
-                Ok(Some(outcome.with_answer(in_words("the channel", &why))))
-            }
-        }
-    }
-
-    /// Binds a channel that appeared after its client was bound; `false` if the client has no owner.
-    async fn bind_late(&self, known: &mut Channel) -> Result<bool, Error> {
-        let Some(client) = known.client.as_ref().map(|client| client.value.clone()) else {
-            return Ok(false);
-        };
-        let Some(tenant) = self.clients.owner(&known.id.partner, &client).await? else {
-            return Ok(false);
-        };
-        let binding = Binding {
-            tenant,
-            client,
-            fresh: false,
-        };
-        let assertion = Assertion {
-            binding: Some(binding),
-            ..Assertion::default()
-        };
-        self.append_if_new(known, assertion, clock::now(), "the client is bound")
-            .await?;
-        Ok(true)
-    }
-}
-
-/// The state to store at the end of a run. A wait after an error continues, whatever the run has found.
-fn next_run(mint: &Mint, outcome: Outcome, known: Channel, now: Timestamp) -> NextRun {
-    let retry_at = outcome.retry_at;
-    let last_answer = match outcome.heard {
-        Heard::Nothing => mint.last_answer.clone(),
-        Heard::Understood => None,
-        Heard::Refusal(text) => Some(LastAnswer { at: now, text }),
-    };
-    let held = mint.not_before.filter(|then| *then > now);
-    let tries = match retry_at {
-        RetryAt::Later(_) => mint.tries.saturating_add(1),
-        RetryAt::Until(_) | RetryAt::Now => mint.tries,
-        RetryAt::Tomorrow if held.is_some() => mint.tries,
-        RetryAt::OnChange | RetryAt::Tomorrow => 0,
-    };
-    let due_at = retry_at.time(now, tries);
-    NextRun {
-        due_at,
-        intent: outcome.intent,
-        tries,
-        not_before: match retry_at {
-            RetryAt::Later(_) => due_at,
-            _ => held,
-        },
-        last_answer,
-        verdict: known.key,
     }
 }
 

@@ -51,7 +51,7 @@ fn permission(permission: Permission) -> Assertion {
 }
 
 fn wanted(assertion: &[Assertion]) -> Wanted {
-    Wanted::judge(&channel(assertion), Billing::DirectPaid, Switch::On, false)
+    Wanted::judge(&channel(assertion), Billing::DirectPaid, Switch::On, None)
 }
 
 #[test]
@@ -81,10 +81,10 @@ fn a_key_is_wanted_of_a_bound_permitted_running_channel() {
 fn no_permission_is_needed_if_the_partner_pays() {
     let channel = channel(&[bound(), running()]);
     assert_eq!(
-        Wanted::judge(&channel, Billing::PartnerPaid, Switch::On, false),
+        Wanted::judge(&channel, Billing::PartnerPaid, Switch::On, None),
         Wanted::Yes
     );
-    let off = Wanted::judge(&channel, Billing::PartnerPaid, Switch::Off, false);
+    let off = Wanted::judge(&channel, Billing::PartnerPaid, Switch::Off, None);
     assert_eq!(off, Wanted::Waits(KeyReason::SwitchedOff));
 }
 
@@ -101,11 +101,17 @@ fn a_key_stays_stored_after_a_revocation_and_not_after_a_cancellation() {
         ..Assertion::default()
     };
     assert_eq!(wanted(&[bound(), cancelled]), Wanted::Cancelled);
+    let intent = Intent {
+        attempt: "a".into(),
+        sent_at: Timestamp::UNIX_EPOCH,
+        baseline: Vec::new(),
+        posts: 1,
+    };
     let open_intent = Wanted::judge(
         &channel(&facts[..3]),
         Billing::PartnerPaid,
         Switch::On,
-        true,
+        Some(&intent),
     );
     assert_eq!(open_intent, Wanted::Yes);
 }
@@ -131,6 +137,17 @@ fn only_a_change_that_can_affect_the_key_is_relevant() {
         },
     ]);
     assert!(!is_relevant_change(Some(&old), &keyed));
+    let not_fresh = channel(&[Assertion {
+        binding: bound().binding.map(|binding| Binding {
+            fresh: false,
+            ..binding
+        }),
+        ..Assertion::default()
+    }]);
+    assert!(
+        is_relevant_change(Some(&not_fresh), &old),
+        "freshness that comes later"
+    );
     for assertion in [
         running(),
         permission(Permission::Granted),

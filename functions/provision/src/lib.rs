@@ -1,42 +1,69 @@
-//! Confirms claims, binds clients, makes and stores API keys, driven by the table's stream. It is the only function
-//! that calls 360dialog.
+//! Confirms claims, binds clients, makes and stores API keys. It is the only function that calls 360dialog.
 //!
-//! Records may come in any order, and to several workers: a lease on each channel keeps two workers from making two
-//! keys.
+//! What the table's stream brings becomes due work in the table (`due`). One worker for each partner takes that off in
+//! order, within 360dialog's limit (`worker`): it looks at clients (`look`), makes keys (`key`, `mint`) and, once a day, reads the list of all channels (`sweep`). A run that
+//! the stream starts works at once; one by the clock, every minute, works off what is left.
 
-mod bind;
+mod due;
+mod worker;
+mod look;
 mod key;
 mod mint;
+mod sweep;
 mod retry;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialog360::client::{ApiError, BASE_URL, ErrorKind, KeysPath, PartnerApi, PartnerClient};
+use dialog360::client::{ApiError, BASE_URL, ErrorKind, KeysPath, PartnerApi};
 use dialog360::id::PartnerId;
 use onboarding::channel::Channel;
 use onboarding::fact::{Assertion, Fact, Source};
+use onboarding::queue::{Rate, RateError};
 use onboarding::secret::PartnerAccess;
 use runtime::aws::PARTNER_SECRET_PREFIX;
 use runtime::clock;
-use runtime::metric::Metric;
+use runtime::metric::{self, Metric};
 use runtime::secrets::{PartnerSecrets, SecretSource};
 use runtime::settings::{BaseUrl, Environment, PartnerIds, SettingError, Switch};
 use runtime::tls::{NoTls, Tls};
 use runtime::vault::{CHANNEL_SECRET_PREFIX, KeyVault};
-use store::stream::{Change, Record, StoppedBefore};
-use store::table::{Table, prefix};
+use store::stream::{Record, StoppedBefore};
+use store::table::Table;
 use store::{
-    Channels, Claims, Clients, Error, Facts, Mints, Requeues, StoredChannel, StoredClaim, Subject,
-    Trigger,
+    Channels, ClaimedIds, Claims, Clients, Error, Facts, Mints, Queue, Subject, Sweeps, Works,
 };
+use tokio::task::JoinSet;
 use tokio::time::Instant;
+
+use crate::worker::{Patience, Run};
 
 /// The time-out for opening a connection: enough for a TLS handshake between continents, and time is left for the call.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 
 /// The time-out of one call to 360dialog. Two of them and the AWS calls fit into the function's 20 s.
 const CALL_TIME: Duration = Duration::from_secs(6);
+
+/// How long a run of the stream begins work: then it makes the next records due.
+const STREAM_RUN: Duration = Duration::from_secs(10);
+
+/// How long a run of the clock begins work: it ends before the next one begins.
+const CLOCK_RUN: Duration = Duration::from_secs(55);
+
+/// The time that is left, when Lambda ends a run, for a key that was begun: its calls, and the writes around them.
+const LAST_WORK: Duration = Duration::from_secs(20);
+
+/// The records of how many items are made due side by side.
+const ITEMS_AT_ONCE: usize = 16;
+
+/// The limit that 360dialog documents for one resource, and that a client in production keeps for all calls together.
+const PARTNER_API_RATE: &str = "5/30s";
+
+/// The latest time to begin work in a run that is ended at `until`.
+fn latest(until: Instant) -> Instant {
+    until.checked_sub(LAST_WORK).unwrap_or(until)
+}
 
 /// The settings of this function.
 #[derive(Clone, Debug)]
@@ -53,6 +80,8 @@ pub struct Settings {
     pub channel_secret_prefix: String,
     /// `AUTO_PROVISION`
     pub auto_provision: Switch,
+    /// `PARTNER_API_RATE`
+    pub rate: Rate,
 }
 
 impl Settings {
@@ -76,6 +105,11 @@ impl Settings {
             keys_path: env.optional("HUB_API_KEYS_PATH")?.unwrap_or_default(),
             channel_secret_prefix,
             auto_provision: env.optional("AUTO_PROVISION")?.unwrap_or(Switch::On),
+            rate: env
+                .text("PARTNER_API_RATE")
+                .unwrap_or(PARTNER_API_RATE)
+                .parse()
+                .map_err(|why: RateError| SettingError::malformed("PARTNER_API_RATE", why))?,
         })
     }
 }
@@ -93,37 +127,22 @@ pub struct Provision {
     pub claims: Claims,
     /// The clients, which it binds.
     pub clients: Clients,
+    /// The ids that open claims name.
+    pub claimed_ids: ClaimedIds,
     /// The leases and intents.
     pub mints: Mints,
+    /// What is due.
+    pub queue: Queue,
+    /// The places of the sweeps.
+    pub sweeps: Sweeps,
+    /// The leases of the partners' workers.
+    pub works: Works,
     /// The partners' credentials for the Partner API.
     pub secrets: PartnerSecrets<PartnerAccess>,
     /// The vault of the keys.
     pub vault: Arc<dyn KeyVault>,
     /// The Partner API.
     pub api: PartnerApi,
-}
-
-/// The time that is left for a run.
-#[derive(Clone, Copy, Debug)]
-pub struct RunTime {
-    until: Instant,
-}
-
-impl RunTime {
-    /// A run that must end at `until`.
-    pub fn until(until: Instant) -> Self {
-        Self { until }
-    }
-
-    /// Whether too little time is left to begin another record.
-    fn is_over(self) -> bool {
-        self.until.saturating_duration_since(Instant::now()) < retry::AFTER_A_CALL
-    }
-
-    /// Whether enough time is left for a call to 360dialog and the writes after it.
-    fn allows_a_call(self) -> bool {
-        self.until.saturating_duration_since(Instant::now()) > CALL_TIME + retry::AFTER_A_CALL
-    }
 }
 
 impl Provision {
@@ -156,121 +175,148 @@ impl Provision {
             channels: Channels::new(table.clone()),
             claims: Claims::new(table.clone()),
             clients: Clients::new(table.clone()),
-            mints: Mints::new(table),
+            claimed_ids: ClaimedIds::new(table.clone()),
+            mints: Mints::new(table.clone()),
+            queue: Queue::new(table.clone()),
+            sweeps: Sweeps::new(table.clone()),
+            works: Works::new(table),
             secrets: PartnerSecrets::new(secrets),
             vault,
             api: PartnerApi::new(
                 http,
                 settings.partner_api_url.as_str(),
                 settings.keys_path.clone(),
-            ),
+            )
+            .with_single_requests(),
             settings,
         })
     }
 
-    /// Whether the stream mapping passes a record on: inserted claims and requeues, inserted and changed channels,
-    /// the heartbeat.
-    pub fn takes(record: &Record) -> bool {
-        match record.kind() {
-            prefix::CLAIM | prefix::WAKE => record.change == Change::Inserted,
-            prefix::CHANNEL | prefix::HEARTBEAT => record.change != Change::Removed,
-            _ => false,
-        }
-    }
-
-    /// Acts on the records of a batch, one after the other. A record that fails does not stop the others.
+    /// Makes due what follows from the records of a batch, then works on it. A record that fails does not stop the others.
     ///
     /// Only a failure of our own table makes Lambda repeat records. A record that cannot be read is logged and skipped.
-    /// After a failure of 360dialog the item becomes due again later.
-    pub async fn handle(&self, records: &[Record], run_time: RunTime) -> Result<(), StoppedBefore> {
-        let mut stopped = None;
-        for record in records.iter().filter(|record| Self::takes(record)) {
-            // Lambda repeats the batch from a record that was not begun. If it cut the run off, it would repeat the
-            // whole batch.
-            if run_time.is_over() {
-                stopped.get_or_insert_with(|| record.sequence.clone());
-                break;
-            }
-            match self.act_on(record, run_time).await {
-                Ok(()) => {}
-                // An unreadable record must not block those after it.
-                Err(Error::Malformed(what)) => {
-                    tracing::error!(
-                        record = record.name(),
-                        what,
-                        "a record was skipped: it is not in the form we write"
-                    );
-                }
-                Err(error) => {
-                    tracing::error!(%error, record = record.name(), "a record will be repeated");
-                    stopped.get_or_insert_with(|| record.sequence.clone());
-                }
+    /// Trouble of 360dialog is no failure of a record: what is due stays due.
+    pub async fn handle(&self, records: &[Record], until: Instant) -> Result<(), StoppedBefore> {
+        let run = Run {
+            until: (Instant::now() + STREAM_RUN).min(latest(until)),
+            patience: Patience::Leaves,
+        };
+        let (fresh, stopped) = self.make_all_due(records).await;
+        for (partner, result) in self.work_for(fresh, run).await {
+            if let Err(error) = result {
+                tracing::error!(%error, %partner, "the queue is worked off later");
             }
         }
         stopped.map_or(Ok(()), |sequence| Err(StoppedBefore(sequence)))
     }
 
-    async fn act_on(&self, record: &Record, run_time: RunTime) -> Result<(), Error> {
-        let new = record
-            .new
-            .as_ref()
-            .ok_or(Error::Malformed("a record without its image"))?;
-        match record.kind() {
-            prefix::HEARTBEAT => {
-                Metric::Heartbeats.count();
-                Ok(())
+    /// Works off what is due, once a minute. An error of one partner does not stop the others; the last is returned.
+    pub async fn tick(&self, until: Instant) -> Result<(), Error> {
+        let run = Run {
+            until: (Instant::now() + CLOCK_RUN).min(latest(until)),
+            patience: Patience::Waits,
+        };
+        let partners = self.settings.partner_ids.iter();
+        let all = partners.map(|partner| (partner.clone(), Vec::new()));
+        self.measure_oldest().await;
+        let mut result = Ok(());
+        for (partner, worked) in self.work_for(all.collect(), run).await {
+            if let Err(error) = worked {
+                tracing::error!(%error, %partner, "the queue could not be worked off");
+                result = Err(error);
             }
-            prefix::CLAIM => self.confirm(StoredClaim::from_item(new)?, run_time).await,
-            prefix::WAKE => {
-                let subject = Requeues::subject(new).ok_or(Error::Malformed("a requeue"))?;
-                self.act_on_due(subject, run_time).await
+        }
+        result
+    }
+
+    /// Makes due what follows from `records`, side by side, but those of one item in their order. Returns it by partner, and
+    /// the first record to be repeated.
+    async fn make_all_due(
+        &self,
+        records: &[Record],
+    ) -> (BTreeMap<PartnerId, Vec<Subject>>, Option<String>) {
+        let mut by_item: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (index, record) in records.iter().enumerate() {
+            if Self::takes(record) {
+                by_item.entry(record.name()).or_default().push(index);
             }
-            _ => {
-                let new = StoredChannel::from_item(new)?.channel;
-                let old = record
-                    .old
-                    .as_ref()
-                    .map(StoredChannel::from_item)
-                    .transpose()?;
-                if key::is_relevant_change(old.map(|old| old.channel).as_ref(), &new) {
-                    self.reconcile_key(&new.id, Trigger::Change, run_time)
-                        .await?;
+        }
+        let items: Vec<Vec<usize>> = by_item.into_values().collect();
+        let mut fresh: BTreeMap<PartnerId, Vec<Subject>> = BTreeMap::new();
+        let mut failed: Option<usize> = None;
+        for some in items.chunks(ITEMS_AT_ONCE) {
+            let mut tasks = JoinSet::new();
+            for indexes in some {
+                let of_item = indexes.iter();
+                let of_item =
+                    of_item.filter_map(|index| Some((*index, records.get(*index)?.clone())));
+                let (provision, of_item) = (self.clone(), of_item.collect::<Vec<_>>());
+                tasks.spawn(async move { provision.make_item_due(of_item).await });
+            }
+            for (subjects, first_failed) in tasks.join_all().await {
+                for subject in subjects {
+                    let all = fresh.entry(subject.partner().clone()).or_default();
+                    if !all.contains(&subject) {
+                        all.push(subject);
+                    }
                 }
-                Ok(())
+                failed = failed.into_iter().chain(first_failed).min();
             }
         }
+        let stopped = failed.and_then(|index| records.get(index));
+        (fresh, stopped.map(|record| record.sequence.clone()))
     }
 
-    async fn act_on_due(&self, subject: Subject, run_time: RunTime) -> Result<(), Error> {
-        match subject {
-            Subject::Channel(channel) => {
-                self.reconcile_key(&channel, Trigger::Clock, run_time).await
-            }
-            Subject::Claim(partner, claim) => match self.claims.read(&partner, &claim).await? {
-                Some(stored)
-                    if stored
-                        .claim
-                        .due_at
-                        .is_some_and(|due_at| due_at <= clock::now()) =>
-                {
-                    self.confirm(stored, run_time).await
+    /// Makes due what follows from the records of one item. Returns it, and the index of the record to be repeated.
+    async fn make_item_due(&self, records: Vec<(usize, Record)>) -> (Vec<Subject>, Option<usize>) {
+        let mut all = Vec::new();
+        for (index, record) in records {
+            match self.make_due(&record).await {
+                Ok(subjects) => all.extend(subjects),
+                // An unreadable record must not block those after it.
+                Err(Error::Malformed(what)) => {
+                    tracing::error!(what, "a record was skipped: it is not in the form we write");
                 }
-                _ => Ok(()),
-            },
+                Err(error) => {
+                    tracing::error!(%error, "a record will be repeated");
+                    return (all, Some(index));
+                }
+            }
         }
+        (all, None)
     }
 
-    /// The Partner API with the credentials of `partner`.
-    fn api<'a>(&'a self, partner: &'a PartnerId, access: &'a PartnerAccess) -> PartnerClient<'a> {
-        self.api.for_partner(partner, &access.credentials)
+    /// Works for several partners side by side.
+    async fn work_for(
+        &self,
+        fresh: BTreeMap<PartnerId, Vec<Subject>>,
+        run: Run,
+    ) -> Vec<(PartnerId, Result<(), Error>)> {
+        let mut tasks = JoinSet::new();
+        for (partner, subjects) in fresh {
+            let provision = self.clone();
+            tasks.spawn(async move {
+                let result = provision.work(&partner, subjects, run).await;
+                (partner, result)
+            });
+        }
+        tasks.join_all().await
     }
 
-    /// Makes the login that the next call needs, if it needs one and there is time for it, so that it takes none of the
-    /// call's own time. If it fails, the call fails likewise, without a login.
-    async fn log_in(&self, partner: &PartnerId, access: &PartnerAccess, run_time: RunTime) {
-        if run_time.allows_a_call() {
-            let _told_by_the_call = self.api(partner, access).log_in().await;
+    /// Records for how long the head of the longest waiting line has been there; nothing if that cannot be read.
+    async fn measure_oldest(&self) {
+        let now = clock::now();
+        let mut oldest = now;
+        for partner in self.settings.partner_ids.iter() {
+            match self.queue.oldest(partner, now).await {
+                Ok(since) => oldest = oldest.min(since.unwrap_or(now)),
+                Err(error) => {
+                    tracing::error!(%error, %partner, "the queue could not be read");
+                    return;
+                }
+            }
         }
+        metric::oldest_due(now.duration_since(oldest).unsigned_abs());
     }
 
     /// Appends the part of `assertion` that `known` does not have yet as a fact, and joins it into `known`.

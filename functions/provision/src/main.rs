@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use provision::{Provision, RunTime, Settings};
+use provision::{Provision, Settings};
 use runtime::aws::Aws;
 use runtime::lambda;
 
@@ -18,8 +18,9 @@ async fn run(aws: Aws) -> Result<(), lambda::Error> {
     let provision = Provision::new(settings, table, secrets, vault, &aws.tls)?;
     provision.warm_up().await;
     let provision = &provision;
-    lambda::consume_stream(|records, until| async move {
-        provision.handle(&records, RunTime::until(until)).await
-    })
+    lambda::consume(
+        |records, until| async move { provision.handle(&records, until).await },
+        |until| async move { provision.tick(until).await },
+    )
     .await
 }

@@ -9,15 +9,15 @@ use dialog360::id::ChannelRef;
 use jiff::SignedDuration;
 use onboarding::channel::Channel;
 use onboarding::fact::{Assertion, Binding, KeyReason, KeyState, KeyStatus};
-use onboarding::secret::PartnerAccess;
 use runtime::clock;
 use runtime::token;
 use runtime::vault::{ChannelKey, Moved, Version, secret_name};
-use store::{Error, Intent, Mint, Write};
+use store::{Error, Intent, Write};
 
-use crate::key::{Heard, Outcome};
+use crate::key::{Heard, Known, Outcome};
 use crate::retry::RetryAt;
-use crate::{Provision, RunTime, count_refusal, in_words};
+use crate::worker::{Stopped, Worker};
+use crate::{Provision, count_refusal, in_words};
 
 /// After how many POSTs without a clear answer an operator must decide.
 const MAX_UNCLEAR_POSTS: u32 = 5;
@@ -35,132 +35,169 @@ enum Listed {
     Stop(Outcome),
 }
 
-impl Provision {
+impl Worker<'_> {
     /// Makes the key of a channel; `None` if the lease was lost.
     pub(crate) async fn mint(
-        &self,
-        mint: &Mint,
-        known: &mut Channel,
+        &mut self,
+        known: &mut Known,
         binding: &Binding,
-        access: &PartnerAccess,
-        run_time: RunTime,
-    ) -> Result<Option<Outcome>, Error> {
-        let open = mint.intent.clone();
-        let name = secret_name(&self.settings.channel_secret_prefix, &known.id);
-        let current = match self.vault.current(&name, &token::fresh()).await {
+    ) -> Result<Option<Outcome>, Stopped> {
+        let open = known.mint.intent.clone();
+        let (provision, id) = (self.provision, known.channel.id.clone());
+        let name = secret_name(&provision.settings.channel_secret_prefix, &id);
+        let current = match provision.vault.current(&name, &token::fresh()).await {
             Ok(current) => current,
             Err(error) => {
-                tracing::error!(%error, partner = %known.id.partner, channel = %known.id.channel, "the key vault failed");
+                tracing::error!(%error, partner = %id.partner, channel = %id.channel, "the key vault failed");
                 return Ok(Some(Outcome::silent(RetryAt::Later(None), open)));
             }
         };
-        self.log_in(&known.id.partner, access, run_time).await;
-        if !run_time.allows_a_call() {
-            return Ok(Some(Outcome::silent(RetryAt::Now, open)));
+        if let Some(stop) = self.check_client(known, binding).await? {
+            return Ok(Some(stop));
         }
-        let listed = self
-            .list(known, binding, access, &current, open.as_ref(), run_time)
-            .await?;
-        let baseline = match listed {
+        let baseline = match self.list_keys(known, &current).await? {
             Listed::Ours => return Ok(Some(stored(current.key_id, name))),
             Listed::Clear { baseline } => baseline,
             Listed::Stop(outcome) => return Ok(Some(outcome)),
         };
-        if !run_time.allows_a_call() {
-            return Ok(Some(Outcome::silent(RetryAt::Now, open)));
-        }
         let posts = open.as_ref().map_or(0, |intent| intent.posts);
         if posts >= MAX_UNCLEAR_POSTS {
             return Ok(Some(Outcome::blocked(KeyReason::HubUnavailable, open)));
         }
-        let intent = Intent {
-            attempt: token::fresh(),
-            sent_at: clock::now(),
-            baseline,
-            posts: posts.saturating_add(1),
-        };
+        let attempt = token::fresh();
         let minting = KeyState {
             status: KeyStatus::Minting,
             reason: None,
             key_id: None,
             secret_name: None,
         };
-        self.record_key_status(known, minting, &intent.attempt)
+        provision
+            .record_key_status(&mut known.channel, minting, &attempt)
             .await?;
-        // Directly before the POST: an intent without a POST counts as a POST without an answer.
-        if self.mints.intend(mint, &intent).await? == Write::Conflict {
+        // The login, and the wait for a free call, come before the intent, the call's time behind it: so neither does an
+        // intent stay without a POST, nor is a POST later than its time says.
+        if let Err(why) = self.log_in_if_needed(id.channel.as_str()).await? {
+            return Ok(Some(not_read(&known.channel, "a login", &why, open)));
+        }
+        self.wait_for_a_call().await?;
+        let intent = Intent {
+            attempt,
+            sent_at: clock::now(),
+            baseline,
+            posts: posts.saturating_add(1),
+        };
+        if provision.mints.intend(&known.mint, Some(&intent)).await? == Write::Conflict {
             return Ok(None);
         }
-        let client = self.api(&known.id.partner, access);
-        let answer = client.create_key(&known.id.channel).await;
-        match answer.outcome {
-            KeyOutcome::Created(key) => {
-                self.keep(mint, known, binding, &current, intent, key).await
-            }
-            // No POST was sent: the intent before this one stays.
-            KeyOutcome::NotAsked(why) => Ok(Some(not_read(known, "a login", &why, open))),
-            _ => Ok(Some(after_post(known, &answer, intent))),
+        if let Err(stopped) = self.count_call().await {
+            // Nothing was sent, so the intent before this one stays.
+            let before = provision.mints.intend(&known.mint, open.as_ref());
+            let _lost_lease = before.await?;
+            return Err(stopped);
         }
-    }
-
-    /// Reads the channel and its keys, to find out whether a new key would revoke one that is in use.
-    async fn list(
-        &self,
-        known: &mut Channel,
-        binding: &Binding,
-        access: &PartnerAccess,
-        current: &Version,
-        open: Option<&Intent>,
-        run_time: RunTime,
-    ) -> Result<Listed, Error> {
-        let sent_at = clock::now();
-        let channel = self.api(&known.id.partner, access);
-        let channel = channel.channel(&known.id.channel).await;
-        if let Ok(Some(listed)) = &channel
-            && listed.is_dead
+        let mut answer = self.api().create_key(&id.channel).await;
+        let mut tried = false;
+        // A refused token makes no key, so this is still the one POST of the intent.
+        if matches!(answer.outcome, KeyOutcome::BadCredentials)
+            && self.tries_another_token(ErrorKind::BadCredentials, &mut tried)
+            && let Ok(()) = self.prepare_call(id.channel.as_str()).await?
         {
-            let cause = sent_at.as_millisecond().to_string();
-            self.append_if_new(known, Assertion::from(listed), sent_at, cause)
-                .await?;
-            let cancelled = Outcome::cancelled(open.cloned());
-            return Ok(Listed::Stop(cancelled.understood()));
+            answer = self.api().create_key(&id.channel).await;
         }
-        if let Some(stop) = judge_channel(known, binding, channel, open) {
-            return Ok(stop);
+        self.hear(heard(&answer.outcome), id.channel.as_str());
+        match answer.outcome {
+            KeyOutcome::Created(key) => provision
+                .keep(known, binding, &current, intent, key)
+                .await
+                .map_err(Stopped::from),
+            // No POST was sent: the intent before this one stays.
+            KeyOutcome::NotAsked(why) => Ok(Some(not_read(&known.channel, "a login", &why, open))),
+            _ => Ok(Some(after_post(&known.channel, &answer, intent))),
         }
-        if !run_time.allows_a_call() {
-            return Ok(Listed::Stop(Outcome::silent(RetryAt::Now, open.cloned())));
-        }
-        let keys = self.api(&known.id.partner, access);
-        let keys = keys.key_ids(&known.id.channel).await;
-        Ok(judge_keys(known, keys, current, open))
     }
 
+    /// Reads the channel if it is long ago that 360dialog said whose it is. Returns why no key may be made.
+    async fn check_client(
+        &mut self,
+        known: &mut Known,
+        binding: &Binding,
+    ) -> Result<Option<Outcome>, Stopped> {
+        if !known.doubts_client(binding) {
+            return Ok(None);
+        }
+        let (sent_at, open) = (clock::now(), known.mint.intent.clone());
+        let channel = self.read_channel(&known.channel.id.clone()).await?;
+        if let Ok(Some(listed)) = &channel {
+            let cause = sent_at.as_millisecond().to_string();
+            let assertion = Assertion::from(listed);
+            self.provision
+                .append_if_new(&mut known.channel, assertion, sent_at, cause)
+                .await?;
+            if listed.is_dead {
+                return Ok(Some(Outcome::cancelled(open).understood()));
+            }
+        }
+        Ok(judge_channel(
+            &known.channel,
+            binding,
+            channel,
+            open.as_ref(),
+        ))
+    }
+
+    /// Reads the channel's keys, to find out whether a new key would revoke one that is in use.
+    async fn list_keys(&mut self, known: &Known, current: &Version) -> Result<Listed, Stopped> {
+        let (channel, open) = (&known.channel, known.mint.intent.as_ref());
+        let about = channel.id.channel.as_str();
+        let mut tried = false;
+        let keys = loop {
+            if let Err(why) = self.prepare_call(about).await? {
+                let outcome = not_read(channel, "a login", &why, open.cloned());
+                return Ok(Listed::Stop(outcome));
+            }
+            match self.api().key_ids(&channel.id.channel).await {
+                Err(why) if self.tries_another_token(why.kind, &mut tried) => {}
+                keys => break self.answer_to(about, keys),
+            }
+        };
+        let renewed = self
+            .provision
+            .mints
+            .renew(&known.mint, clock::now())
+            .await?;
+        if renewed == Write::Conflict {
+            return Err(Stopped::LeaseLost);
+        }
+        Ok(judge_keys(channel, keys, current, open))
+    }
+}
+
+impl Provision {
     /// Stores a new key: first beside the current one, then, if the lease is still held, as the current one.
     async fn keep(
         &self,
-        mint: &Mint,
-        known: &Channel,
+        known: &Known,
         binding: &Binding,
         current: &Version,
         intent: Intent,
         key: NewKey,
     ) -> Result<Option<Outcome>, Error> {
-        let name = secret_name(&self.settings.channel_secret_prefix, &known.id);
+        let id = &known.channel.id;
+        let name = secret_name(&self.settings.channel_secret_prefix, id);
         let key_id = key.id.clone();
         let key = ChannelKey {
             api_key: key.api_key,
             key_id: key.id,
             address: key.address,
-            channel: known.id.channel.clone(),
+            channel: id.channel.clone(),
             client: binding.client.clone(),
             tenant: binding.tenant.clone(),
         };
         if let Err(error) = self.vault.put_attempt(&name, &intent.attempt, &key).await {
-            tracing::error!(%error, partner = %known.id.partner, channel = %known.id.channel, "a new key could not be stored");
+            tracing::error!(%error, partner = %id.partner, channel = %id.channel, "a new key could not be stored");
             return Ok(Some(Outcome::silent(RetryAt::Later(None), Some(intent))));
         }
-        if self.mints.renew(mint, clock::now()).await? == Write::Conflict {
+        if self.mints.renew(&known.mint, clock::now()).await? == Write::Conflict {
             return Ok(None);
         }
         match self
@@ -171,10 +208,21 @@ impl Provision {
             Ok(Moved::Done) => Ok(Some(stored(key_id, name))),
             Ok(Moved::Fenced) => Ok(Some(Outcome::silent(RetryAt::Now, Some(intent)))),
             Err(error) => {
-                tracing::error!(%error, partner = %known.id.partner, channel = %known.id.channel, "a new key was not made current");
+                tracing::error!(%error, partner = %id.partner, channel = %id.channel, "a new key was not made current");
                 Ok(Some(Outcome::silent(RetryAt::Now, Some(intent))))
             }
         }
+    }
+}
+
+/// What the answer to a POST tells about the next calls.
+fn heard(outcome: &KeyOutcome) -> onboarding::queue::Heard {
+    use onboarding::queue::Heard;
+    match outcome {
+        KeyOutcome::RateLimited(wait) => Heard::RateLimited(*wait),
+        KeyOutcome::BadCredentials => Heard::BadCredentials,
+        KeyOutcome::Unknown("no answer") => Heard::Nothing,
+        _ => Heard::Answer,
     }
 }
 
@@ -200,19 +248,18 @@ fn judge_channel(
     binding: &Binding,
     channel: Result<Option<ChannelObject>, ApiError>,
     open: Option<&Intent>,
-) -> Option<Listed> {
+) -> Option<Outcome> {
     let why = match channel {
         Ok(Some(listed)) if listed.client.as_ref() == Some(&binding.client) => return None,
         Ok(Some(listed)) if listed.client.is_some() => {
             let blocked = Outcome::blocked(KeyReason::WrongClient, open.cloned());
-            return Some(Listed::Stop(blocked.understood()));
+            return Some(blocked.understood());
         }
         // 360dialog has sent events about this channel, so a list without it is only late.
         Ok(_) => ErrorKind::Unreadable("the channel is not listed").into(),
         Err(why) => why,
     };
-    let outcome = not_read(known, "the channel", &why, open.cloned());
-    Some(Listed::Stop(outcome))
+    Some(not_read(known, "the channel", &why, open.cloned()))
 }
 
 /// Judges the answer to a request for the list of keys.

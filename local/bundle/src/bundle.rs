@@ -12,7 +12,6 @@ use dialog360::id::PartnerId;
 use dialog360::secret::Secret;
 use fold::Fold;
 use provision::Provision;
-use reconcile::Reconcile;
 use runtime::aws;
 use runtime::event_bus::EventBus;
 use runtime::http::Problem;
@@ -22,7 +21,7 @@ use runtime::settings::{Environment, SettingError};
 use runtime::tls::{NoTls, Tls};
 use simulator::RunningSimulator;
 use store::table::Table;
-use store::{Channels, Claims, Events, IoTimestamps, Requeues};
+use store::{Channels, ClaimedIds, Claims, Events, IoTimestamps};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -309,7 +308,8 @@ fn environment(
                     simulator.url()
                 ),
             )
-            .with_default("ALLOWED_ORIGINS", format!("http://{address}"));
+            .with_default("ALLOWED_ORIGINS", format!("http://{address}"))
+            .with_default("PARTNER_API_RATE", "off");
     }
     environment
 }
@@ -361,7 +361,7 @@ impl Parts {
         });
         let redirect = redirect::Redirect {
             settings: redirect::Settings::from_env(env)?,
-            claims: claims.clone(),
+            claims,
             secrets: secrets.clone(),
         };
         let webhook = webhook::Webhook {
@@ -372,7 +372,7 @@ impl Parts {
         let channels = channels::Channels {
             settings: channels::Settings::from_env(env)?,
             channels: Channels::new(table.clone()),
-            claims,
+            claimed: ClaimedIds::new(table.clone()),
         };
         Ok(Router::new()
             .merge(self.guarded(sign, Guarded::All))
@@ -411,19 +411,10 @@ impl Parts {
         Ok(Fold::new(settings, table, bodies, self.bus.clone()))
     }
 
-    fn reconcile(&self) -> Result<Reconcile, StartError> {
-        let settings = reconcile::Settings::from_env(&self.environment)?;
-        Ok(Reconcile {
-            settings,
-            requeues: Requeues::new(self.table.clone()),
-        })
-    }
-
     fn workers(&self) -> Result<Workers, StartError> {
         Ok(Workers {
             fold: self.fold()?,
             provision: self.provision()?,
-            reconcile: self.reconcile()?,
         })
     }
 

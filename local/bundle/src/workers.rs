@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use embedded::database::Embedded;
 use fold::Fold;
-use provision::{Provision, RunTime};
-use reconcile::Reconcile;
+use provision::Provision;
 use runtime::clock;
 use store::stream::{Record, StoppedBefore};
 use tokio::task::JoinHandle;
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 use crate::bundle::StartError;
 use crate::follower::Follower;
 
-/// How often the schedules of `fold` and `reconcile` run; every minute on AWS.
+/// How often the schedules of `fold` and `provision` run; every minute on AWS.
 const PASS: Duration = Duration::from_secs(1);
 
 /// How often the records of the stream are removed that both followers have handled.
@@ -24,21 +23,19 @@ const REMOVAL: Duration = Duration::from_secs(10);
 /// How long one run of `fold` may take, as on AWS.
 const FOLD_RUN_TIME: Duration = Duration::from_secs(60);
 
-/// How long one run of `provision` may take.
-const PROVISION_RUN_TIME: Duration = Duration::from_secs(20);
+/// How long one run of `provision` may take, as on AWS.
+const PROVISION_RUN_TIME: Duration = Duration::from_secs(80);
 
 /// The functions that no HTTP request calls.
 pub(crate) struct Workers {
     /// `fold`, which also runs by a schedule.
     pub(crate) fold: Fold,
-    /// `provision`.
+    /// `provision`, which also runs by a schedule.
     pub(crate) provision: Provision,
-    /// `reconcile`, by a schedule.
-    pub(crate) reconcile: Reconcile,
 }
 
 impl Workers {
-    /// Starts the stream followers of `fold` and `provision`, and the schedules of `fold` and `reconcile`.
+    /// Starts the stream followers and the schedules of `fold` and `provision`.
     pub(crate) async fn start(
         self,
         embedded: Arc<Embedded>,
@@ -50,7 +47,7 @@ impl Workers {
         facts.prepare().await?;
         let followers = [facts.clone(), due.clone()];
         let (fold, sender) = (self.fold.clone(), self.fold);
-        let (provision, reconcile) = (self.provision, self.reconcile);
+        let (provision, worker) = (self.provision.clone(), self.provision);
         Ok(vec![
             tokio::spawn(async move { facts.follow(|records| join(fold.clone(), records)).await }),
             tokio::spawn(
@@ -78,8 +75,8 @@ impl Workers {
             tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(PASS).await;
-                    if let Err(error) = reconcile.requeue_due(clock::now()).await {
-                        tracing::error!(%error, "what is due could not be requeued");
+                    if let Err(error) = worker.tick(Instant::now() + PROVISION_RUN_TIME).await {
+                        tracing::error!(%error, "what is due could not be worked off");
                     }
                 }
             }),
@@ -110,8 +107,9 @@ async fn join(fold: Fold, records: Vec<Record>) -> Result<(), StoppedBefore> {
 }
 
 async fn act(provision: Provision, records: Vec<Record>) -> Result<(), StoppedBefore> {
-    let run_time = RunTime::until(Instant::now() + PROVISION_RUN_TIME);
-    provision.handle(&records, run_time).await
+    provision
+        .handle(&records, Instant::now() + PROVISION_RUN_TIME)
+        .await
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 const PRIVATE: u32 = 0o600;
 
 /// The version of the data: of the items in the table, and of the files. Data is never migrated.
-const LAYOUT: &str = "2";
+const LAYOUT: &str = "3";
 
 /// The directory `DATA`.
 #[derive(Clone, Debug)]

@@ -1,13 +1,13 @@
 //! Checks which assumptions about 360dialog hold with this account. It changes nothing, at 360dialog or here.
 
 use dialog360::channel::ChannelObject;
-use dialog360::client::{ApiError, ErrorKind, Page, Query};
+use dialog360::client::{ErrorKind, Page, Query};
 use dialog360::id::{ChannelId, ClientId};
 use serde_json::{Value, json};
 
+use super::call_error::{CallError, advice};
 use super::decide::{OnConflict, Seen};
 use super::partner_connection::{ConnectError, CurrentAddresses, PartnerConnection};
-use super::rate_limited_client::advice;
 use crate::reporter::{Finding, Reporter};
 
 /// How many channels are read in one page.
@@ -28,7 +28,9 @@ pub(crate) async fn check(
         Ok(current) => current,
         Err(why) => {
             let finding = match &why {
-                ConnectError::Api(why) if why.kind == ErrorKind::BadCredentials => {
+                ConnectError::Call(CallError::Api(why))
+                    if why.kind == ErrorKind::BadCredentials =>
+                {
                     Finding::NotConfirmed("HTTP 401".to_owned())
                 }
                 _ => Finding::Unknown("360dialog did not say".to_owned()),
@@ -65,10 +67,11 @@ pub(crate) async fn check(
     );
     match page {
         Ok(page) => channels(connection, &page, reporter).await?,
-        Err(why) => {
+        Err(CallError::Api(why)) => {
             reporter.finding(LISTED, &Finding::NotConfirmed(advice(&why)));
             reporter.trouble("without a list of channels the bundle confirms no permission: ask 360dialog for it");
         }
+        Err(why) => return Err(why.into()),
     }
     bundle(connection, reporter).await;
     preview(connection, &current, reporter).await
@@ -254,7 +257,7 @@ async fn keys(
     Ok(
         match connection.client.count_keys(channel, reporter).await {
             Ok(_) => Finding::Confirmed,
-            Err(why) if why.kind == ErrorKind::NotFound => {
+            Err(CallError::Api(why)) if why.kind == ErrorKind::NotFound => {
                 let why = "HTTP 404 or 405; the bundle makes keys only for numbers connected through it (keys_unlisted)";
                 Finding::NotConfirmed(why.to_owned())
             }
@@ -264,9 +267,14 @@ async fn keys(
 }
 
 /// The refusal of one call is a finding. If every other call would be refused too, it is an error.
-fn refusal(why: ApiError) -> Result<Finding, ApiError> {
+fn refusal(why: CallError) -> Result<Finding, CallError> {
+    let CallError::Api(why) = why else {
+        return Err(why);
+    };
     match why.kind {
-        ErrorKind::BadCredentials | ErrorKind::RateLimited(_) | ErrorKind::Silent => Err(why),
+        ErrorKind::BadCredentials | ErrorKind::RateLimited(_) | ErrorKind::Silent => {
+            Err(why.into())
+        }
         _ => Ok(Finding::NotConfirmed(advice(&why))),
     }
 }
@@ -303,6 +311,8 @@ async fn preview(
 
 #[cfg(test)]
 mod tests {
+    use dialog360::client::ApiError;
+
     use super::*;
 
     #[test]
@@ -321,10 +331,12 @@ mod tests {
             ErrorKind::Status(500),
             ErrorKind::Unreadable("x"),
         ] {
-            assert!(matches!(refusal(why.into()), Ok(Finding::NotConfirmed(_))));
+            let refused = refusal(ApiError::from(why).into());
+            assert!(matches!(refused, Ok(Finding::NotConfirmed(_))));
         }
         for why in [ErrorKind::BadCredentials, ErrorKind::Silent] {
-            assert_eq!(refusal(why.into()), Err(why.into()));
+            let refused = refusal(ApiError::from(why).into());
+            assert!(matches!(refused, Err(CallError::Api(error)) if error.kind == why));
         }
     }
 }

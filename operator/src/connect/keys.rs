@@ -6,8 +6,8 @@ use dialog360::id::{ChannelId, ChannelRef};
 use onboarding::fact::KeyStatus;
 use store::Channels;
 
+use super::call_error::{CallError, advice};
 use super::partner_connection::{ConnectError, PartnerConnection};
-use super::rate_limited_client::advice;
 use crate::reporter::Reporter;
 
 /// After so many channels in a row whose keys cannot be listed, it stops.
@@ -91,7 +91,7 @@ async fn inspect(
     let instance = connection.target().instance();
     let id = ChannelRef::new(connection.partner().clone(), channel.clone());
     let stored = Channels::new(instance.table().clone()).read(&id).await;
-    let stored = stored.map_err(|why| ConnectError::Table(why, instance.table_advice()))?;
+    let stored = stored.map_err(|why| connection.table_failed(why))?;
     if stored
         .channel
         .key
@@ -102,14 +102,11 @@ async fn inspect(
     match connection.client.count_keys(channel, reporter).await {
         Ok(0) => Ok(Inspected::None),
         Ok(keys) => Ok(Inspected::Held(keys)),
-        Err(why)
-            if matches!(
-                why.kind,
-                ErrorKind::BadCredentials | ErrorKind::RateLimited(_)
-            ) =>
-        {
-            Err(why.into())
-        }
-        Err(why) => Ok(Inspected::Unlisted(why)),
+        Err(CallError::Api(why)) if is_about_this_call(why.kind) => Ok(Inspected::Unlisted(why)),
+        Err(why) => Err(why.into()),
     }
+}
+
+fn is_about_this_call(kind: ErrorKind) -> bool {
+    !matches!(kind, ErrorKind::BadCredentials | ErrorKind::RateLimited(_))
 }

@@ -4,6 +4,9 @@
 //! key.
 
 mod decide;
+mod call_error;
+mod clock_check;
+mod turns;
 mod rate_limited_client;
 mod probe;
 mod target;

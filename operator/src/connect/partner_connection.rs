@@ -1,15 +1,16 @@
 //! The connection of one partner: its addresses at 360dialog, the kept ones, and the change from one to the other.
 
-use dialog360::client::{ApiError, ErrorKind};
+use dialog360::client::ErrorKind;
 use dialog360::id::PartnerId;
 use onboarding::secret::{PartnerAccess, SecretError, SigningSecrets};
 use runtime::secrets::SecretUnavailable;
 use runtime::tls::NoTls;
 use store::{Connections, Error as StoreError, Kept, StoredKept, Write};
 
+use super::call_error::CallError;
 use super::decide::{self, Back, OnConflict, Seen, Step, is_same};
 use super::probe::{BundleError, Probe};
-use super::rate_limited_client::{RateLimitedClient, advice};
+use super::rate_limited_client::RateLimitedClient;
 use super::target::Target;
 use crate::reporter::{Reporter, redacted};
 
@@ -28,12 +29,10 @@ pub(crate) enum ConnectError {
     BadSecret(String, SecretError),
     #[error(transparent)]
     NoTls(#[from] NoTls),
-    #[error("{}", advice(.0))]
-    Api(#[from] ApiError),
+    #[error(transparent)]
+    Call(#[from] CallError),
     #[error("{0}. Nothing was changed at 360dialog")]
     Bundle(BundleError),
-    #[error("the bundle's table cannot be read or written ({0}): {1}")]
-    Table(StoreError, String),
     #[error("somebody else connects this partner at the same time: run the command again")]
     Race,
     #[error(
@@ -72,7 +71,7 @@ pub(crate) struct PartnerConnection<'t> {
     target: &'t Target<'t>,
     partner: PartnerId,
     signing: SigningSecrets,
-    pub(super) client: RateLimitedClient,
+    pub(super) client: RateLimitedClient<'t>,
     pub(super) probe: Probe,
     webhook: String,
     redirect: String,
@@ -98,8 +97,7 @@ impl<'t> PartnerConnection<'t> {
         let bad = |why| ConnectError::BadSecret(location(), why);
         let signing = SigningSecrets::parse(secret.expose()).map_err(bad)?;
         let access = PartnerAccess::parse(secret.expose()).map_err(bad)?;
-        let (settings, is_simulated) = (target.connection_settings(), target.is_simulated());
-        let client = RateLimitedClient::new(settings, is_simulated, partner, access.credentials)?;
+        let client = RateLimitedClient::new(target, partner, access.credentials)?;
         let webhook = format!("{}/{partner}/webhook", target.address());
         let redirect = format!("{}/{partner}/redirect", target.address());
         let probe = Probe::new(&webhook, partner)?;
@@ -242,12 +240,12 @@ impl<'t> PartnerConnection<'t> {
     }
 
     /// Reads the redirect URL. That is not documented, so a refusal is no error.
-    async fn current_redirect(&mut self, reporter: &mut Reporter<'_>) -> Result<Seen, ApiError> {
+    async fn current_redirect(&mut self, reporter: &mut Reporter<'_>) -> Result<Seen, CallError> {
         match self.client.redirect_url(reporter).await {
-            Err(why) => match why.kind {
+            Err(CallError::Api(why)) => match why.kind {
                 ErrorKind::NotPermitted => Ok(Seen::Unknown("HTTP 403".to_owned())),
                 ErrorKind::Status(status) => Ok(Seen::Unknown(format!("HTTP {status}"))),
-                _ => Err(why),
+                _ => Err(why.into()),
             },
             answer => answer,
         }
@@ -273,16 +271,19 @@ impl<'t> PartnerConnection<'t> {
         let read = Connections::new(self.target.instance().table().clone())
             .read(&self.partner)
             .await;
-        read.map_err(|why| ConnectError::Table(why, self.target.instance().table_advice()))
+        read.map_err(|why| self.table_failed(why))
+    }
+
+    /// The error for a failure of the table.
+    pub(crate) fn table_failed(&self, why: StoreError) -> ConnectError {
+        CallError::Table(why, self.target.instance().table_advice()).into()
     }
 
     async fn save(&self, stored: &mut StoredKept) -> Result<(), ConnectError> {
         let saved = Connections::new(self.target.instance().table().clone())
             .save(&self.partner, stored)
             .await;
-        match saved
-            .map_err(|why| ConnectError::Table(why, self.target.instance().table_advice()))?
-        {
+        match saved.map_err(|why| self.table_failed(why))? {
             Write::Done => Ok(()),
             Write::Conflict => Err(ConnectError::Race),
         }
@@ -426,7 +427,7 @@ fn refuse_foreign(webhook: &Step, redirect: &Step) -> Result<(), ConnectError> {
 /// Checks that an address has changed, whatever the answer to the change was.
 fn check_change(
     name: &'static str,
-    answer: Result<(), ApiError>,
+    answer: Result<(), CallError>,
     seen: &Seen,
     wanted: Option<&str>,
 ) -> Result<(), ConnectError> {

@@ -1,106 +1,82 @@
-//! The Partner API for operators: it keeps 360dialog's rate limit, and waits if 360dialog asks for it.
+//! The Partner API for operators: it keeps the partner's limit together with the bundle, and waits if 360dialog asks for
+//! it.
 //!
 //! Nothing here makes a key, so every call may be repeated.
 
 use std::time::Duration;
 
-use dialog360::client::{ApiError, ErrorKind, Page, PartnerApi, PartnerClient, Query, Rate};
+use dialog360::client::{ApiError, ErrorKind, Page, PartnerApi, PartnerClient, Query};
 use dialog360::credentials::Credentials;
 use dialog360::id::{ChannelId, PartnerId};
 use runtime::tls::{NoTls, Tls};
 use serde_json::Value;
-use tokio::time::Instant;
+use store::Works;
 
+use super::call_error::{CallError, WAIT};
+use super::clock_check::check_clock;
 use super::decide::Seen;
-use crate::instance::ConnectionSettings;
+use super::target::Target;
+use super::turns::Turns;
+use crate::instance::Instance;
 use crate::reporter::Reporter;
 
 /// The time-out of one call.
 const CALL_TIME: Duration = Duration::from_secs(6);
 
-/// How many calls are made in [`SPAN`]. 360dialog has been seen to accept about five in 30 s. One of them is left to
-/// the bundle, which reads and makes keys with the same credentials.
-const CALLS: usize = 4;
-/// The time span of the rate limit.
-const SPAN: Duration = Duration::from_secs(30);
-
-/// The wait after a 429 without `Retry-After`: the span of the rate limit.
-const WAIT: Duration = SPAN;
 /// The longest wait, since a person is waiting. If 360dialog asks for more, the command ends.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// How often one call is tried after a 429.
 const TRIES: usize = 6;
-/// A longer wait than this is printed.
-const LONG_WAIT: Duration = Duration::from_secs(10);
 
 /// How many pages of channels are read at most: 100,000 channels.
 const MOST_PAGES: usize = 1000;
 
-/// What to do about an error of the Partner API.
-pub(crate) fn advice(error: &ApiError) -> String {
-    let advice = advice_by_kind(error.kind);
-    match &error.message {
-        Some(message) => format!("{advice} (360dialog says: {message})"),
-        None => advice,
-    }
-}
-
-fn advice_by_kind(kind: ErrorKind) -> String {
-    match kind {
-        ErrorKind::BadCredentials => {
-            "360dialog refuses the credentials (HTTP 401): correct partner_api_key or partner_token, or username and \
-             password, in the partner secret"
-                .to_owned()
-        }
-        ErrorKind::NotPermitted => {
-            "360dialog does not permit it (HTTP 403): ask 360dialog to open the Partner API for these credentials"
-                .to_owned()
-        }
-        ErrorKind::NotFound => {
-            "360dialog knows nothing of the kind (HTTP 404 or 405): check the partner id and the Partner API's address"
-                .to_owned()
-        }
-        ErrorKind::RateLimited(wait) => {
-            let minutes = wait.unwrap_or(WAIT).as_secs().div_ceil(60).max(1);
-            format!("360dialog asks to wait longer (HTTP 429): run the command again in {minutes} minutes")
-        }
-        ErrorKind::Status(status) => format!(
-            "360dialog did not do it (HTTP {status}): run the command again, and ask 360dialog if it stays so"
-        ),
-        ErrorKind::Unreadable(what) => format!(
-            "360dialog's answer cannot be understood ({what}): check the Partner API's address"
-        ),
-        ErrorKind::Silent => {
-            "360dialog does not answer: check the Partner API's address and this machine's network, and run the \
-             command again"
-                .to_owned()
-        }
-    }
-}
-
 /// The Partner API, for one partner.
-pub(crate) struct RateLimitedClient {
+pub(crate) struct RateLimitedClient<'t> {
     api: PartnerApi,
+    instance: &'t Instance,
     partner: PartnerId,
     credentials: Credentials,
-    rate: Option<Rate>,
+    turns: Turns,
+    clock: Clock,
 }
 
-impl RateLimitedClient {
-    /// The API of `settings` for `partner`. A simulated one has no rate limit. Fails if no TLS can be set up.
+/// State of this machine's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clock {
+    Unchecked,
+    Right,
+}
+
+/// The failures of one call so far that were followed by another try.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tries {
+    /// Answers with 429.
+    waits: usize,
+    /// Refused tokens.
+    tokens: usize,
+}
+
+impl<'t> RateLimitedClient<'t> {
+    /// The API that `target` names, for `partner`. Fails if no TLS can be set up.
     pub(crate) fn new(
-        settings: &ConnectionSettings,
-        is_simulated: bool,
+        target: &'t Target<'t>,
         partner: &PartnerId,
         credentials: Credentials,
     ) -> Result<Self, NoTls> {
         let http = Tls::new()?.client().timeout(CALL_TIME).build();
         let http = http.map_err(|_| NoTls)?;
+        let (settings, instance) = (target.connection_settings(), target.instance());
+        let api = PartnerApi::new(http, settings.api.as_str(), settings.keys_path.clone());
+        let works = Works::new(instance.table().clone());
         Ok(Self {
-            api: PartnerApi::new(http, settings.api.as_str(), settings.keys_path.clone()),
+            // Each request takes a turn of its own.
+            api: api.with_single_requests(),
+            instance,
             partner: partner.clone(),
             credentials,
-            rate: (!is_simulated).then(|| Rate::new(CALLS, SPAN)),
+            turns: Turns::new(works, partner, target.rate()),
+            clock: Clock::Unchecked,
         })
     }
 
@@ -117,7 +93,7 @@ impl RateLimitedClient {
     pub(crate) async fn webhook_url(
         &mut self,
         reporter: &mut Reporter<'_>,
-    ) -> Result<Seen, ApiError> {
+    ) -> Result<Seen, CallError> {
         let answer = self.call(reporter, async |client| client.webhook_settings().await);
         seen(answer.await, "webhook_url")
     }
@@ -126,7 +102,7 @@ impl RateLimitedClient {
     pub(crate) async fn redirect_url(
         &mut self,
         reporter: &mut Reporter<'_>,
-    ) -> Result<Seen, ApiError> {
+    ) -> Result<Seen, CallError> {
         let answer = self.call(reporter, async |client| client.partner_settings().await);
         seen(answer.await, "partner_redirect_url")
     }
@@ -136,7 +112,7 @@ impl RateLimitedClient {
         &mut self,
         url: Option<&str>,
         reporter: &mut Reporter<'_>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<(), CallError> {
         let url = url.unwrap_or_default();
         self.call(reporter, async |client| client.set_webhook_url(url).await)
             .await
@@ -147,7 +123,7 @@ impl RateLimitedClient {
         &mut self,
         url: Option<&str>,
         reporter: &mut Reporter<'_>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<(), CallError> {
         let url = url.unwrap_or_default();
         self.call(reporter, async |client| client.set_redirect_url(url).await)
             .await
@@ -158,7 +134,7 @@ impl RateLimitedClient {
         &mut self,
         query: &Query,
         reporter: &mut Reporter<'_>,
-    ) -> Result<Page, ApiError> {
+    ) -> Result<Page, CallError> {
         self.call(reporter, async |client| client.page(query).await)
             .await
     }
@@ -167,7 +143,7 @@ impl RateLimitedClient {
     pub(crate) async fn all_channels(
         &mut self,
         reporter: &mut Reporter<'_>,
-    ) -> Result<Vec<ChannelId>, ApiError> {
+    ) -> Result<Vec<ChannelId>, CallError> {
         let (api, partner, credentials) = (
             self.api.clone(),
             self.partner.clone(),
@@ -178,18 +154,20 @@ impl RateLimitedClient {
             .pages(None)
             .up_to(MOST_PAGES);
         let mut ids = Vec::new();
-        loop {
-            let mut tries = 1;
+        // The end of the list is no call.
+        while pages.has_more() {
+            let mut tries = Tries::default();
             let page = loop {
-                self.wait_for_rate(reporter).await?;
+                self.take_turn(reporter).await?;
                 match pages.next().await {
-                    Err(why) => tries = wait_for_retry(why, tries, reporter).await?,
+                    Err(why) => tries = self.wait_for_retry(why, tries, reporter).await?,
                     Ok(page) => break page,
                 }
             };
-            let Some(channels) = page else { return Ok(ids) };
-            ids.extend(channels.into_iter().map(|channel| channel.id));
+            let channels = page.unwrap_or_default().into_iter();
+            ids.extend(channels.map(|channel| channel.id));
         }
+        Ok(ids)
     }
 
     /// How many keys a channel has.
@@ -197,82 +175,77 @@ impl RateLimitedClient {
         &mut self,
         channel: &ChannelId,
         reporter: &mut Reporter<'_>,
-    ) -> Result<usize, ApiError> {
+    ) -> Result<usize, CallError> {
         let ids = self.call(reporter, async |client| client.key_ids(channel).await);
         Ok(ids.await?.len())
     }
 
-    /// Makes a call within the rate limit, and repeats it after a 429.
+    /// Makes a call in a turn of its own, and repeats it after a 429, or with another token.
     async fn call<T>(
         &mut self,
         reporter: &mut Reporter<'_>,
         request: impl AsyncFn(PartnerClient<'_>) -> Result<T, ApiError>,
-    ) -> Result<T, ApiError> {
-        let mut tries = 1;
+    ) -> Result<T, CallError> {
+        let mut tries = Tries::default();
         loop {
-            self.wait_for_rate(reporter).await?;
+            self.take_turn(reporter).await?;
             let client = self.api.for_partner(&self.partner, &self.credentials);
             match request(client).await {
-                Err(why) => tries = wait_for_retry(why, tries, reporter).await?,
-                answer => return answer,
+                Err(why) => tries = self.wait_for_retry(why, tries, reporter).await?,
+                Ok(answer) => return Ok(answer),
             }
         }
     }
 
-    /// Waits until a call may be made. A login that it needs is a call of its own, and is made here.
-    async fn wait_for_rate(&mut self, reporter: &mut Reporter<'_>) -> Result<(), ApiError> {
-        let api = self.api.clone();
-        let (partner, credentials) = (self.partner.clone(), self.credentials.clone());
-        let client = api.for_partner(&partner, &credentials);
+    /// Waits until a call may be made, and counts it. A login that it needs is a call of its own, and is made here.
+    async fn take_turn(&mut self, reporter: &mut Reporter<'_>) -> Result<(), CallError> {
+        let instance = self.instance;
+        let failed = |why| CallError::not_counted(why, instance);
+        if self.clock == Clock::Unchecked {
+            let checked = check_clock(instance.table(), &self.partner).await;
+            checked.map_err(failed)??;
+            self.clock = Clock::Right;
+        }
+        let client = self.api.for_partner(&self.partner, &self.credentials);
         if client.needs_login().await {
-            self.wait_for_slot(reporter).await;
+            self.turns.wait(reporter).await.map_err(failed)?;
             client.log_in().await?;
         }
-        self.wait_for_slot(reporter).await;
-        Ok(())
+        self.turns.wait(reporter).await.map_err(failed)
     }
 
-    async fn wait_for_slot(&mut self, reporter: &mut Reporter<'_>) {
-        let Some(rate) = &mut self.rate else { return };
-        let wait = rate.wait(Instant::now().into_std());
-        if wait > LONG_WAIT {
-            let text = format!(
-                "{} s: 360dialog takes few requests at a time",
-                wait.as_secs()
-            );
-            reporter.item("waiting", &text);
+    /// Waits as long as a 429 asks for, and returns the tries so far. A refused token is replaced once, without a wait. Any
+    /// other error, and a 429 with too long a wait, is returned as the error.
+    async fn wait_for_retry(
+        &self,
+        why: ApiError,
+        tries: Tries,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Tries, ApiError> {
+        let wait = match (why.kind, &self.credentials) {
+            (ErrorKind::RateLimited(wait), _) => wait.unwrap_or(WAIT),
+            (ErrorKind::BadCredentials, Credentials::Login(_)) if tries.tokens == 0 => {
+                return Ok(Tries { tokens: 1, ..tries });
+            }
+            _ => return Err(why),
+        };
+        let waits = tries.waits.saturating_add(1);
+        if waits >= TRIES || wait > LONGEST_WAIT {
+            let kind = ErrorKind::RateLimited(Some(wait));
+            return Err(ApiError { kind, ..why });
         }
+        let text = format!("{} s, as 360dialog asks to (HTTP 429)", wait.as_secs());
+        reporter.item("waiting", &text);
         tokio::time::sleep(wait).await;
-        rate.count(Instant::now().into_std());
+        Ok(Tries { waits, ..tries })
     }
-}
-
-/// Waits as long as a 429 asks for, and returns the number of the next try. Any other error, and a 429 with too long a
-/// wait, is returned as the error.
-async fn wait_for_retry(
-    why: ApiError,
-    tries: usize,
-    reporter: &mut Reporter<'_>,
-) -> Result<usize, ApiError> {
-    let ErrorKind::RateLimited(wait) = why.kind else {
-        return Err(why);
-    };
-    let wait = wait.unwrap_or(WAIT);
-    if tries >= TRIES || wait > LONGEST_WAIT {
-        let kind = ErrorKind::RateLimited(Some(wait));
-        return Err(ApiError { kind, ..why });
-    }
-    let text = format!("{} s, as 360dialog asks to (HTTP 429)", wait.as_secs());
-    reporter.item("waiting", &text);
-    tokio::time::sleep(wait).await;
-    Ok(tries + 1)
 }
 
 /// The address in an answer, or why there is none. Fails with errors that any other call would get too.
-fn seen(answer: Result<Value, ApiError>, name: &str) -> Result<Seen, ApiError> {
+fn seen(answer: Result<Value, CallError>, name: &str) -> Result<Seen, CallError> {
     let body = match answer {
         Ok(body) => body,
-        Err(why) if why.kind == ErrorKind::NotFound => {
+        Err(CallError::Api(why)) if why.kind == ErrorKind::NotFound => {
             return Ok(Seen::Unknown("HTTP 404 or 405".to_owned()));
         }
         Err(why) => return Err(why),
@@ -317,13 +290,11 @@ mod tests {
         ] {
             assert!(matches!(read(odd), Seen::Unknown(_)));
         }
-        assert!(matches!(
-            seen(Err(ErrorKind::NotFound.into()), "x"),
-            Ok(Seen::Unknown(_))
-        ));
-        assert_eq!(
-            seen(Err(ErrorKind::BadCredentials.into()), "x"),
-            Err(ErrorKind::BadCredentials.into())
-        );
+        let refused = |kind: ErrorKind| seen(Err(ApiError::from(kind).into()), "x");
+        let seen = refused(ErrorKind::NotFound);
+        assert!(matches!(seen, Ok(Seen::Unknown(_))));
+        let error = refused(ErrorKind::BadCredentials);
+        let expected = ErrorKind::BadCredentials;
+        assert!(matches!(error, Err(CallError::Api(why)) if why.kind == expected));
     }
 }

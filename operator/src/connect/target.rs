@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use dialog360::id::PartnerId;
+use onboarding::queue::Rate;
 use runtime::settings::BaseUrl;
 use url::{Host, Url};
 
@@ -34,6 +35,7 @@ pub enum TargetError {
 pub struct Target<'i> {
     instance: &'i Instance,
     settings: ConnectionSettings,
+    rate: Rate,
     partners: Vec<PartnerId>,
 }
 
@@ -49,6 +51,7 @@ impl<'i> Target<'i> {
         Ok(Self {
             partners: partners(&settings, only)?,
             instance,
+            rate: instance.rate()?,
             settings,
         })
     }
@@ -73,9 +76,9 @@ impl<'i> Target<'i> {
         &self.settings
     }
 
-    /// Whether the Partner API is simulated, that is, on this machine.
-    pub(crate) fn is_simulated(&self) -> bool {
-        Url::parse(self.settings.api.as_str()).is_ok_and(|url| is_this_machine(&url))
+    /// The limit on calls of 360dialog, for each partner.
+    pub(crate) fn rate(&self) -> Rate {
+        self.rate
     }
 }
 

@@ -9,7 +9,8 @@ use embedded::database::{Embedded, EmbeddedError, open_table};
 use embedded::secrets_file::{SecretsFile, SecretsFileError};
 use embedded::settings::{BODIES_TABLE, DATA, HUB_LISTEN, Hub, LISTEN, TABLE};
 use embedded::vault_file::FileVault;
-use runtime::settings::{BaseUrl, Environment, SettingError};
+use onboarding::queue::{Rate, RateError};
+use runtime::settings::{BaseUrl, Environment, PartnerIds, SettingError};
 use runtime::vault::CHANNEL_SECRET_PREFIX;
 use store::table::Table;
 
@@ -67,6 +68,34 @@ impl Machine {
         format!("the entry {partner} in {}", self.secrets_file.display())
     }
 
+    /// The partners that the bundle serves; `None` if neither `PARTNER_IDS` nor a secrets file says it.
+    pub(super) fn served(&self) -> Result<Option<PartnerIds>, MachineError> {
+        let environment = match SecretsFile::at(&self.secrets_file).partner_ids() {
+            Ok(ids) => self.environment.clone().with_default("PARTNER_IDS", ids),
+            Err(_) => self.environment.clone(),
+        };
+        match environment.text("PARTNER_IDS") {
+            Some(_) => Ok(Some(environment.partner_ids()?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The limit on calls of 360dialog, for each partner.
+    pub(super) fn rate(&self) -> Result<Rate, MachineError> {
+        if let Some(rate) = self.environment.text("PARTNER_API_RATE") {
+            let malformed = |why: RateError| SettingError::malformed("PARTNER_API_RATE", why);
+            return Ok(rate.parse().map_err(malformed)?);
+        }
+        Ok(match self.hub()? {
+            Hub::Simulated => Rate::Off,
+            Hub::None => Rate::default(),
+        })
+    }
+
+    fn hub(&self) -> Result<Hub, SettingError> {
+        Ok(self.environment.optional("HUB")?.unwrap_or(Hub::Simulated))
+    }
+
     /// The settings for connecting. The address is `address`, else `PUBLIC_URL`, else the one the bundle listens on.
     pub(super) fn connection_settings(
         &self,
@@ -78,7 +107,7 @@ impl Machine {
         let environment = environment
             .with_default("PARTNER_IDS", secrets.partner_ids()?)
             .with_default("PUBLIC_URL", format!("http://{listen}"));
-        let environment = match environment.optional("HUB")?.unwrap_or(Hub::Simulated) {
+        let environment = match self.hub()? {
             Hub::Simulated => {
                 let simulator = environment.text("HUB_LISTEN").unwrap_or(HUB_LISTEN);
                 let api = format!("http://{simulator}/api/v2");

@@ -13,6 +13,7 @@ use dialog360::event::EventId;
 use dialog360::id::{ChannelRef, PartnerId};
 use dialog360::secret::Secret;
 use embedded::database::EmbeddedError;
+use onboarding::queue::Rate;
 use runtime::clock;
 use runtime::secrets::SecretSource;
 use runtime::settings::{BaseUrl, Environment, PartnerIds};
@@ -20,6 +21,7 @@ use runtime::vault::{VaultError, secret_name};
 use store::table::Table;
 use store::{Bodies, Channels, Error, Facts, Mints, StoredBody};
 
+use crate::decision::DecisionError;
 use crate::why;
 use machine::Machine;
 use stack::Stack;
@@ -39,6 +41,12 @@ pub enum OperatorError {
     /// The vault failed.
     #[error("{0}: {1}")]
     Vault(VaultError, String),
+    /// The bundle does not serve the partner.
+    #[error("the bundle serves no partner {0}: check the id, and {1}")]
+    UnknownPartner(PartnerId, &'static str),
+    /// The decision cannot be made.
+    #[error(transparent)]
+    Decision(#[from] DecisionError),
     /// There are no facts about the channel.
     #[error("nothing is known of channel {channel} of {partner}: check both ids, and {place}")]
     UnknownChannel {
@@ -168,6 +176,40 @@ impl Instance {
             Backend::Stack(stack) => Ok(stack.connection_settings()?),
             Backend::Machine(machine) => Ok(machine.connection_settings(address)?),
         }
+    }
+
+    /// An error if the bundle does not serve `partner`.
+    pub(crate) fn must_serve(&self, partner: &PartnerId) -> Result<(), OperatorError> {
+        let served = match &self.0 {
+            Backend::Stack(stack) => Some(stack.served()?),
+            Backend::Machine(machine) => machine.served()?,
+        };
+        let is_served = |served: PartnerIds| served.find(partner.as_str()).is_some();
+        if served.is_none_or(is_served) {
+            return Ok(());
+        }
+        let option = self.option();
+        Err(OperatorError::UnknownPartner(partner.clone(), option))
+    }
+
+    /// The limit on calls of 360dialog, for each partner.
+    pub(crate) fn rate(&self) -> Result<Rate, OperatorError> {
+        match &self.0 {
+            Backend::Stack(stack) => Ok(stack.rate()?),
+            Backend::Machine(machine) => Ok(machine.rate()?),
+        }
+    }
+
+    /// The error for a failure of the table, with the advice of the commands that scan and decide.
+    pub(crate) fn store_error(&self, error: Error) -> OperatorError {
+        let advice = match &self.0 {
+            Backend::Stack(_) => {
+                "your AWS credentials need the rights on the table that docs/operate.md names"
+                    .to_owned()
+            }
+            Backend::Machine(_) => self.table_advice(),
+        };
+        OperatorError::Store(error, advice)
     }
 
     /// Describes a channel, when it is due, and its facts in order with what each changed.

@@ -14,6 +14,7 @@ use aws_sdk_cloudformation::operation::describe_stacks::{
 };
 use dialog360::client::KeysPath;
 use dialog360::id::PartnerId;
+use onboarding::queue::Rate;
 use runtime::aws::{SecretsManagerSource, SecretsManagerVault};
 use runtime::settings::PartnerIds;
 use store::table::Table;
@@ -108,6 +109,16 @@ impl Stack {
         Ok(self.table.beside(&name))
     }
 
+    /// The partners that the bundle serves.
+    pub(super) fn served(&self) -> Result<PartnerIds, StackError> {
+        self.outputs.required("PartnerIds")
+    }
+
+    /// The limit on calls of 360dialog, for each partner.
+    pub(super) fn rate(&self) -> Result<Rate, StackError> {
+        self.outputs.required("PartnerApiRate")
+    }
+
     pub(super) fn name(&self) -> String {
         format!("stack {} in {}", self.outputs.stack, self.region)
     }
@@ -123,7 +134,8 @@ impl Stack {
     pub(super) fn table_advice(&self) -> String {
         let table: Result<String, _> = self.outputs.required("TableName");
         format!(
-            "your AWS credentials need dynamodb:GetItem, dynamodb:PutItem and dynamodb:Query on the table {}",
+            "your AWS credentials need dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem and dynamodb:Query on the \
+             table {}",
             table.unwrap_or_default()
         )
     }
@@ -142,7 +154,7 @@ impl Stack {
         let prefix = outputs.required("PartnerSecretPrefix")?;
         Ok(ConnectionSettings {
             address: outputs.required("ApiUrl")?,
-            served: outputs.required::<PartnerIds>("PartnerIds")?,
+            served: self.served()?,
             api: outputs.required("PartnerApiUrl")?,
             keys_path: outputs
                 .optional::<KeysPath>("HubApiKeysPath")?

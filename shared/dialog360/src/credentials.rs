@@ -37,6 +37,15 @@ impl PartialEq for Login {
 }
 
 impl Credentials {
+    /// Whether `other` would be sent as the same texts.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let texts = |credentials: &Self| -> Vec<String> {
+            let secrets = credentials.secrets().into_iter();
+            secrets.map(|secret| secret.expose().to_owned()).collect()
+        };
+        std::mem::discriminant(self) == std::mem::discriminant(other) && texts(self) == texts(other)
+    }
+
     /// The texts that must be shown nowhere.
     pub fn secrets(&self) -> Vec<&Secret> {
         match self {

@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
-use dialog360::Description;
 use dialog360::channel::ChannelObject;
 use dialog360::event::Permission;
 use dialog360::id::{ChannelId, ChannelRef, ClientId, PartnerId};
@@ -15,8 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::channel::{ChannelView, ClaimView, KeyView, PermissionView, shown};
-use crate::fact::{Assertion, Binding, Fact, KeyReason, Source};
+use crate::fact::{Assertion, Fact, Source};
 use crate::session::Session;
 use crate::tenant::Tenant;
 
@@ -27,13 +26,23 @@ const CLOCK_ALLOWANCE: SignedDuration = SignedDuration::from_mins(5);
 /// How far back a claim without a session reaches when it asks which channels are new.
 const SESSIONLESS_REACH: SignedDuration = SignedDuration::from_hours(24);
 
+/// The letter with which the id of a claim without a session begins; a second begins with none.
+const SESSIONLESS: char = 'c';
+
+/// The number of digits of the hash in such an id.
+const HASH: usize = 64;
+
+/// The most digits of a second.
+const LONGEST_SECOND: usize = 19;
+
 /// How long an id may stay unknown to 360dialog before it is refused.
 const UNKNOWN_ID_PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// How long after the door `provision` looks at the latest, should the stream lose the record.
 const FIRST_LOOK: SignedDuration = SignedDuration::from_secs(60);
 
-/// The name of a claim: the second of its session, or a hash where there is none; no two sessions share one.
+/// The name of a claim: the second of its session, or a hash of tenant and content where there is none; no two sessions
+/// share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClaimId(String);
@@ -44,9 +53,33 @@ impl ClaimId {
         &self.0
     }
 
+    /// Whether it is the name of a session.
+    pub fn has_session(&self) -> bool {
+        !self.0.starts_with(SESSIONLESS)
+    }
+
     /// An id as the table holds it.
     pub fn from_table(id: impl Into<String>) -> Self {
         Self(id.into())
+    }
+}
+
+/// The text is no id of a claim. The text itself is not repeated: it may be anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a claim's id is the second of its session, or 'c' and 64 hexadecimal digits")]
+pub struct ClaimIdError;
+
+impl FromStr for ClaimId {
+    type Err = ClaimIdError;
+
+    fn from_str(text: &str) -> Result<Self, ClaimIdError> {
+        let is_digit = |byte: u8| byte.is_ascii_digit();
+        let is_hex = |byte: u8| is_digit(byte) || (b'a'..=b'f').contains(&byte);
+        let is_id = match text.strip_prefix(SESSIONLESS) {
+            Some(hash) => hash.len() == HASH && hash.bytes().all(is_hex),
+            None => (1..=LONGEST_SECOND).contains(&text.len()) && text.bytes().all(is_digit),
+        };
+        is_id.then(|| Self(text.to_owned())).ok_or(ClaimIdError)
     }
 }
 
@@ -80,17 +113,6 @@ pub enum Settled {
     Refused,
 }
 
-/// What a read of an unclaimed client's channels says about the right to bind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BindDecision {
-    /// It has no channel yet: wait.
-    Wait,
-    /// It has some, and all were created in the session: bind.
-    Bind,
-    /// Some existed before: hold.
-    Hold,
-}
-
 /// One claim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
@@ -122,9 +144,15 @@ pub struct Claim {
     /// How often it was looked at in vain.
     #[serde(default)]
     pub tries: u32,
-    /// When it is looked at next (ms); `None` once it is closed or held.
+    /// When it is looked at next (ms); `None` once it is registered, closed or held.
     #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional")]
     pub due_at: Option<Timestamp>,
+    /// When it was registered with its client (ms); `None` while nobody but the door has seen it.
+    #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional")]
+    pub registered_at: Option<Timestamp>,
+    /// How many claims without a session had the same tenant and content before, and are closed.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub generation: u32,
 }
 
 impl Claim {
@@ -141,7 +169,8 @@ impl Claim {
         )
     }
 
-    /// The claim of an authenticated caller without a state; `None` when it was cancelled.
+    /// The claim of an authenticated caller without a state; `None` when it was cancelled. The same tenant and content
+    /// give the same id.
     pub fn from_caller(
         partner: &PartnerId,
         tenant: &Tenant,
@@ -149,9 +178,9 @@ impl Claim {
         now: Timestamp,
     ) -> Option<Self> {
         // JSON keeps the two texts apart whatever they hold.
-        let content =
-            serde_json::json!([tenant.as_str(), query.digest(), now.as_second()]).to_string();
-        let id = ClaimId(format!("c{}", HEXLOWER.encode(&Sha256::digest(content))));
+        let content = serde_json::json!([tenant.as_str(), query.digest()]).to_string();
+        let hash = HEXLOWER.encode(&Sha256::digest(content));
+        let id = ClaimId(format!("{SESSIONLESS}{hash}"));
         Self::new(
             (partner, tenant),
             id,
@@ -182,7 +211,23 @@ impl Claim {
             settled: BTreeMap::new(),
             tries: 0,
             due_at: Some(now.saturating_add(FIRST_LOOK).unwrap_or(now)),
+            registered_at: None,
+            generation: 0,
         })
+    }
+
+    /// The name of this claim that no other claim ever has: the claims of one id differ in their generation.
+    pub fn cause(&self) -> String {
+        match self.generation {
+            0 => self.id.to_string(),
+            generation => format!("{}.{generation}", self.id),
+        }
+    }
+
+    /// Notes that it is registered with its client, which makes it due from now on.
+    pub fn register(&mut self, now: Timestamp) {
+        self.registered_at = Some(now);
+        self.due_at = None;
     }
 
     /// Whether it is neither confirmed nor refused.
@@ -205,24 +250,6 @@ impl Claim {
             .is_some_and(|created_at| created_at >= self.fresh_since)
     }
 
-    /// Whether all the channels of its client, as just read, allow the client to be bound by this claim.
-    pub fn bind_decision(&self, listed: &[ChannelObject]) -> BindDecision {
-        match listed {
-            [] => BindDecision::Wait,
-            all if all.iter().all(|channel| self.is_fresh(channel)) => BindDecision::Bind,
-            _ => BindDecision::Hold,
-        }
-    }
-
-    /// What `read` makes known of a channel of the claim's client, once the client is the tenant's.
-    pub fn binding_of(&self, channel: &ChannelObject) -> Binding {
-        Binding {
-            tenant: self.tenant.clone(),
-            client: self.client.clone(),
-            fresh: self.is_fresh(channel),
-        }
-    }
-
     /// The permission facts for the ids that are named, unsettled and among `listed`; dated as the claim.
     pub fn permission_facts(&self, listed: &[ChannelObject]) -> Vec<Fact> {
         let found: BTreeSet<&ChannelId> = listed.iter().map(|channel| &channel.id).collect();
@@ -242,7 +269,7 @@ impl Claim {
                     Source::Provision,
                     assertion,
                     self.received_at,
-                    self.id.as_str(),
+                    self.cause(),
                 )
             })
             .collect()
@@ -295,6 +322,13 @@ impl Claim {
         self.close(ClaimStatus::Refused);
     }
 
+    /// Takes it up again after it was left to an operator.
+    pub fn reopen(&mut self) {
+        if self.status == ClaimStatus::Held {
+            self.status = ClaimStatus::Pending;
+        }
+    }
+
     /// Leaves it to an operator.
     pub fn hold(&mut self) {
         self.close(ClaimStatus::Held);
@@ -304,31 +338,10 @@ impl Claim {
         self.status = status;
         self.due_at = None;
     }
+}
 
-    /// The ids it names, as the tenant sees them while the claim is open.
-    pub fn views(&self) -> impl Iterator<Item = ChannelView> {
-        let (claim, reason) = match self.status {
-            ClaimStatus::Held => (ClaimView::Held, KeyReason::HeldForReview),
-            _ => (ClaimView::Pending, KeyReason::Unclaimed),
-        };
-        let refused = |id: &&ChannelId| self.settled.get(*id) != Some(&Settled::Refused);
-        self.channels
-            .iter()
-            .chain(&self.revoked)
-            .filter(refused)
-            .map(move |id| ChannelView {
-                id: id.clone(),
-                partner_id: self.partner.clone(),
-                client_id: self.client.clone(),
-                tenant: self.tenant.clone(),
-                stage: None,
-                permission: PermissionView::Unknown,
-                claim,
-                key: KeyView::waiting(reason),
-                description: shown(Description::new()),
-                updated_at: self.received_at,
-            })
-    }
+fn is_first(generation: &u32) -> bool {
+    *generation == 0
 }
 
 fn earlier(at: Timestamp, by: SignedDuration) -> Timestamp {

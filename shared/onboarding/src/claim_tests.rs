@@ -1,7 +1,8 @@
 //! Which claim binds a client, and how each of its ids is settled and shown.
 
 use super::*;
-use crate::fact::Kind;
+use crate::channel::ClaimView;
+use crate::fact::{KeyReason, Kind};
 
 const HOUR: i64 = 3600;
 
@@ -38,22 +39,25 @@ fn object(id: &str, created_at: Option<i64>) -> ChannelObject {
 }
 
 #[test]
-fn a_client_is_bound_only_if_it_has_channels_and_all_are_new() {
-    let claim = claim("client=aCL&channels=[aCH]");
-    let (new, old) = (Some(90 * HOUR), Some(75 * HOUR));
-    assert_eq!(claim.bind_decision(&[]), BindDecision::Wait);
-    assert_eq!(
-        claim.bind_decision(&[object("aCH", new), object("bCH", new)]),
-        BindDecision::Bind
-    );
-    assert_eq!(
-        claim.bind_decision(&[object("aCH", new), object("bCH", old)]),
-        BindDecision::Hold
-    );
-    assert_eq!(
-        claim.bind_decision(&[object("aCH", None)]),
-        BindDecision::Hold
-    );
+fn an_id_is_read_as_it_is_written_and_nothing_else_is_one() {
+    let sessionless = claim("client=aCL").id;
+    for good in ["0", "1775653748", sessionless.as_str()] {
+        let id: ClaimId = good.parse().unwrap();
+        assert_eq!(id.to_string(), good);
+    }
+    let upper = sessionless.as_str().to_uppercase();
+    for bad in [
+        "",
+        "c",
+        "-1",
+        "1 ",
+        "1#2",
+        &upper,
+        &format!("{sessionless}0"),
+        &"1".repeat(20),
+    ] {
+        assert_eq!(bad.parse::<ClaimId>(), Err(ClaimIdError), "{bad}");
+    }
 }
 
 #[test]
@@ -139,20 +143,23 @@ fn a_claim_of_a_session_is_named_by_its_second_and_reaches_5_minutes_before_its_
     let claim = Claim::from_session(&session, &query, at(100 * HOUR)).unwrap();
     assert_eq!(claim.id.as_str(), "356400");
     assert_eq!(claim.id.to_string(), "356400");
+    assert!(claim.id.has_session());
     assert_eq!(claim.due_at, Some(at(100 * HOUR + 60)));
     let is_fresh = |second| claim.is_fresh(&object("aCH", Some(second)));
     assert!(is_fresh(90 * HOUR - 300) && !is_fresh(90 * HOUR - 301));
 }
 
 #[test]
-fn a_claim_without_a_session_is_named_by_tenant_content_and_second() {
+fn a_claim_without_a_session_is_named_by_tenant_and_content_at_any_time() {
     let id = |tenant, query, second| from_caller(tenant, query, at(second)).unwrap().id;
-    let first = id("acme", "client=aCL", 7);
-    assert_eq!(id("acme", "client=aCL", 7), first);
+    let first = id("acme", "client=aCL&channels=[aCH,bCH]", 7);
+    assert!(!first.has_session());
+    assert_eq!(first.as_str().len(), 65);
+    assert_eq!(id("acme", "channels=[bCH,aCH]&client=aCL", 8), first);
     for other in [
-        id("other", "client=aCL", 7),
-        id("acme", "client=bCL", 7),
-        id("acme", "client=aCL", 8),
+        id("other", "client=aCL&channels=[aCH,bCH]", 7),
+        id("acme", "client=bCL&channels=[aCH,bCH]", 7),
+        id("acme", "client=aCL&revoked=[aCH,bCH]", 7),
     ] {
         assert_ne!(other, first);
     }
@@ -169,6 +176,45 @@ fn a_held_claim_stays_open_and_a_refused_one_does_not_and_neither_is_due() {
         (ClaimStatus::Refused, None)
     );
     assert!(held.is_open() && !refused.is_open());
+}
+
+#[test]
+fn a_claim_that_is_registered_is_open_but_not_due() {
+    let mut claim = claim("client=aCL");
+    assert_eq!(claim.registered_at, None);
+    claim.register(at(7));
+    let state = (claim.registered_at, claim.due_at, claim.is_open());
+    assert_eq!(state, (Some(at(7)), None, true));
+}
+
+#[test]
+fn the_permission_facts_of_a_later_generation_are_other_facts() {
+    let first = claim("client=aCL&channels=[aCH]&revoked=[bCH]");
+    let listed = [object("aCH", None), object("bCH", None)];
+    let of_generation = |generation| Claim {
+        generation,
+        ..first.clone()
+    };
+    let claims = [0, 1, 2, 11].map(of_generation);
+    let causes: Vec<String> = claims.iter().map(Claim::cause).collect();
+    let id = &first.id;
+    let wanted = ["", ".1", ".2", ".11"].map(|generation| format!("{id}{generation}"));
+    assert_eq!(causes, wanted);
+    let facts = claims
+        .iter()
+        .flat_map(|claim| claim.permission_facts(&listed));
+    let ids: BTreeSet<String> = facts.map(|fact| fact.id.as_str().to_owned()).collect();
+    assert_eq!(ids.len(), 8);
+}
+
+#[test]
+fn a_claim_that_was_kept_before_there_were_generations_can_be_read() {
+    let claim = claim("client=aCL&channels=[aCH]");
+    let mut kept = serde_json::to_value(&claim).unwrap();
+    let fields = kept.as_object_mut().unwrap();
+    assert!(!fields.contains_key("generation"));
+    fields.remove("registered_at");
+    assert_eq!(serde_json::from_value::<Claim>(kept).unwrap(), claim);
 }
 
 #[test]

@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 
 use crate::tenant::Tenant;
 
-/// How long facts of the kinds [`Kind::Raw`], [`Kind::Descriptive`] and [`Kind::Stage`] are kept, in hours (90 days).
+/// How long facts of the kinds [`Kind::Raw`], [`Kind::Descriptive`] and [`Kind::Stage`] are kept, in hours (90 days), if no
+/// operator said them.
 pub const PASSING_FACT_HOURS: i64 = 90 * 24;
 
 /// Who said it.
@@ -22,8 +23,6 @@ pub const PASSING_FACT_HOURS: i64 = 90 * 24;
 pub enum Source {
     /// A signed webhook of 360dialog.
     Webhook,
-    /// A read of the Partner API by the clock.
-    Reconcile,
     /// `provision`: a confirmed claim, a binding, a decision about the key, a read.
     Provision,
     /// A person on duty.
@@ -34,7 +33,7 @@ pub enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// An event about a channel whose name is not known; changes nothing.
+    /// An event whose name is not known, or what an operator decided about a claim; changes nothing of the channel.
     Raw,
     /// Phone number, display name, quality, limit, client.
     Descriptive,
@@ -296,8 +295,8 @@ impl Fact {
 
     /// When the fact may be forgotten, or `None` for never.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.kind
-            .is_passing()
+        let is_passing = self.kind.is_passing() && self.source != Source::Operator;
+        is_passing
             .then(|| {
                 self.received_at
                     .saturating_add(PASSING_FACT_HOURS.hours())

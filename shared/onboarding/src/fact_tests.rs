@@ -106,6 +106,8 @@ fn only_events_stages_and_descriptions_are_forgotten() {
         assert_eq!(fact.kind, kind);
         let expires_at = is_forgotten.then_some(ninety_days);
         assert_eq!(fact.expires_at(), expires_at, "{kind:?}");
+        let source = Source::Operator;
+        assert_eq!(Fact { source, ..fact }.expires_at(), None, "{kind:?}");
     }
 }
 

@@ -9,4 +9,6 @@ pub mod session;
 pub mod fact;
 pub mod channel;
 pub mod claim;
+pub mod judgement;
+pub mod claimed;
 pub mod queue;

@@ -30,6 +30,8 @@ pub enum Metric {
     WebhooksUnknown,
     /// 360dialog still signs with the previous platform secret.
     PreviousSecretUses,
+    /// A claim was refused: its client is another tenant's, or unknown to 360dialog.
+    ClaimsRefused,
     /// A key was stored.
     KeysStored,
     /// 360dialog refused the partner's credentials.
@@ -50,6 +52,7 @@ impl Metric {
             Self::WebhooksDuplicate => "WebhooksDuplicate",
             Self::WebhooksUnknown => "WebhooksUnknown",
             Self::PreviousSecretUses => "PreviousSecretUses",
+            Self::ClaimsRefused => "ClaimsRefused",
             Self::KeysStored => "KeysStored",
             Self::BadCredentials => "BadCredentials",
             Self::EventsGivenUp => "EventsGivenUp",

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_dynamodb::types::KeysAndAttributes;
 use dialog360::id::{ChannelId, ChannelRef, PartnerId};
 use onboarding::channel::Channel;
 use onboarding::claim::Claim;
+use onboarding::claimed::ClaimedId;
 use onboarding::tenant::Tenant;
 
 use super::{VALUE, VERSION, Write, keyed, number_of, text, to_value, value_of};
+use crate::claimed::claimed_id;
 use crate::table::{self, ALONE, Item, StoreError, TENANT_PK, TENANT_SK, Table};
 
 /// How many items one BatchGetItem may ask for.
@@ -38,13 +39,35 @@ impl StoredChannel {
     }
 }
 
-/// One row of a tenant's list.
+/// One row of a tenant's list. Channels come first, by id; then claims, by their id; then claimed ids.
 #[derive(Clone, Debug)]
 pub enum TenantRow {
     /// A channel of the tenant.
     Channel(Box<Channel>),
-    /// An open claim of the tenant.
+    /// An open claim of the tenant that is not registered.
     Claim(Box<Claim>),
+    /// An id that an open and registered claim of the tenant names.
+    Claimed(Box<ClaimedId>),
+}
+
+/// The place at which a page of a tenant's list begins. The texts are sort keys of rows, which need not be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageStart {
+    /// At the first row.
+    First,
+    /// At this row.
+    At(String),
+    /// Behind this row.
+    After(String),
+}
+
+/// A page of a tenant's list.
+#[derive(Clone, Debug)]
+pub struct TenantPage {
+    /// The rows, in their order.
+    pub rows: Vec<TenantRow>,
+    /// Whether no row can follow.
+    pub is_last: bool,
 }
 
 /// May read channels and save them.
@@ -86,37 +109,34 @@ impl Channels {
             .await
     }
 
-    /// Up to `limit` rows of a tenant's list after the channel `after`: channels by id, then open claims. One query.
+    /// Up to `limit` rows of a tenant's list. One query, which DynamoDB also ends at 1 MB: fewer rows may come although
+    /// others follow.
     pub async fn list_for_tenant(
         &self,
         partner: &PartnerId,
         tenant: &Tenant,
-        after: Option<&ChannelId>,
+        start: &PageStart,
         limit: i32,
-    ) -> Result<Vec<TenantRow>, StoreError> {
-        // " " sorts before every row. DynamoDB does not allow an empty sort key.
-        let after = after.map_or_else(|| " ".to_owned(), table::channel_row);
-        let query = self
-            .0
-            .client
-            .query()
-            .table_name(&*self.0.name)
-            .index_name(table::BY_TENANT);
+    ) -> Result<TenantPage, StoreError> {
+        let (condition, from) = match start {
+            // " " sorts before every row. DynamoDB does not allow an empty sort key.
+            PageStart::First => ("tenant_pk = :tenant AND tenant_sk > :from", " "),
+            PageStart::At(row) => ("tenant_pk = :tenant AND tenant_sk >= :from", &**row),
+            PageStart::After(row) => ("tenant_pk = :tenant AND tenant_sk > :from", &**row),
+        };
+        let query = self.0.client.query().table_name(&*self.0.name);
         let query = query
-            .key_condition_expression("tenant_pk = :tenant AND tenant_sk > :after")
+            .index_name(table::BY_TENANT)
+            .limit(limit)
+            .key_condition_expression(condition)
             .expression_attribute_values(":tenant", text(table::tenant_partition(partner, tenant)))
-            .expression_attribute_values(":after", text(after));
-        let mut rows = Vec::new();
-        let wanted = usize::try_from(limit).unwrap_or(1);
-        let mut pages = query.limit(limit).into_paginator().send();
-        // DynamoDB ends a page at 1 MB, so read pages until there are enough rows.
-        while let Some(page) = pages.next().await {
-            rows.extend(page?.items.unwrap_or_default());
-            if rows.len() >= wanted {
-                break;
-            }
-        }
-        rows.iter().take(wanted).map(row).collect()
+            .expression_attribute_values(":from", text(from));
+        let page = query.send().await?;
+        let items = page.items.unwrap_or_default();
+        Ok(TenantPage {
+            rows: items.iter().map(row).collect::<Result<_, _>>()?,
+            is_last: page.last_evaluated_key.is_none_or(|key| key.is_empty()),
+        })
     }
 
     /// The ids among `ids` that are channels of the tenant.
@@ -129,36 +149,15 @@ impl Channels {
         let mut owned = BTreeSet::new();
         let ids: Vec<&ChannelId> = ids.iter().collect();
         for some in ids.chunks(BATCH) {
-            let mut wanted: Vec<Item> = some
+            let keys = some
                 .iter()
                 .map(|id| ChannelRef::new(partner.clone(), (*id).clone()))
-                .map(|id| keyed(table::channel(&id), ALONE))
-                .collect();
-            while !wanted.is_empty() {
-                let keys = KeysAndAttributes::builder()
-                    .set_keys(Some(wanted))
-                    .consistent_read(true)
-                    .build();
-                let keys = keys.map_err(|_| StoreError::Malformed("a batch of keys"))?;
-                let got = self
-                    .0
-                    .client
-                    .batch_get_item()
-                    .request_items(&*self.0.name, keys)
-                    .send()
-                    .await?;
-                for item in got.responses.unwrap_or_default().into_values().flatten() {
-                    let channel = StoredChannel::from_item(&item)?.channel;
-                    if channel.tenant() == Some(tenant) {
-                        owned.insert(channel.id.channel);
-                    }
+                .map(|id| keyed(table::channel(&id), ALONE));
+            for item in self.0.batch_get(keys.collect()).await? {
+                let channel = StoredChannel::from_item(&item)?.channel;
+                if channel.tenant() == Some(tenant) {
+                    owned.insert(channel.id.channel);
                 }
-                let left = got
-                    .unprocessed_keys
-                    .unwrap_or_default()
-                    .into_values()
-                    .next();
-                wanted = left.map(|left| left.keys).unwrap_or_default();
             }
         }
         Ok(owned)
@@ -175,6 +174,7 @@ fn row(item: &Item) -> Result<TenantRow, StoreError> {
             Ok(TenantRow::Channel(Box::new(value_of(item, "channel")?)))
         }
         Some((table::prefix::CLAIM, _)) => Ok(TenantRow::Claim(Box::new(value_of(item, "claim")?))),
+        Some((table::prefix::CLAIMED, _)) => Ok(TenantRow::Claimed(Box::new(claimed_id(item)?))),
         _ => Err(StoreError::Malformed("a row of a tenant")),
     }
 }

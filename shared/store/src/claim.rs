@@ -1,22 +1,22 @@
-//! Claims. `redirect` puts each once; then `provision` saves it, with a version.
-
-use std::collections::BTreeMap;
+//! Claims. `redirect` puts each once; then `provision` saves it, with a version. Where there is no session, `redirect`
+//! puts the next generation in the place of a closed one.
 
 use dialog360::id::PartnerId;
 use onboarding::claim::{Claim, ClaimId, ClaimStatus};
-use onboarding::tenant::Tenant;
+use onboarding::queue::Lane;
 
-use super::{
-    VALUE, VERSION, Write, Written, keyed, millis, number, number_of, text, to_value, value_of,
-};
-use crate::table::{self, ALONE, DUE_AT, DUE_PK, Item, StoreError, TENANT_PK, TENANT_SK, Table};
+use super::{VALUE, VERSION, Write, Written, keyed, millis, number_of, text, to_value, value_of};
+use crate::table::{self, ALONE, DUE_ORDER, DUE_PK, Item, StoreError, TENANT_PK, TENANT_SK, Table};
+
+/// How often a claim is put when others put the same one at the same time.
+const MOST_TRIES: u32 = 4;
 
 /// Outcome of recording a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recorded {
-    /// It is recorded now.
+    /// It is recorded now, perhaps as a later generation.
     New,
-    /// The same claim was recorded before: this one.
+    /// The same claim was recorded before: this one. Without a session it is still open.
     Same(Box<Claim>),
     /// Another claim of the same session was recorded before.
     Different,
@@ -57,25 +57,34 @@ impl Claims {
             .await;
     }
 
-    /// Records a claim unless its session has recorded one before. One put.
+    /// Records a claim unless its session, or the same tenant with the same content, has recorded one before. One put.
+    ///
+    /// A claim without a session is the same only while the one before is open. Once that is closed, the claim takes its
+    /// place as the next generation: two puts.
     pub async fn record(&self, claim: &Claim) -> Result<Recorded, StoreError> {
-        let mut first = item(claim)?;
-        first.insert(VERSION.to_owned(), number(1));
-        match self.0.put_once(first).await? {
-            Written::Done(()) => Ok(Recorded::New),
-            Written::Conflict(None) => Err(StoreError::Malformed(
-                "a claim that exists was not returned",
-            )),
-            Written::Conflict(Some(old)) => {
-                let old: Claim = value_of(&old, "claim")?;
-                let same = old.digest == claim.digest && old.tenant == claim.tenant;
-                Ok(if same {
-                    Recorded::Same(Box::new(old))
-                } else {
-                    Recorded::Different
-                })
+        let (mut next, mut seen) = (claim.clone(), 0);
+        for _ in 0..MOST_TRIES {
+            let old = match self.0.replace(item(&next)?, seen).await? {
+                Written::Done(()) => return Ok(Recorded::New),
+                Written::Conflict(None) => {
+                    return Err(StoreError::Malformed(
+                        "a claim that exists was not returned",
+                    ));
+                }
+                Written::Conflict(Some(old)) => StoredClaim::from_item(&old)?,
+            };
+            if old.claim.digest != claim.digest || old.claim.tenant != claim.tenant {
+                return Ok(Recorded::Different);
             }
+            if old.claim.is_open() || claim.id.has_session() {
+                return Ok(Recorded::Same(Box::new(old.claim)));
+            }
+            next.generation = old.claim.generation.saturating_add(1);
+            seen = old.version;
         }
+        Err(StoreError::Unavailable(
+            "a claim changes too often".to_owned(),
+        ))
     }
 
     /// Reads a claim.
@@ -94,43 +103,14 @@ impl Claims {
             .put_version(item(&stored.claim)?, stored.version)
             .await
     }
-
-    /// The open claims of a tenant, by id.
-    pub async fn open_of_tenant(
-        &self,
-        partner: &PartnerId,
-        tenant: &Tenant,
-    ) -> Result<Vec<Claim>, StoreError> {
-        let values = BTreeMap::from([
-            (":tenant", table::tenant_partition(partner, tenant)),
-            (":kind", format!("{}#", table::prefix::CLAIM)),
-        ]);
-        let mut query = self
-            .0
-            .client
-            .query()
-            .table_name(&*self.0.name)
-            .index_name(table::BY_TENANT);
-        query =
-            query.key_condition_expression("tenant_pk = :tenant AND begins_with(tenant_sk, :kind)");
-        for (name, value) in values {
-            query = query.expression_attribute_values(name, text(value));
-        }
-        let items = query
-            .into_paginator()
-            .items()
-            .send()
-            .collect::<Result<Vec<_>, _>>()
-            .await?;
-        items.iter().map(|item| value_of(item, "claim")).collect()
-    }
 }
 
-/// The item of a claim. It is in the index `by_tenant` while it is open, and in `by_due` while it is pending.
+/// The item of a claim. It is in the index `by_tenant` while it is open and not registered: from then on its ids are
+/// there themselves, as CLAIMED items. It is in `by_due` while it is pending and has a due time.
 fn item(claim: &Claim) -> Result<Item, StoreError> {
     let mut item = keyed(table::claim(&claim.partner, &claim.id), ALONE);
     item.insert(VALUE.to_owned(), to_value(claim)?);
-    if claim.is_open() {
+    if claim.is_open() && claim.registered_at.is_none() {
         item.insert(
             TENANT_PK.to_owned(),
             text(table::tenant_partition(&claim.partner, &claim.tenant)),
@@ -138,8 +118,11 @@ fn item(claim: &Claim) -> Result<Item, StoreError> {
         item.insert(TENANT_SK.to_owned(), text(table::claim_row(&claim.id)));
     }
     if let (ClaimStatus::Pending, Some(due_at)) = (claim.status, claim.due_at) {
-        item.insert(DUE_PK.to_owned(), text(table::due(&claim.partner)));
-        item.insert(DUE_AT.to_owned(), millis(due_at));
+        item.insert(
+            DUE_PK.to_owned(),
+            text(table::due(&claim.partner, Lane::Alarm)),
+        );
+        item.insert(DUE_ORDER.to_owned(), millis(due_at));
     }
     Ok(item)
 }

@@ -9,31 +9,41 @@ mod body;
 mod fact;
 mod channel;
 mod claim;
+mod claimed;
 mod client;
 mod mint;
-mod requeue;
+mod queue;
+mod sweep;
+mod work;
 mod connect;
 mod outbox;
 mod heartbeat;
+mod server_date;
 
 pub use body::Bodies;
-pub use channel::{Channels, StoredChannel, TenantRow};
+pub use channel::{Channels, PageStart, StoredChannel, TenantPage, TenantRow};
 pub use claim::{Claims, Recorded, StoredClaim};
-pub use client::Clients;
+pub use claimed::ClaimedIds;
+pub use client::{Clients, StoredClient};
 pub use connect::{Before, Connections, Kept, KeptAddress, StoredKept};
 pub use fact::{Events, Facts, RawEvent, StoredBody, StoredFact};
 pub use heartbeat::Heartbeat;
 pub use io_timestamp::{IoTimestamps, Taken};
-pub use mint::{Intent, LastAnswer, Leased, Mint, MintState, Mints, NextRun, Trigger};
+pub use mint::{ClientSeen, Intent, LastAnswer, Leased, Mint, MintState, Mints, NextRun};
 pub use outbox::{Outbox, WaitingEvent, WaitingPage};
-pub use requeue::{Due, Requeues, Subject};
+pub use queue::{DueRow, Queue, StoredEntry, Subject};
+pub use sweep::Sweeps;
+pub use work::{Released, WorkState, Works};
 
 use std::borrow::Cow;
 
 use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -129,6 +139,24 @@ impl Table {
         Ok(got.key(PK, text(pk)).key(SK, text(sk)).send().await?.item)
     }
 
+    /// Reads the items with these keys, 100 at most, as they are now.
+    async fn batch_get(&self, mut keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
+        let mut items = Vec::new();
+        while !keys.is_empty() {
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(keys))
+                .consistent_read(true)
+                .build();
+            let wanted = wanted.map_err(|_| StoreError::Malformed("a batch of keys"))?;
+            let batch = self.client.batch_get_item();
+            let got = batch.request_items(&*self.name, wanted).send().await?;
+            items.extend(got.responses.unwrap_or_default().into_values().flatten());
+            let left = got.unprocessed_keys.unwrap_or_default().into_values();
+            keys = left.flat_map(|left| left.keys).collect();
+        }
+        Ok(items)
+    }
+
     /// Reads an item of a table without sort keys.
     async fn read_alone(&self, pk: String) -> Result<Option<Item>, StoreError> {
         let got = self.client.get_item().table_name(&*self.name);
@@ -174,6 +202,29 @@ impl Table {
         }
     }
 
+    /// Removes an item if its attribute `name` still holds `value`; does nothing if it is gone or holds another.
+    async fn remove_if(
+        &self,
+        (pk, sk): (String, &str),
+        name: &str,
+        value: AttributeValue,
+    ) -> Result<(), StoreError> {
+        let delete = self.client.delete_item().table_name(&*self.name);
+        let delete = delete
+            .key(PK, text(pk))
+            .key(SK, text(sk))
+            .condition_expression("#name = :value")
+            .expression_attribute_names("#name", name)
+            .expression_attribute_values(":value", value);
+        match delete.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(()),
+                _ => Err(error.into()),
+            },
+        }
+    }
+
     /// Puts an item unless one with its key exists.
     async fn put_once(&self, item: Item) -> Result<Written<()>, StoreError> {
         let put = self
@@ -194,7 +245,12 @@ impl Table {
 
 impl Table {
     /// Puts an item if the existing one has version `seen`, or if there is none and `seen` is 0.
-    async fn put_version(&self, mut item: Item, seen: i64) -> Result<Write, StoreError> {
+    async fn put_version(&self, item: Item, seen: i64) -> Result<Write, StoreError> {
+        self.replace(item, seen).await.map(Write::from)
+    }
+
+    /// The same; after a conflict the answer holds the existing item.
+    async fn replace(&self, mut item: Item, seen: i64) -> Result<Written<()>, StoreError> {
         item.insert(VERSION.to_owned(), number(seen.saturating_add(1)));
         let put = self
             .client
@@ -204,12 +260,12 @@ impl Table {
             .condition_expression("version = :seen OR (attribute_not_exists(pk) AND :seen = :none)")
             .expression_attribute_values(":seen", number(seen))
             .expression_attribute_values(":none", number(0))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::None)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         match put {
-            Ok(_) => Ok(Write::Done),
-            Err(error) => refused_put(error).map(|_| Write::Conflict),
+            Ok(_) => Ok(Written::Done(())),
+            Err(error) => refused_put(error).map(Written::Conflict),
         }
     }
 }

@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::types::{
 };
 use dialog360::id::{ChannelId, ChannelRef, ClientId, PartnerId};
 use onboarding::claim::ClaimId;
+use onboarding::queue::Lane;
 use onboarding::tenant::Tenant;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,9 +22,9 @@ use crate::sdk_error::code;
 /// An item, in the form of the SDK.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// Index of channels and open claims by tenant.
+/// Index of channels, claims that are not registered, and claimed ids by tenant.
 pub const BY_TENANT: &str = "by_tenant";
-/// Index of mints and pending claims by the time they are due.
+/// Index of due work, a partition for each lane of a partner.
 pub const BY_DUE: &str = "by_due";
 
 /// Partition key.
@@ -36,8 +37,8 @@ pub const TENANT_PK: &str = "tenant_pk";
 pub const TENANT_SK: &str = "tenant_sk";
 /// Partition key of [`BY_DUE`].
 pub const DUE_PK: &str = "due_pk";
-/// Sort key of [`BY_DUE`], ms.
-pub const DUE_AT: &str = "due_at";
+/// Sort key of [`BY_DUE`]: a place in the line, or a time (ms).
+pub const DUE_ORDER: &str = "due_order";
 /// Time to live, s.
 pub const EXPIRES_AT: &str = "expires_at";
 
@@ -52,10 +53,13 @@ pub mod prefix {
     pub const RAW: &str = "RAW";
     pub const BODY: &str = "BODY";
     pub const CLAIM: &str = "CLAIM";
+    pub const CLAIMED: &str = "CLAIMED";
     pub const CLIENT: &str = "CLIENT";
     pub const CHANNEL: &str = "CHANNEL";
     pub const MINT: &str = "MINT";
-    pub const WAKE: &str = "WAKE";
+    pub const WORK: &str = "WORK";
+    pub const PACE: &str = "PACE";
+    pub const SWEEP: &str = "SWEEP";
     pub const DUE: &str = "DUE";
     pub const CONNECT: &str = "CONNECT";
     pub const OUTBOX: &str = "OUTBOX";
@@ -106,6 +110,11 @@ pub fn claim(partner: &PartnerId, claim: &ClaimId) -> String {
     key(prefix::CLAIM, partner, claim.as_str())
 }
 
+/// The partition key of the open claims that name a channel.
+pub fn claimed(channel: &ChannelRef) -> String {
+    key(prefix::CLAIMED, &channel.partner, channel.channel.as_str())
+}
+
 /// The partition key of the owner of a client.
 pub fn client(partner: &PartnerId, client: &ClientId) -> String {
     key(prefix::CLIENT, partner, client.as_str())
@@ -121,9 +130,19 @@ pub fn mint(channel: &ChannelRef) -> String {
     key(prefix::MINT, &channel.partner, channel.channel.as_str())
 }
 
-/// The partition key of a partner's requeues.
-pub fn wake(partner: &PartnerId) -> String {
-    format!("{}#{partner}", prefix::WAKE)
+/// The partition key of the state of a partner's worker.
+pub fn work(partner: &PartnerId) -> String {
+    format!("{}#{partner}", prefix::WORK)
+}
+
+/// The partition key of a tenant's next place. The tenant comes last, since it may hold a `#`.
+pub fn pace(partner: &PartnerId, tenant: &Tenant) -> String {
+    format!("{}#{partner}#{tenant}", prefix::PACE)
+}
+
+/// The partition key of a partner's sweep.
+pub fn sweep(partner: &PartnerId) -> String {
+    format!("{}#{partner}", prefix::SWEEP)
 }
 
 /// The partition key of the addresses that 360dialog had before `operator connect`.
@@ -146,9 +165,14 @@ pub fn heartbeat() -> String {
     format!("{}#{ALONE}", prefix::HEARTBEAT)
 }
 
-/// The partition key of a partner in [`BY_DUE`].
-pub fn due(partner: &PartnerId) -> String {
-    format!("{}#{partner}", prefix::DUE)
+/// The partition key of a partner's lane in [`BY_DUE`].
+pub fn due(partner: &PartnerId, lane: Lane) -> String {
+    format!("{}#{partner}#{}", prefix::DUE, lane.number())
+}
+
+/// The sort key of the pointer to an open claim, beside the item of its client.
+pub fn pointer(claim: &ClaimId) -> String {
+    format!("claim#{claim}")
 }
 
 /// The partition key of a tenant in [`BY_TENANT`]. The tenant comes last, since it may hold a `#`.
@@ -156,14 +180,19 @@ pub fn tenant_partition(partner: &PartnerId, tenant: &Tenant) -> String {
     format!("{partner}#{tenant}")
 }
 
-/// The sort key of a channel in [`BY_TENANT`]; channels come before claims.
+/// The sort key of a channel in [`BY_TENANT`]; channels come before claims, and these before claimed ids.
 pub fn channel_row(channel: &ChannelId) -> String {
     format!("{}#{channel}", prefix::CHANNEL)
 }
 
-/// The sort key of an open claim in [`BY_TENANT`].
+/// The sort key of a claim that is not registered in [`BY_TENANT`].
 pub fn claim_row(claim: &ClaimId) -> String {
     format!("{}#{claim}", prefix::CLAIM)
+}
+
+/// The sort key of a claimed id in [`BY_TENANT`].
+pub fn claimed_row(channel: &ChannelId) -> String {
+    format!("{}#{channel}", prefix::CLAIMED)
 }
 
 /// The parts of a partition key: its kind, its partner and the rest.
@@ -226,7 +255,7 @@ impl Table {
         Ok(CreateTableInput::builder()
             .billing_mode(BillingMode::PayPerRequest)
             .set_attribute_definitions(Some(
-                [PK, SK, TENANT_PK, TENANT_SK, DUE_PK, DUE_AT]
+                [PK, SK, TENANT_PK, TENANT_SK, DUE_PK, DUE_ORDER]
                     .map(attribute)
                     .into_iter()
                     .collect(),
@@ -239,7 +268,7 @@ impl Table {
             ))
             .global_secondary_indexes(index(
                 BY_DUE,
-                keys(DUE_PK, DUE_AT),
+                keys(DUE_PK, DUE_ORDER),
                 ProjectionType::KeysOnly,
             ))
             .stream_specification(
@@ -308,7 +337,7 @@ impl Table {
         Ok(())
     }
 
-    /// Removes an item. For tests, never for a function.
+    /// Removes an item.
     pub async fn remove(&self, item: &Item) -> Result<(), StoreError> {
         let key = item
             .iter()
@@ -331,6 +360,25 @@ impl Table {
         Ok(all)
     }
 
+    /// Reads all items of `kinds` of a partner. It goes through the whole table: for operators, never for a function.
+    pub async fn scan_kinds(
+        &self,
+        partner: &PartnerId,
+        kinds: &[&str],
+    ) -> Result<Vec<Item>, StoreError> {
+        let mut scan = self.client.scan().table_name(&*self.name);
+        let mut conditions = Vec::new();
+        for (index, kind) in kinds.iter().enumerate() {
+            conditions.push(format!("begins_with(pk, :kind{index})"));
+            let start = AttributeValue::S(key(kind, partner, ""));
+            scan = scan.expression_attribute_values(format!(":kind{index}"), start);
+        }
+        let scan = scan.filter_expression(conditions.join(" OR "));
+        let items = scan.consistent_read(true).into_paginator().items().send();
+        let items = items.collect::<Result<Vec<_>, _>>().await;
+        items.map_err(StoreError::from)
+    }
+
     /// Reads all items. For operators and tests, never for a function.
     pub async fn scan(&self) -> Result<Vec<Item>, StoreError> {
         let pages = self
@@ -349,7 +397,7 @@ impl Table {
 }
 
 fn attribute(name: &str) -> AttributeDefinition {
-    let kind = if name == DUE_AT {
+    let kind = if name == DUE_ORDER {
         ScalarAttributeType::N
     } else {
         ScalarAttributeType::S
@@ -407,7 +455,7 @@ mod tests {
             parse(&channel(&number)),
             Some(("CHANNEL", partner.clone(), "bCH"))
         );
-        assert_eq!(parse(&wake(&partner)), Some(("WAKE", partner, "")));
+        assert_eq!(parse(&work(&partner)), Some(("WORK", partner, "")));
         assert_eq!(parse("nonsense"), None);
     }
 

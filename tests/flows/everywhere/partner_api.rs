@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use onboarding::queue::Stop;
 use runtime::clock;
 use serde_json::{Value, json};
-use store::{LastAnswer, Mints};
+use store::Works;
 use tests::aws::stack::STACK;
 use tests::partner_api::{CLIENT, HOUR, NUMBER, SimulatedPartnerApi, answer, claim, new_channel};
-use tests::{Bundle, PARTNER, Secrets, channel_ref, is_on_aws, until, until_seen};
+use tests::{Bundle, PARTNER, Secrets, id, is_on_aws, until, until_seen};
 
 /// I7
 #[tokio::test]
@@ -45,7 +46,7 @@ async fn tokens_that_expire_or_are_refused_are_renewed_and_no_key_is_lost_or_mad
     let api = SimulatedPartnerApi::start_as(Secrets::with_login(), life).await;
     let refused = ["channels", "keys", "new_key"];
     for call in refused {
-        let once = json!({"answer": {"status": 401}, "times": 1, "skip": 2});
+        let once = json!({"answer": {"status": 401}, "times": 1, "skip": 1});
         api.replies(call, once).await;
     }
     let bundle = api.bundle(&[]).await;
@@ -111,19 +112,24 @@ async fn a_refused_login_is_not_repeated_for_every_number_and_heals_with_the_sec
     for claimed in ["claimedCH", "otherCH"] {
         claim(&bundle, PARTNER, claimed).await;
     }
-    for number in &numbers {
-        bundle.key_is(number, "waiting", "bad_credentials").await;
-    }
+    // Who came before the refusal waits in the line, and is told nothing yet.
+    let reasons = async || {
+        let mut reasons = Vec::new();
+        for number in &numbers {
+            let seen = bundle.channel(PARTNER, "acme", number).await;
+            reasons.extend(seen.map(|seen| seen["key"]["reason"].clone()));
+        }
+        reasons
+    };
+    let is_told = |reasons: &Vec<Value>| reasons.contains(&json!("bad_credentials"));
+    until_seen(reasons, is_told).await;
     bundle.waits_are_over().await;
-    let mints = Mints::new(bundle.table().await);
-    let since = clock::now();
-    for number in &numbers {
-        let channel = channel_ref(PARTNER, number);
-        let last_answer = async || mints.inspect(&channel).await.expect("a plan").last_answer;
-        let is_again = |it: &Option<LastAnswer>| it.as_ref().is_some_and(|it| it.at > since);
-        let again = until_seen(last_answer, is_again).await.expect("an answer");
-        assert!(again.text.contains("refuses the credentials"), "{again:?}");
-    }
+    let stopped = async || {
+        let works = Works::new(bundle.table().await);
+        let work = works.inspect(&id(PARTNER)).await.expect("a read").work;
+        work.circuit.stopped(clock::now()).map(|(_, why)| why)
+    };
+    until_seen(stopped, |why| *why == Some(Stop::BadCredentials)).await;
     let calls = api.calls("").await;
     assert!((1..=processes()).contains(&calls.len()), "{calls:#?}");
     let is_refused_login = |call: &Value| call["call"] == "token" && is_refused(&call);

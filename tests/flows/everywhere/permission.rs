@@ -1,9 +1,12 @@
 //! Permissions: granted, taken back, granted again; and the end of a number.
 
+use dialog360::redirect::RedirectQuery;
+use jiff::Timestamp;
+use onboarding::claim::{Claim, ClaimId};
 use serde_json::json;
-use tests::{Bundle, PARTNER};
-
-const NUMBER: &str = "oneCH";
+use store::Claims;
+use tests::partner_api::{CLIENT, NUMBER, SimulatedPartnerApi};
+use tests::{Ask, Bundle, PARTNER, id, until_seen};
 
 /// I7, I10
 #[tokio::test]
@@ -24,6 +27,49 @@ async fn a_revocation_leaves_the_key_and_a_new_grant_makes_no_second_one() {
     assert_eq!(seen.expect("a channel")["key"]["status"], "stored");
     assert_eq!(bundle.key_id(PARTNER, NUMBER), first);
     bundle.can_send(PARTNER, NUMBER).await;
+}
+
+/// I4
+#[tokio::test]
+async fn the_same_content_without_a_state_grants_again_after_a_revocation() {
+    let (_api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    let granted = format!("client={CLIENT}&channels=[{NUMBER}]");
+    let revoked = format!("client={CLIENT}&revoked=[{NUMBER}]");
+    for (query, permission) in [
+        (&granted, "granted"),
+        (&revoked, "revoked"),
+        (&granted, "granted"),
+        (&revoked, "revoked"),
+    ] {
+        hand_in(&bundle, query).await;
+        bundle.channel_has(NUMBER, "permission", permission).await;
+        claim_is_closed(&bundle, query).await;
+    }
+}
+
+/// The page of `acme` hands in what it got, without a state.
+async fn hand_in(bundle: &Bundle, query: &str) {
+    let request = bundle.request("POST", &format!("/{PARTNER}/redirect"));
+    let request = request.bearer_auth(bundle.token("acme"));
+    let request = request.json(&json!({"query": query}));
+    request.ask().await.is(200);
+}
+
+async fn claim_is_closed(bundle: &Bundle, query: &str) {
+    let claims = Claims::new(bundle.table().await);
+    let claim = claim_id(query);
+    let is_open = || async {
+        let stored = claims.read(&id(PARTNER), &claim).await;
+        stored.expect("the table").expect("a claim").claim.is_open()
+    };
+    until_seen(is_open, |is_open| !is_open).await;
+}
+
+/// The id of the claim of `acme` without a session.
+fn claim_id(query: &str) -> ClaimId {
+    let query = RedirectQuery::parse(query).expect("a query");
+    let claim = Claim::from_caller(&id(PARTNER), &id("acme"), &query, Timestamp::UNIX_EPOCH);
+    claim.expect("a claim").id
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! Kills without a warning: what was answered is there, and what was begun is finished.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use store::table::Item;
-use tests::partner_api::{NUMBER, SimulatedPartnerApi, claim};
-use tests::{Bundle, PARTNER, bodies, pk, until_seen};
+use tests::partner_api::{NUMBER, SimulatedPartnerApi, claim, new_channel};
+use tests::{Bundle, PARTNER, bodies, pk, text, until_seen};
 
 /// Slow enough that a stop falls between two stages.
 const SLOW: &[(&str, &str)] = &[("HUB_STAGE_DELAY_MS", "400")];
@@ -65,6 +67,79 @@ async fn a_crash_while_a_key_is_being_made_ends_with_the_live_key_stored() {
     bundle.stored(PARTNER, "acme", NUMBER).await;
     api.has_live_key(&bundle, NUMBER).await;
     assert_eq!(api.posts(NUMBER).await, 3);
+}
+
+/// I7, I12
+#[tokio::test]
+async fn a_crash_at_a_call_of_360dialog_keeps_the_limit_and_ends_with_the_live_key_stored() {
+    let (api, mut bundle) = with_limit().await;
+    let calls = ["channels", "keys", "new_key"];
+    for call in calls {
+        let number = format!("{call}CH").replace('_', "");
+        adds(&api, &number).await;
+        // It takes its effect once nobody waits for its answer.
+        api.replies(call, json!({"hold": true})).await;
+        let before = api.asked(call).await;
+        claims(&bundle, &number).await;
+        api.is_asked(call, before + 1).await;
+        bundle.kill_and_restart().await;
+        api.recovers().await;
+    }
+    all_are_stored(&api, &bundle, calls.len()).await;
+}
+
+/// I7, I12
+#[tokio::test]
+async fn crashes_at_any_moment_keep_the_limit_and_end_with_every_live_key_stored() {
+    crashes(3).await;
+}
+
+const RATE: &str = "9/2s";
+
+/// A number, and a crash at some moment after its claim, so many times.
+pub(super) async fn crashes(many: usize) {
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (api, mut bundle) = with_limit().await;
+    for index in 0..many {
+        let number = format!("n{index}CH");
+        adds(&api, &number).await;
+        claims(&bundle, &number).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(..400))).await;
+        bundle.kill_and_restart().await;
+    }
+    all_are_stored(&api, &bundle, many).await;
+}
+
+async fn with_limit() -> (SimulatedPartnerApi, Bundle) {
+    let api = SimulatedPartnerApi::with_rate(RATE).await;
+    let bundle = api.bundle(&[("PARTNER_API_RATE", RATE)]).await;
+    (api, bundle)
+}
+
+/// A number of a client of its own.
+async fn adds(api: &SimulatedPartnerApi, number: &str) {
+    let mut channel = new_channel(number);
+    channel["client"] = json!(format!("{number}ofCL"));
+    api.adds(channel).await;
+}
+
+async fn claims(bundle: &Bundle, number: &str) {
+    let query = format!("client={number}ofCL&channels=[{number}]");
+    bundle.claim(PARTNER, "acme", &query).await;
+}
+
+/// All of so many numbers have their live key, and the hub never counted more calls than the limit allows.
+async fn all_are_stored(api: &SimulatedPartnerApi, bundle: &Bundle, many: usize) {
+    bundle.waits_are_over().await;
+    let is_stored = |row: &Value| row["key"]["status"] == "stored";
+    let all = |rows: &Vec<Value>| rows.len() == many && rows.iter().all(is_stored);
+    for row in until_seen(|| bundle.channels(PARTNER, "acme"), all).await {
+        api.has_live_key(bundle, text(&row["id"])).await;
+    }
+    let highest = api.highest_rate().await;
+    assert!(highest <= 9, "{highest} calls in a span of {RATE}");
 }
 
 /// I1

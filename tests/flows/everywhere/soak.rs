@@ -1,9 +1,44 @@
 //! What takes longer than the gate may: `make soak`.
 
+use std::time::Duration;
+
+use super::queue::{Flood, claimed_at_once, is_left_alone};
+use super::restart::crashes;
 use super::sign::flood;
 
 /// I3
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_calls_across_a_kill_never_get_the_same_second() {
     flood(10_000).await;
+}
+
+/// I11, I12
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_numbers_beside_three_thousand_claims_of_another_tenant() {
+    let flood = Flood {
+        rate: ("50/3s", 50),
+        on_nothing: 3000,
+        on_its_own: 300,
+        others: (10, 6),
+        pause: Duration::from_secs(1),
+    };
+    flood.keeps_nobody_waiting().await;
+}
+
+/// I5
+#[tokio::test]
+async fn two_hundred_clients_that_two_tenants_claim_at_once() {
+    claimed_at_once(200).await;
+}
+
+/// I6
+#[tokio::test]
+async fn five_thousand_numbers_that_nobody_claims() {
+    is_left_alone(5000).await;
+}
+
+/// I7, I12
+#[tokio::test]
+async fn twenty_crashes_at_any_moment() {
+    crashes(20).await;
 }

@@ -125,7 +125,7 @@ async fn events_in_reverse_order_give_the_same_channel() {
     for number in ["forthCH", "backCH"] {
         // The simulated hub does not know these two, which is no reason to make them a key.
         let is_over =
-            |seen: &Value| seen["stage"] == "live" && seen["key"]["reason"] == "hub_unavailable";
+            |seen: &Value| seen["stage"] == "live" && seen["key"]["reason"] == "keys_unlisted";
         let about = (PARTNER, "acme", number);
         let mut view = bundle.channel_until(about, is_over).await;
         view["id"].take();

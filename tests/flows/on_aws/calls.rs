@@ -4,21 +4,23 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 
 use axum::http::Method;
+use dialog360::redirect::RedirectQuery;
+use onboarding::claim::Claim;
 use runtime::clock;
 use serde_json::{Value, json};
-use store::{IoTimestamps, Taken};
+use store::{ClaimedIds, Claims, IoTimestamps, Recorded, Taken};
 use tests::aws::calls::{Fault, Harm};
 use tests::aws::event::{Incoming, iam};
 use tests::aws::runtime_api::Function;
 use tests::partner_api::{NUMBER, SimulatedPartnerApi, channel, claim};
 use tests::{Bundle, PARTNER, hmac_sha256, id, text, until_so};
+use tokio::task::JoinSet;
 
 /// The default of `IO_TIMESTAMP_WINDOW`, s.
 const WINDOW: i64 = 300;
 
 const UPDATE: &str = "DynamoDb UpdateItem";
 const PUT: &str = "DynamoDb PutItem";
-const GET: &str = "DynamoDb GetItem";
 const QUERY: &str = "DynamoDb Query";
 const BATCH_GET: &str = "DynamoDb BatchGetItem";
 
@@ -204,20 +206,83 @@ async fn a_list_costs_one_query_and_one_more_call_while_claims_are_open() {
     for (request, status, calls) in [
         (list("acme"), 200, &[QUERY] as &[_]),
         (list("nobody"), 200, &[QUERY]),
-        (one("acme", NUMBER), 200, &[GET]),
-        (one("nobody", NUMBER), 404, &[GET, QUERY]),
+        (one("acme", NUMBER), 200, &[BATCH_GET]),
+        (one("nobody", NUMBER), 404, &[BATCH_GET, QUERY]),
     ] {
         assert_eq!(door.costs(&bundle, &request, status).await, calls);
     }
     api.adds(channel(NUMBER, None)).await;
     claim(&bundle, PARTNER, "openCH").await;
+    let query = RedirectQuery::parse("client=aCL&channels=[openCH]").expect("a query");
+    let open = Claim::from_caller(&id(PARTNER), &id("acme"), &query, clock::now());
+    let claimed = ClaimedIds::new(bundle.table().await);
+    let noted = claimed.note(&open.expect("a claim")).await;
+    noted.expect("the table");
     for (request, calls) in [
         (list("acme"), &[QUERY, BATCH_GET] as &[_]),
-        (one("acme", "openCH"), &[GET, QUERY]),
-        (one("acme", NUMBER), &[GET]),
+        (one("acme", "openCH"), &[BATCH_GET]),
+        (one("acme", NUMBER), &[BATCH_GET]),
     ] {
         assert_eq!(door.costs(&bundle, &request, 200).await, calls);
     }
+}
+
+/// 300 claims at the door and 250 claimed ids behind them.
+#[tokio::test]
+async fn a_list_costs_at_most_two_queries_and_one_batch_however_many_claims_are_open() {
+    let api = SimulatedPartnerApi::start().await;
+    let bundle = api.bundle(&[]).await;
+    let expected = many_claims(&bundle).await;
+    let door = Door::warm(&bundle, "channels").await;
+    let (mut listed, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/{PARTNER}/channels?tenant=acme&limit=100&cursor={cursor}");
+        let list = get("/{partner_id}/channels", &path);
+        let answer = door.ask(&bundle, &list).await;
+        assert_eq!(answer["statusCode"], 200, "{answer}");
+        let calls = bundle.aws().calls.of("channels");
+        assert_eq!(calls, [QUERY, BATCH_GET]);
+        let page: Value = serde_json::from_str(text(&answer["body"])).expect("JSON");
+        let rows = page["channels"].as_array().expect("a list");
+        listed.extend(rows.iter().map(|row| text(&row["id"]).to_owned()));
+        match page["next"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+        assert_eq!(rows.len(), 100, "a page is full");
+    }
+    listed.sort();
+    assert_eq!(listed, expected, "every id once");
+}
+
+/// Makes claims of the tenant `acme` in the table itself. Answers the ids that they name, sorted.
+async fn many_claims(bundle: &Bundle) -> Vec<String> {
+    let table = bundle.table().await;
+    let (claims, claimed) = (Claims::new(table.clone()), ClaimedIds::new(table));
+    let mut ids = Vec::new();
+    let mut claim_of = |names: Vec<String>| {
+        let query = format!("client=aCL&channels=[{}]", names.join(","));
+        let query = RedirectQuery::parse(&query).expect("a query");
+        ids.extend(names);
+        let claim = Claim::from_caller(&id(PARTNER), &id("acme"), &query, clock::now());
+        let mut claim = claim.expect("a claim");
+        claim.hold();
+        claim
+    };
+    let mut writers = JoinSet::new();
+    for number in 0..300 {
+        let claim = claim_of((0..6).map(|it| format!("n{number}x{it}CH")).collect());
+        let claims = claims.clone();
+        writers.spawn(async move { claims.record(&claim).await.expect("the table") });
+    }
+    for number in 0..5 {
+        let claim = claim_of((0..50).map(|it| format!("m{number}x{it}CH")).collect());
+        claimed.note(&claim).await.expect("the table");
+    }
+    let recorded = writers.join_all().await;
+    assert_eq!(recorded, vec![Recorded::New; 300]);
+    ids.sort();
+    ids
 }
 
 #[tokio::test]

@@ -6,4 +6,5 @@ mod alarms;
 mod calls;
 mod connect;
 mod faults;
+mod lost;
 mod payload;

@@ -113,7 +113,7 @@ fn wanted() -> BTreeSet<String> {
         format!("{NAMESPACE} {} <{}>", metric.name(), logical_id(function))
     };
     let mut wanted = BTreeSet::from([
-        format!("{NAMESPACE} {OLDEST_DUE_AGE} <ReconcileFunction>"),
+        format!("{NAMESPACE} {OLDEST_DUE_AGE} <ProvisionFunction>"),
         format!("{NAMESPACE} {KEYS_BLOCKED} <ProvisionFunction>"),
         counted(Metric::BadCredentials, "provision"),
         counted(Metric::WebhooksRefused, "webhook"),

@@ -86,8 +86,8 @@ fn what_connects_a_deployment_finds_its_outputs() {
     let template = Template::here();
     let choice = super::everything();
     let named = template.deployed(&choice).outputs;
-    let outputs = "ApiUrl PartnerIds PartnerSecretPrefix ChannelSecretPrefix PartnerApiUrl HubApiKeysPath \
-                   TableName EventBusName ReadChannelKeysPolicyArn AlarmTopicArn";
+    let outputs = "ApiUrl PartnerIds PartnerSecretPrefix ChannelSecretPrefix PartnerApiUrl PartnerApiRate \
+                   HubApiKeysPath TableName EventBusName ReadChannelKeysPolicyArn AlarmTopicArn";
     for name in outputs.split_whitespace() {
         let output = &named[name];
         let is_told = output["Value"].is_string() && output["Description"].is_string();

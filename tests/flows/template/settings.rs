@@ -146,7 +146,6 @@ fn ask(function: &str, environment: &Environment) -> Result<String, String> {
         "channels" => words(channels::Settings::from_env(environment)),
         "fold" => words(fold::Settings::from_env(environment)),
         "provision" => words(provision::Settings::from_env(environment)),
-        "reconcile" => words(reconcile::Settings::from_env(environment)),
         _ => Err(format!("the test does not know {function}")),
     }?;
     let aws = Aws::from_environment(environment.clone()).map_err(|why| why.to_string())?;

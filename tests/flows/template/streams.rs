@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use store::stream::{Change, Record};
 use store::table::PK;
 use store::table::prefix::{
-    CHANNEL, CLAIM, CLIENT, DEAD, DUE, FACT, HEARTBEAT, MINT, OUTBOX, RAW, SECOND, WAKE,
+    CHANNEL, CLAIM, CLAIMED, CLIENT, DEAD, DUE, FACT, HEARTBEAT, MINT, OUTBOX, PACE, RAW, SECOND,
+    WORK,
 };
 use tests::text;
 
@@ -23,9 +24,9 @@ const MAPPINGS: [Mapping; 2] = [
 ];
 
 /// Every kind of item, some that are to come, and some that only look like one.
-const KINDS: [&str; 18] = [
-    SECOND, FACT, RAW, CLAIM, CLIENT, CHANNEL, MINT, WAKE, DUE, OUTBOX, DEAD, HEARTBEAT, "HOOK",
-    "SWEEP", "FACTS", "XFACT", "CHANNELS", "",
+const KINDS: [&str; 20] = [
+    SECOND, FACT, RAW, CLAIM, CLAIMED, CLIENT, CHANNEL, MINT, WORK, PACE, DUE, OUTBOX, DEAD,
+    HEARTBEAT, "HOOK", "SWEEP", "FACTS", "XFACT", "CHANNELS", "",
 ];
 
 #[test]
@@ -34,7 +35,7 @@ fn each_mapping_hands_over_what_its_function_takes_and_nothing_else() {
         faults,
         &[
             r#"ProvisionStream/Properties/FilterCriteria/Filters/- = {"Pattern": "{}"} → ProvisionStream: INSERT SECOND"#,
-            "ProvisionStream/Properties/FilterCriteria/Filters/1 = null → ProvisionStream: INSERT CHANNEL",
+            "ProvisionStream/Properties/FilterCriteria/Filters/0 = null → ProvisionStream: INSERT CHANNEL",
         ],
     );
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::clock::Clock;
 use super::forward;
 use super::process::Processes;
 use super::rights::{self, Names};
@@ -182,6 +183,7 @@ struct State {
 pub struct Calls {
     state: Arc<Mutex<State>>,
     healed: watch::Sender<usize>,
+    pub(super) clock: Clock,
     /// Where the functions find AWS.
     pub url: String,
 }
@@ -193,6 +195,7 @@ impl Calls {
         let calls = Self {
             state: Arc::default(),
             healed: watch::Sender::new(0),
+            clock: Clock::default(),
             url: format!("http://{}", listener.local_addr().expect("its address")),
         };
         forward::serve(listener, place, processes, calls.clone());

@@ -19,7 +19,7 @@ use super::calls::{Call, Calls, Harm, Service};
 use super::empty_maps::mended;
 use super::moto::ACCOUNT;
 use super::process::Processes;
-use crate::time::{Key, Where};
+use crate::time::{Key, Where, dynamodb};
 
 /// How long a lease outlives its holder.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -46,6 +46,8 @@ struct Forward {
     processes: Processes,
     recorder: Calls,
     http: Client,
+    /// The harness's own way to the table.
+    table: aws_sdk_dynamodb::Client,
 }
 
 /// Answers at `listener`.
@@ -54,6 +56,7 @@ pub(super) fn serve(listener: TcpListener, place: Place, processes: Processes, r
     let router = Router::new().fallback(answer).with_state(Forward {
         place,
         processes,
+        table: dynamodb(&recorder.url),
         recorder,
         http,
     });
@@ -72,7 +75,7 @@ async fn answer(State(forward): State<Forward>, request: Request) -> Response {
         return refusal(StatusCode::BAD_REQUEST, "AccessDeniedException");
     }
     let process = call.process.clone();
-    forward.watch_lease(&call, &body);
+    forward.watch_holder(&call, &body);
     let harm = forward.recorder.record(call, &body);
     match harm {
         None => forward.hand_on(service, parts.headers, body).await,
@@ -133,17 +136,27 @@ impl Forward {
     }
 
     /// A lease that is asked for here runs out a moment after the invocation that asked is over, if that has not given
-    /// it back, and not after 25 s. The moment is long enough for others to find it taken.
-    fn watch_lease(&self, call: &Call, body: &[u8]) {
-        let Some((table, key, token)) = lease(call, body) else {
+    /// it back, and not after 20 s or 50 s; due work that is taken here is due again then, and not after a minute. The
+    /// moment is long enough for others to find it held.
+    fn watch_holder(&self, call: &Call, body: &[u8]) {
+        let Some(held) = held(call, body) else {
             return;
         };
-        let endpoint = self.recorder.url.clone();
+        let client = self.table.clone();
         if let Some(process) = self.processes.named(&call.process) {
+            let clock = self.recorder.clock.clone();
             tokio::spawn(async move {
                 process.answer_or_end().await;
                 tokio::time::sleep(MOMENT).await;
-                Where { endpoint, table }.end_lease(key, &token).await;
+                let (table, key) = (held.table, held.key);
+                let table = Where { client, table };
+                let has_ended = match held.as_what {
+                    Held::Lease(token) => table.end_lease(key, &token).await,
+                    Held::DueWork(token) => table.end_put_off(key, &token).await,
+                };
+                if has_ended {
+                    clock.ring();
+                }
             });
         }
     }
@@ -157,19 +170,41 @@ impl Forward {
     }
 }
 
-/// The table, the key of the item and the token of a lease, if that is what is asked for.
-fn lease(call: &Call, body: &[u8]) -> Option<(String, Key, AttributeValue)> {
+/// An item that an invocation holds.
+struct HeldItem {
+    table: String,
+    key: Key,
+    as_what: Held,
+}
+
+/// What somebody holds, and the token under which.
+enum Held {
+    Lease(AttributeValue),
+    DueWork(AttributeValue),
+}
+
+/// The lease or the due work that is asked for, if that is what a call does.
+fn held(call: &Call, body: &[u8]) -> Option<HeldItem> {
     if call.action != "UpdateItem" {
         return None;
     }
     let body: Value = serde_json::from_slice(body).ok()?;
     let update = body["UpdateExpression"].as_str()?;
-    update.find("lease = :token")?;
     let text = |value: &Value| Some(AttributeValue::S(value["S"].as_str()?.to_owned()));
-    let token = text(&body["ExpressionAttributeValues"][":token"])?;
+    let value = |name: &str| text(&body["ExpressionAttributeValues"][name]);
+    let as_what = if update.contains("lease = :token") {
+        Held::Lease(value(":token")?)
+    } else if update.contains("taken = :taken") {
+        Held::DueWork(value(":taken")?)
+    } else {
+        return None;
+    };
     let part = |name: &str| Some((name.to_owned(), text(&body["Key"][name])?));
-    let key = Key::from([part(PK)?, part(SK)?]);
-    Some((body["TableName"].as_str()?.to_owned(), key, token))
+    Some(HeldItem {
+        table: body["TableName"].as_str()?.to_owned(),
+        key: Key::from([part(PK)?, part(SK)?]),
+        as_what,
+    })
 }
 
 /// Who asks for what.

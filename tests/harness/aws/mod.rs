@@ -3,6 +3,7 @@
 //! can make any call go wrong.
 
 pub mod calls;
+mod clock;
 mod empty_maps;
 pub mod event;
 mod forward;

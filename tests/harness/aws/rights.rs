@@ -59,12 +59,8 @@ impl Names {
             ],
             "channels" => vec![
                 items("GetItem", &[prefix::CHANNEL]),
-                items("BatchGetItem", &[prefix::CHANNEL]),
+                items("BatchGetItem", &[prefix::CHANNEL, prefix::CLAIMED]),
                 indexed(BY_TENANT, &self.partners),
-            ],
-            "reconcile" => vec![
-                indexed(BY_DUE, &[prefix::DUE]),
-                items("PutItem", &[prefix::WAKE]),
             ],
             "fold" => self.fold(),
             "provision" => [self.provision(), vec![read_secret]].concat(),
@@ -93,10 +89,20 @@ impl Names {
             items("PutItem", &[prefix::FACT]),
             items("GetItem", &[prefix::CHANNEL]),
             items("GetItem", &[prefix::CLAIM]),
+            items("BatchGetItem", &[prefix::CLAIM]),
             items("PutItem", &[prefix::CLAIM]),
+            items("PutItem", &[prefix::CLAIMED]),
+            items("DeleteItem", &[prefix::CLAIMED]),
+            items("Query", &[prefix::CLAIMED]),
             items("GetItem", &[prefix::CLIENT]),
             items("UpdateItem", &[prefix::CLIENT]),
-            items("UpdateItem", &[prefix::MINT]),
+            items("PutItem", &[prefix::CLIENT]),
+            items("DeleteItem", &[prefix::CLIENT]),
+            items("Query", &[prefix::CLIENT]),
+            items("GetItem", &[prefix::MINT, prefix::WORK, prefix::SWEEP]),
+            items("UpdateItem", &[prefix::MINT, prefix::WORK, prefix::SWEEP]),
+            items("UpdateItem", &[prefix::PACE]),
+            indexed(BY_DUE, &[prefix::DUE]),
         ];
         let keys = &self.channel_prefix;
         for action in [

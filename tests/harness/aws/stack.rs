@@ -9,7 +9,7 @@ use std::time::Duration;
 use dialog360::secret::Secret;
 use embedded::settings::BODIES_TABLE;
 use local::jwt::Jwt;
-use serde_json::{Value, json};
+use serde_json::Value;
 use simulator::RunningSimulator;
 use store::table::Table;
 use tokio::net::TcpListener;
@@ -28,14 +28,13 @@ use super::stream;
 use crate::{Secrets, owned, programs};
 
 /// The functions, as their folders, programs and processes are called.
-pub const FUNCTIONS: [&str; 7] = [
+pub const FUNCTIONS: [&str; 6] = [
     "sign",
     "redirect",
     "webhook",
     "channels",
     "fold",
     "provision",
-    "reconcile",
 ];
 
 /// The event bus that the functions are told of.
@@ -47,9 +46,6 @@ pub const STACK: &str = "whatsapp-onboarding";
 /// What the bundle on one machine reads, and no function.
 const NOT_FOR_FUNCTIONS: &str = "LISTEN HUB HUB_LISTEN HUB_STAGE_DELAY_MS HUB_CHECK_SIGNATURE DATA \
                                 SECRETS_FILE JWT_HS256_SECRET";
-
-/// How often the clock ticks: once a minute on AWS, more often for tests.
-const TICK: Duration = Duration::from_secs(1);
 
 /// A running stack.
 pub struct Stack {
@@ -127,11 +123,14 @@ impl Stack {
         let endpoint = &stack.calls.url;
         let table = stack.setting("TABLE_NAME");
         let mut tasks = stream::map((fold, provision), &stack.watch, endpoint, table).await;
-        for clocked in ["fold", "reconcile"] {
-            tasks.push(tokio::spawn(tick(stack.function(clocked).clone())));
-        }
+        tasks.extend(stack.calls.clock.start([fold, provision]));
         stack.tasks = tasks;
         stack
+    }
+
+    /// The clock ticks now.
+    pub fn ring(&self) {
+        self.calls.clock.ring();
     }
 
     /// A function by its name.
@@ -175,6 +174,7 @@ impl Stack {
             ("PartnerIds", self.setting("PARTNER_IDS")),
             ("PartnerSecretPrefix", &names.partner_prefix),
             ("PartnerApiUrl", self.setting("PARTNER_API_URL")),
+            ("PartnerApiRate", self.setting("PARTNER_API_RATE")),
             ("ChannelSecretPrefix", &names.channel_prefix),
             ("TableName", self.setting("TABLE_NAME")),
             ("BodiesTableName", self.setting("BODIES_TABLE_NAME")),
@@ -203,6 +203,18 @@ impl Stack {
     /// Gives a record of the stream up when it has failed this often. Unless a test says so, none is given up.
     pub fn gives_up_after(&self, tries: usize) {
         self.watch.most_tries.store(tries, Ordering::SeqCst);
+    }
+
+    /// The stream loses what `provision` should get and holds this text.
+    pub fn loses_records_with(&self, text: &str) {
+        let lost = self.watch.lost.lock();
+        lost.expect("nobody panics with it").push(text.to_owned());
+    }
+
+    /// The stream loses no record any more.
+    pub fn loses_no_record(&self) {
+        let lost = self.watch.lost.lock();
+        lost.expect("nobody panics with it").clear();
     }
 
     /// Disables the mapping of `fold` or `provision`.
@@ -248,8 +260,7 @@ fn function(
     // How long an invocation may take, s, and how many there may be at once.
     let (time_out, most) = match name {
         "fold" => (60, 3),
-        "provision" => (20, 2),
-        "reconcile" => (10, 1),
+        "provision" => (80, 3),
         _ => (10, 4),
     };
     let spec = Spec {
@@ -324,21 +335,11 @@ fn environment(
         all.extend(owned(&[
             ("PARTNER_API_URL", &format!("{hub}/api/v2")),
             ("ONBOARDING_URL", &permissions),
+            ("PARTNER_API_RATE", "off"),
         ]));
     }
     let mut settings = settings.clone();
     settings.retain(|name, _| NOT_FOR_FUNCTIONS.split(' ').all(|not| not != name));
     all.extend(settings);
     all
-}
-
-/// The schedule of `fold` or `reconcile`.
-async fn tick(function: Arc<Function>) {
-    loop {
-        tokio::time::sleep(TICK).await;
-        let tick = json!({"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
-        if let Err(failure) = function.invoke(&tick).await {
-            eprintln!("a tick failed: {failure}");
-        }
-    }
 }

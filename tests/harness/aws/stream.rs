@@ -22,7 +22,7 @@ use super::metrics::{FAILED_RECORDS, Metrics};
 use super::runtime_api::{Function, REGION};
 
 /// How many records `provision` gets at once; the template says the same.
-const PROVISION_BATCH: i32 = 10;
+const PROVISION_BATCH: i32 = 100;
 
 /// The longest a batch that failed waits: tests make many fail.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -39,6 +39,8 @@ pub(super) struct Watch {
     pub(super) metrics: Metrics,
     /// After how many failures a record is given up; 0 for never.
     pub(super) most_tries: Arc<AtomicUsize>,
+    /// The stream loses the records that hold one of these texts, and does not hand them to `provision`.
+    pub(super) lost: Arc<Mutex<Vec<String>>>,
 }
 
 /// Starts both mappings on the table `table` at `endpoint`, in the order of `functions`.
@@ -80,6 +82,7 @@ struct Mapping {
 impl Mapping {
     /// Invokes the function with a batch; where it stopped, or the first record if it said nothing.
     async fn hand_over(&self, records: Vec<Record>) -> Result<(), StoppedBefore> {
+        let records = self.without_lost(records);
         let event = event(&records, &self.table);
         let batches = || self.watch.batches.lock().expect("nobody panics with it");
         batches().push(event.clone());
@@ -94,6 +97,18 @@ impl Mapping {
         };
         let failed = failed.and_then(|failed| self.unless_given_up(failed, &records));
         failed.map_or(Ok(()), |sequence| Err(StoppedBefore(sequence)))
+    }
+
+    fn without_lost(&self, mut records: Vec<Record>) -> Vec<Record> {
+        let lost = self.watch.lost.lock().expect("nobody panics with it");
+        if self.function.name() == "provision" {
+            let is_lost = |record: &Record| {
+                let text = format!("{:?}", record.new);
+                lost.iter().any(|lost| text.contains(lost))
+            };
+            records.retain(|record| !is_lost(record));
+        }
+        records
     }
 
     /// Records for how long the first record of a batch has been the first.

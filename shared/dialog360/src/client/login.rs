@@ -66,6 +66,13 @@ impl Tokens {
         entry(&mut entries, partner, login).token(endpoint).await
     }
 
+    /// The token there is, even if it is about to expire.
+    pub(super) async fn present(&self, partner: &PartnerId, login: &Login) -> Option<Secret> {
+        let mut entries = self.0.lock().await;
+        let token = entry(&mut entries, partner, login).token.as_ref();
+        token.map(|token| token.text.clone())
+    }
+
     /// Whether a request needs a login first.
     pub(super) async fn needs_login(&self, partner: &PartnerId, login: &Login) -> bool {
         let mut entries = self.0.lock().await;

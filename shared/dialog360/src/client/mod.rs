@@ -9,14 +9,12 @@ mod key;
 mod keys_path;
 mod login;
 mod pages;
-mod rate;
 
 pub use error::{ApiError, ErrorKind};
 pub use key::{KeyAnswer, KeyOutcome, NewKey};
 pub use keys_path::{KeysPath, KeysPathError};
 pub use login::LOGIN_TIME;
 pub use pages::{Page, Pages, Query};
-pub use rate::Rate;
 
 use std::time::{Duration, Instant};
 
@@ -46,6 +44,7 @@ pub struct PartnerApi {
     base_url: String,
     keys_path: KeysPath,
     tokens: Tokens,
+    repeats: bool,
 }
 
 impl PartnerApi {
@@ -58,6 +57,17 @@ impl PartnerApi {
             base_url: base_url.into(),
             keys_path,
             tokens: Tokens::default(),
+            repeats: true,
+        }
+    }
+
+    /// The same without a second request in one call, for callers that count requests: a refused token is forgotten, and
+    /// the caller may call again, with a login before that.
+    #[must_use]
+    pub fn with_single_requests(self) -> Self {
+        Self {
+            repeats: false,
+            ..self
         }
     }
 
@@ -274,14 +284,15 @@ impl<'a> PartnerClient<'a> {
     /// Sends a request with a token, and once more with a new token if 360dialog refuses that one soon. A slow refusal
     /// leaves no time for a second: the next request has the new token.
     async fn send_as(self, login: &Login, request: RequestBuilder) -> Result<Answer, NoResponse> {
-        let token = self.token(login).await.map_err(NoResponse::NotSent)?;
+        let token = self.token_for_request(login).await;
+        let token = token.map_err(NoResponse::NotSent)?;
         let (again, sent_at) = (request.try_clone(), Instant::now());
         let answer = Answer::to(request, Some(token.clone())).await?;
         let Some(again) = again.filter(|_| answer.is_unauthorized()) else {
             return Ok(answer);
         };
         let (tokens, endpoint) = (&self.api.tokens, self.endpoint());
-        if sent_at.elapsed() > SOON {
+        if !self.api.repeats || sent_at.elapsed() > SOON {
             tokens.forget(self.partner, login, &token).await;
             return Ok(answer);
         }
@@ -300,6 +311,17 @@ impl<'a> PartnerClient<'a> {
     async fn token(self, login: &Login) -> Result<Secret, ApiError> {
         let tokens = &self.api.tokens;
         tokens.get(self.partner, login, &self.endpoint()).await
+    }
+
+    /// The token for a request: without a second request in one call the one there is, for which the caller made a
+    /// login.
+    async fn token_for_request(self, login: &Login) -> Result<Secret, ApiError> {
+        if !self.api.repeats
+            && let Some(token) = self.api.tokens.present(self.partner, login).await
+        {
+            return Ok(token);
+        }
+        self.token(login).await
     }
 
     fn endpoint(self) -> Endpoint<'a> {

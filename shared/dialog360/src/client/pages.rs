@@ -8,10 +8,10 @@ use super::{ApiError, ErrorKind, PartnerClient};
 use crate::channel::ChannelObject;
 use crate::id::ChannelId;
 
-/// Channels asked for at once.
-const PAGE: usize = 100;
+/// Channels asked for at once, as many as 360dialog gives when it is not told.
+const PAGE: usize = 1000;
 
-/// Pages after which a list is given up rather than cut, unless the caller says otherwise: 5,000 channels.
+/// Pages after which a list is given up rather than cut, unless the caller says otherwise: 50,000 channels.
 const MOST_PAGES: usize = 50;
 
 /// Which channels are asked for.
@@ -25,7 +25,7 @@ pub struct Query {
     pub filters: Option<Value>,
 }
 
-/// The first page of all channels, 100 at most.
+/// The first page of all channels, 1000 at most.
 impl Default for Query {
     fn default() -> Self {
         Self {
@@ -78,6 +78,8 @@ pub struct Pages<'a> {
     client: PartnerClient<'a>,
     filters: Option<Value>,
     seen: HashSet<ChannelId>,
+    /// Rows without a usable id.
+    unusable: usize,
     offset: usize,
     calls: usize,
     most_calls: usize,
@@ -90,6 +92,7 @@ impl<'a> Pages<'a> {
             client,
             filters,
             seen: HashSet::new(),
+            unusable: 0,
             offset: 0,
             calls: 0,
             most_calls: MOST_PAGES,
@@ -104,6 +107,11 @@ impl<'a> Pages<'a> {
             most_calls: pages,
             ..self
         }
+    }
+
+    /// Whether another page is to be asked for.
+    pub fn has_more(&self) -> bool {
+        !self.is_at_end
     }
 
     /// The channels of the next page that no page before it had, or `None` at the end. One call.
@@ -129,20 +137,23 @@ impl<'a> Pages<'a> {
     }
 
     fn take(&mut self, page: Page) -> Result<Option<Vec<ChannelObject>>, ApiError> {
-        // A row without a usable id may be a new one.
-        let is_all_usable = page.channels.len() == page.rows;
+        let unusable = page.rows.saturating_sub(page.channels.len());
         let mut new = page.channels;
         new.retain(|channel| self.seen.insert(channel.id.clone()));
-        self.offset += page.rows;
+        self.offset = self.offset.saturating_add(page.rows);
+        self.unusable = self.unusable.saturating_add(unusable);
+        // A channel that is shown twice may stand where another was: only the total says that all have been seen.
+        let listed = self.seen.len().saturating_add(self.unusable);
+        let is_complete = page.total.is_some_and(|total| listed >= total);
         // A page with nothing new on it is the end, unless 360dialog itself says that there is more.
-        if new.is_empty() && is_all_usable {
+        if new.is_empty() && unusable == 0 {
             self.is_at_end = true;
-            if page.total.is_some_and(|total| self.seen.len() < total) {
+            if page.total.is_some() && !is_complete {
                 return Err(ErrorKind::Unreadable("the list of channels is cut").into());
             }
             return Ok(None);
         }
-        self.is_at_end = page.total.is_some_and(|total| self.offset >= total);
+        self.is_at_end = is_complete;
         Ok(Some(new))
     }
 }

@@ -223,8 +223,8 @@ async fn every_call_has_its_address_its_body_and_the_credentials() {
         r#"PATCH /partners/aPA Bearer t {"partner_redirect_url":"https://a.example/r"}"#,
         "GET /partners/aPA/channels/bCH/api_keys Bearer t ",
         "POST /partners/aPA/channels/bCH/api_keys Bearer t {}",
-        "GET /partners/aPA/channels?limit=100&offset=0&filters=%7B%22id%22%3A%22bCH%22%7D Bearer t ",
-        "GET /partners/aPA/channels?limit=100&offset=0&filters=%7B%22client_id%22%3A%22cCL%22%7D Bearer t ",
+        "GET /partners/aPA/channels?limit=1000&offset=0&filters=%7B%22id%22%3A%22bCH%22%7D Bearer t ",
+        "GET /partners/aPA/channels?limit=1000&offset=0&filters=%7B%22client_id%22%3A%22cCL%22%7D Bearer t ",
         "GET /partners/aPA/webhook_url k ",
     ];
     assert_eq!(*calls.lock().unwrap(), expected);

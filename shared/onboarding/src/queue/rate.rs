@@ -38,6 +38,18 @@ impl Rate {
         }
     }
 
+    /// The same limit for a span that is longer by `time`.
+    #[must_use]
+    pub fn with_longer_span(self, time: SignedDuration) -> Self {
+        match self {
+            Self::Off => Self::Off,
+            Self::Limit { calls, span } => Self::Limit {
+                calls,
+                span: span.saturating_add(time),
+            },
+        }
+    }
+
     /// The number of calls in a span; without a limit more than any work needs.
     pub fn calls(self) -> usize {
         match self {
@@ -126,6 +138,16 @@ mod tests {
             );
         }
         assert_eq!(Rate::default().to_string(), "5/30s");
+    }
+
+    #[test]
+    fn a_longer_span_allows_as_many_calls_and_no_limit_stays_none() {
+        let longer = |rate: &str| {
+            let rate: Rate = rate.parse().unwrap();
+            rate.with_longer_span(SignedDuration::from_secs(5))
+                .to_string()
+        };
+        assert_eq!([longer("5/30s"), longer("off")], ["5/35s", "off"]);
     }
 
     #[test]

@@ -6,14 +6,12 @@ mod gateway;
 mod records;
 
 pub use gateway::serve;
-pub use records::{consume, consume_stream};
+pub use records::consume;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::process::ExitCode;
 
-use lambda_runtime::{LambdaEvent, service_fn};
-use serde::de::IgnoredAny;
 use tracing::{Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -25,7 +23,7 @@ use crate::metric;
 use crate::settings::Environment;
 
 /// Our own crates. Their log lines obey I8 (no secrets in the log) at every level.
-const OURS: [&str; 11] = [
+const OURS: [&str; 10] = [
     "dialog360",
     "onboarding",
     "store",
@@ -36,7 +34,6 @@ const OURS: [&str; 11] = [
     "channels",
     "fold",
     "provision",
-    "reconcile",
 ];
 
 /// Why a function does not start, or ends.
@@ -55,24 +52,6 @@ pub async fn start<F: Future<Output = Result<(), Error>>>(run: impl FnOnce(Aws) 
             ExitCode::FAILURE
         }
     }
-}
-
-/// Does `work` at every event of a schedule until Lambda ends the process. Lambda counts an error as one of the
-/// function.
-pub async fn tick<T, E, F>(work: impl Fn() -> F) -> Result<(), Error>
-where
-    F: Future<Output = Result<T, E>>,
-    E: Into<Error>,
-{
-    let work = &work;
-    lambda_runtime::run(service_fn(move |_: LambdaEvent<IgnoredAny>| async move {
-        work().await.map(|_| ()).map_err(|error| {
-            let error: Error = error.into();
-            tracing::error!(%error, "the scheduled run failed");
-            error
-        })
-    }))
-    .await
 }
 
 /// Logs JSON lines with `level` and an RFC 3339 `timestamp`, which Lambda's log filter reads, and metrics as EMF lines.

@@ -47,14 +47,6 @@ where
     .await
 }
 
-/// The same for a function without a schedule.
-pub async fn consume_stream<H>(handle: impl Fn(Vec<Record>, Instant) -> H) -> Result<(), Error>
-where
-    H: Future<Output = Result<(), StoppedBefore>>,
-{
-    consume(handle, |_| async { Err("this function has no schedule") }).await
-}
-
 /// The time until `deadline`, which is in ms since 1970.
 fn time_left(deadline: u64) -> Duration {
     let now = u64::try_from(crate::clock::now().as_millisecond()).unwrap_or_default();

@@ -123,6 +123,7 @@ async fn refuse_the_credentials(run: &mut Run) {
     until_seen(|| run.bundle.scan(), is_told).await;
     run.bundle.keep_partner_secrets(&run.bundle.secrets.file);
     run.bundle.kill_and_restart().await;
+    run.bundle.waits_are_over().await;
     run.stored(PAYING_PARTNER, "payer", "paidCH").await;
 }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use dialog360::Field;
 use dialog360::id::ChannelId;
 use onboarding::channel::Channel;
+use onboarding::claim::ClaimId;
 use onboarding::fact::{Assertion, Binding};
-use store::table::Table;
-use store::{Channels, Claims, Recorded, StoredChannel, TenantRow, Write};
+use store::table::{Table, channel_row, claim_row, claimed_row};
+use store::{Channels, ClaimedIds, Claims, PageStart, Recorded, StoredChannel, TenantRow, Write};
 use tests::id;
 
 use super::{
@@ -19,11 +20,11 @@ contract! {
     a_channel_reads_back_as_it_was_saved,
     of_two_who_read_the_same_channel_only_the_first_saves,
     of_two_who_save_a_new_channel_at_once_one_does,
-    a_tenant_sees_its_channels_by_id_and_then_its_open_claims,
+    a_tenant_sees_its_channels_then_claims_at_the_door_then_claimed_ids,
     a_list_goes_on_behind_a_channel_and_ends_at_its_limit,
     a_list_shows_nothing_of_another_tenant_or_partner,
     a_channel_that_changes_its_tenant_leaves_the_other_list,
-    a_list_longer_than_one_answer_is_whole,
+    a_page_ends_where_dynamodb_ends_it_and_says_that_more_follow,
     of_many_ids_those_of_the_tenant_are_found,
 }
 
@@ -59,15 +60,29 @@ async fn save_bound(channels: &Channels, id: &str, who: &str) {
     saves(channels, &bound(channels, id, who).await).await;
 }
 
-async fn rows(channels: &Channels, who: &str, after: Option<&str>, limit: i32) -> Vec<String> {
-    let (partner, tenant, after) = (partner(), tenant(who), after.map(id::<ChannelId>));
-    let rows = channels.list_for_tenant(&partner, &tenant, after.as_ref(), limit);
-    let rows = rows.ok().await;
+/// Up to `limit` rows of the list of `who`, and whether they are the last.
+async fn page(
+    channels: &Channels,
+    who: &str,
+    start: &PageStart,
+    limit: i32,
+) -> (Vec<String>, bool) {
+    let (partner, tenant) = (partner(), tenant(who));
+    let page = channels.list_for_tenant(&partner, &tenant, start, limit);
+    let page = page.ok().await;
     let name = |row: &TenantRow| match row {
         TenantRow::Channel(channel) => channel.id.channel.to_string(),
         TenantRow::Claim(claim) => format!("claim {}", claim.id),
+        TenantRow::Claimed(claimed) => format!("claimed {}", claimed.channel.channel),
     };
-    rows.iter().map(name).collect()
+    (page.rows.iter().map(name).collect(), page.is_last)
+}
+
+/// The same from behind the channel `after`, if one is given.
+async fn rows(channels: &Channels, who: &str, after: Option<&str>, limit: i32) -> Vec<String> {
+    let behind = |after| PageStart::After(channel_row(&id::<ChannelId>(after)));
+    let start = after.map_or(PageStart::First, behind);
+    page(channels, who, &start, limit).await.0
 }
 
 async fn a_channel_nobody_spoke_of_is_unknown_and_not_missing(table: Table) {
@@ -119,8 +134,8 @@ async fn of_two_who_save_a_new_channel_at_once_one_does(table: Table) {
     }
 }
 
-async fn a_tenant_sees_its_channels_by_id_and_then_its_open_claims(table: Table) {
-    let (channels, claims) = (Channels::new(table.clone()), Claims::new(table));
+async fn a_tenant_sees_its_channels_then_claims_at_the_door_then_claimed_ids(table: Table) {
+    let (channels, claims) = (Channels::new(table.clone()), Claims::new(table.clone()));
     for (who, second) in [("acme", 8), ("acme", 7), ("other", 6)] {
         let claim = claim_of(who, second, "client=aCL&channels=[cCH]");
         assert_eq!(claims.record(&claim).ok().await, Recorded::New);
@@ -128,12 +143,43 @@ async fn a_tenant_sees_its_channels_by_id_and_then_its_open_claims(table: Table)
     for id in ["zCH", "aCH", "_CH", "-CH", "0CH"] {
         save_bound(&channels, id, "acme").await;
     }
+    for (who, query) in [
+        ("acme", "client=aCL&channels=[eCH,dCH]"),
+        ("other", "client=aCL&channels=[fCH]"),
+    ] {
+        let registered = claim_of(who, 1, query);
+        ClaimedIds::new(table.clone()).note(&registered).ok().await;
+    }
     let unbound = channels.read(&channel("nobodysCH")).ok().await;
     saves(&channels, &unbound).await;
-    let all = ["-CH", "0CH", "_CH", "aCH", "zCH", "claim 7", "claim 8"];
+    let all = [
+        "-CH",
+        "0CH",
+        "_CH",
+        "aCH",
+        "zCH",
+        "claim 7",
+        "claim 8",
+        "claimed dCH",
+        "claimed eCH",
+    ];
     assert_eq!(rows(&channels, "acme", None, 100).await, all);
-    let claims = rows(&channels, "acme", Some("zCH"), 100).await;
-    assert_eq!(claims, ["claim 7", "claim 8"]);
+    let (claim, claimed) = (
+        claim_row(&ClaimId::from_table("8")),
+        claimed_row(&id("dCH")),
+    );
+    for (start, left) in [
+        (PageStart::After(channel_row(&id("zCH"))), 4),
+        (PageStart::At(claim.clone()), 3),
+        (PageStart::After(claim), 2),
+        (PageStart::At(claimed.clone()), 2),
+        (PageStart::After(claimed), 1),
+    ] {
+        let wanted = &all[all.len() - left..];
+        let (rows, is_last) = page(&channels, "acme", &start, 100).await;
+        assert_eq!(rows, wanted);
+        assert!(is_last);
+    }
 }
 
 async fn a_list_goes_on_behind_a_channel_and_ends_at_its_limit(table: Table) {
@@ -161,8 +207,8 @@ async fn a_list_shows_nothing_of_another_tenant_or_partner(table: Table) {
     assert_eq!(rows(&channels, "acme", None, 100).await, ["aCH"]);
     assert_eq!(rows(&channels, "acme#", None, 100).await, ["bCH"]);
     let (elsewhere, acme) = (other_partner(), tenant("acme"));
-    let rows = channels.list_for_tenant(&elsewhere, &acme, None, 100);
-    assert!(rows.ok().await.is_empty());
+    let page = channels.list_for_tenant(&elsewhere, &acme, &PageStart::First, 100);
+    assert!(page.ok().await.rows.is_empty());
 }
 
 async fn a_channel_that_changes_its_tenant_leaves_the_other_list(table: Table) {
@@ -176,7 +222,7 @@ async fn a_channel_that_changes_its_tenant_leaves_the_other_list(table: Table) {
     assert_eq!(rows(&channels, "other", None, 100).await, ["aCH"]);
 }
 
-async fn a_list_longer_than_one_answer_is_whole(table: Table) {
+async fn a_page_ends_where_dynamodb_ends_it_and_says_that_more_follow(table: Table) {
     let channels = Channels::new(table);
     // DynamoDB cuts an answer at 1 MB.
     let all: Vec<String> = (0..15).map(|number| format!("c{number:02}CH")).collect();
@@ -186,8 +232,13 @@ async fn a_list_longer_than_one_answer_is_whole(table: Table) {
         stored.channel.join(&fact_of(id, name, 1, ""));
         saves(&channels, &stored).await;
     }
-    assert_eq!(rows(&channels, "acme", None, 15).await, all);
-    assert_eq!(rows(&channels, "acme", None, 100).await, all);
+    let (first, is_last) = page(&channels, "acme", &PageStart::First, 100).await;
+    assert!((5..15).contains(&first.len()) && !is_last, "{first:?}");
+    let last = first.last().expect("a row");
+    let behind = PageStart::After(channel_row(&id(last)));
+    let (second, is_last) = page(&channels, "acme", &behind, 100).await;
+    assert_eq!([first, second].concat(), all);
+    assert!(is_last);
 }
 
 async fn of_many_ids_those_of_the_tenant_are_found(table: Table) {

@@ -1,10 +1,17 @@
 //! Claims: one put by `redirect`, then saved with a version; in the indexes only while they are open or pending.
 
-use onboarding::claim::{Claim, ClaimId, ClaimStatus};
+use dialog360::id::PartnerId;
+use onboarding::claim::{Claim, ClaimId, ClaimStatus, Settled};
+use onboarding::queue::Lane;
 use store::table::Table;
-use store::{Claims, Recorded, Requeues, StoredClaim, Subject, Write};
+use store::{
+    Channels, Claims, DueRow, PageStart, Queue, Recorded, StoredClaim, Subject, TenantRow, Write,
+};
+use tests::id;
 
-use super::{NOW, Succeeds, after, claim_of, items_of, other_partner, partner, tenant};
+use super::{
+    NOW, Succeeds, after, claim_of, items_of, other_partner, partner, sessionless, tenant,
+};
 
 contract! {
     a_claim_is_made_once_and_reads_back_as_it_was_made,
@@ -12,10 +19,13 @@ contract! {
     another_content_or_tenant_of_the_same_session_is_refused,
     a_claim_that_was_settled_meanwhile_is_still_the_same_again,
     the_same_claim_at_once_from_two_sides_is_new_once,
+    without_a_session_the_same_content_is_one_claim_while_that_is_open,
+    without_a_session_the_same_content_is_another_claim_once_that_is_closed,
+    of_two_who_make_the_next_generation_at_once_one_does,
     a_claim_nobody_made_is_not_there_and_cannot_be_saved,
     of_two_who_read_the_same_claim_only_the_first_saves,
-    the_open_claims_of_a_tenant_are_its_own_and_open,
-    only_a_pending_claim_is_due,
+    only_a_claim_that_is_open_and_not_registered_is_in_the_list_of_its_tenant,
+    only_a_pending_claim_that_is_not_registered_is_due,
 }
 
 const QUERY: &str = "client=aCL&channels=[oneCH,twoCH]&revoked=[goneCH]";
@@ -104,6 +114,68 @@ async fn the_same_claim_at_once_from_two_sides_is_new_once(table: Table) {
     }
 }
 
+async fn without_a_session_the_same_content_is_one_claim_while_that_is_open(table: Table) {
+    let claims = Claims::new(table.clone());
+    let first = sessionless(0, QUERY);
+    assert_eq!(make(&claims, &first).await, Recorded::New);
+    let register = |claim: &mut Claim| claim.register(after(1));
+    save_as(&claims, &first, register).await;
+    save_as(&claims, &first, Claim::hold).await;
+    let open = read(&claims, &first).await.claim;
+    let again = make(&claims, &sessionless(1, QUERY)).await;
+    assert_eq!(again, Recorded::Same(Box::new(open)));
+    let other = sessionless(2, "client=aCL&channels=[oneCH]");
+    assert_eq!(make(&claims, &other).await, Recorded::New);
+    assert_eq!(items_of(&table, "CLAIM#").await.len(), 2);
+}
+
+async fn without_a_session_the_same_content_is_another_claim_once_that_is_closed(table: Table) {
+    let claims = Claims::new(table.clone());
+    let confirm = |claim: &mut Claim| {
+        claim.register(after(1));
+        claim.settled = [(id("oneCH"), Settled::Confirmed)].into();
+        claim.status = ClaimStatus::Confirmed;
+    };
+    let first = sessionless(0, QUERY);
+    assert_eq!(make(&claims, &first).await, Recorded::New);
+    for (generation, seconds) in [(1, 10), (2, 20)] {
+        if generation == 1 {
+            save_as(&claims, &first, confirm).await;
+        } else {
+            save_as(&claims, &first, Claim::refuse).await;
+        }
+        let next = sessionless(seconds, QUERY);
+        assert_eq!(make(&claims, &next).await, Recorded::New);
+        // Nothing of the one before is left but the id.
+        let wanted = Claim { generation, ..next };
+        assert_eq!(read(&claims, &first).await.claim, wanted);
+        let again = make(&claims, &sessionless(30, QUERY)).await;
+        assert_eq!(again, Recorded::Same(Box::new(wanted)));
+    }
+    assert_eq!(items_of(&table, "CLAIM#").await.len(), 1);
+}
+
+async fn of_two_who_make_the_next_generation_at_once_one_does(table: Table) {
+    let claims = Claims::new(table);
+    let first = sessionless(0, QUERY);
+    assert_eq!(make(&claims, &first).await, Recorded::New);
+    for generation in 1..20 {
+        save_as(&claims, &first, Claim::refuse).await;
+        let claim = sessionless(i64::from(generation), QUERY);
+        let (one, other) = tokio::join!(make(&claims, &claim), make(&claims, &claim));
+        let wanted = Claim {
+            generation,
+            ..claim.clone()
+        };
+        let same = Recorded::Same(Box::new(wanted));
+        let made = [one, other];
+        assert!(
+            made.contains(&Recorded::New) && made.contains(&same),
+            "{made:?}"
+        );
+    }
+}
+
 async fn a_claim_nobody_made_is_not_there_and_cannot_be_saved(table: Table) {
     let claims = Claims::new(table.clone());
     let claim = made(&claims, NOW).await;
@@ -133,41 +205,63 @@ async fn of_two_who_read_the_same_claim_only_the_first_saves(table: Table) {
     assert_eq!(status(&claims, &claim).await, ClaimStatus::Refused);
 }
 
-async fn the_open_claims_of_a_tenant_are_its_own_and_open(table: Table) {
-    let claims = Claims::new(table);
+async fn only_a_claim_that_is_open_and_not_registered_is_in_the_list_of_its_tenant(table: Table) {
+    let claims = Claims::new(table.clone());
     let confirm = |claim: &mut Claim| claim.status = ClaimStatus::Confirmed;
+    let register = |claim: &mut Claim| claim.register(after(1));
     made(&claims, 1).await;
     save_as(&claims, &made(&claims, 2).await, Claim::hold).await;
     save_as(&claims, &made(&claims, 3).await, Claim::refuse).await;
     save_as(&claims, &made(&claims, 4).await, confirm).await;
+    save_as(&claims, &made(&claims, 6).await, register).await;
     let others = claim_of("acme#2", 5, QUERY);
     assert_eq!(make(&claims, &others).await, Recorded::New);
-    let acme = tenant("acme");
-    let open = claims.open_of_tenant(&partner(), &acme).ok().await;
-    let open = open.iter().map(|claim| (claim.id.as_str(), claim.status));
+    let listed = async |partner: PartnerId, who: &str| -> Vec<(String, ClaimStatus)> {
+        let (channels, who) = (Channels::new(table.clone()), tenant(who));
+        let page = channels.list_for_tenant(&partner, &who, &PageStart::First, 100);
+        let rows = page.ok().await.rows.into_iter();
+        let claim = |row| match row {
+            TenantRow::Claim(claim) => (claim.id.to_string(), claim.status),
+            other => panic!("{other:?}"),
+        };
+        rows.map(claim).collect()
+    };
     let wanted = [("1", ClaimStatus::Pending), ("2", ClaimStatus::Held)];
-    assert_eq!(open.collect::<Vec<_>>(), wanted);
-    let elsewhere = claims.open_of_tenant(&other_partner(), &acme).ok().await;
-    assert!(elsewhere.is_empty());
+    let wanted = wanted.map(|(id, status)| (id.to_owned(), status));
+    assert_eq!(listed(partner(), "acme").await, wanted);
+    assert_eq!(listed(partner(), "acme#2").await.len(), 1);
+    assert!(listed(other_partner(), "acme").await.is_empty());
 }
 
-async fn only_a_pending_claim_is_due(table: Table) {
-    let (claims, requeues) = (Claims::new(table.clone()), Requeues::new(table));
+async fn only_a_pending_claim_that_is_not_registered_is_due(table: Table) {
+    let (claims, queue) = (Claims::new(table.clone()), Queue::new(table));
+    let due = async |lane, now| {
+        let at = after(now);
+        queue.rows(&partner(), lane, at, 100).ok().await
+    };
     let later = |claim: &mut Claim| claim.due_at = Some(after(7200));
-    made(&claims, 1).await;
+    let confirm = |claim: &mut Claim| claim.status = ClaimStatus::Confirmed;
+    // A minute after the redirect, should the stream lose it.
+    let row = |id: &str, time| DueRow {
+        subject: Subject::Claim(partner(), ClaimId::from_table(id)),
+        order: after(time).as_millisecond().into(),
+    };
+    let first = made(&claims, 1).await;
+    assert_eq!(due(Lane::Alarm, 59).await, []);
+    assert_eq!(due(Lane::Alarm, 60).await, [row("1", 60)]);
     save_as(&claims, &made(&claims, 2).await, Claim::hold).await;
     save_as(&claims, &made(&claims, 3).await, Claim::refuse).await;
     save_as(&claims, &made(&claims, 4).await, later).await;
-    assert!(
-        requeues
-            .due(&partner(), after(59), 100)
-            .ok()
-            .await
-            .is_empty()
-    );
-    let due = requeues.due(&partner(), after(3600), 100).ok().await;
-    let due = due.into_iter().map(|due| (due.subject, due.due_at));
-    // A minute after the redirect, should the stream lose it.
-    let first = Subject::Claim(partner(), ClaimId::from_table("1"));
-    assert_eq!(due.collect::<Vec<_>>(), [(first, after(60))]);
+    save_as(&claims, &made(&claims, 5).await, confirm).await;
+    let register = |claim: &mut Claim| claim.register(after(1));
+    save_as(&claims, &made(&claims, 6).await, register).await;
+    assert_eq!(due(Lane::Alarm, 3600).await, [row("1", 60)]);
+    assert_eq!(due(Lane::Alarm, 7200).await, [row("1", 60), row("4", 7200)]);
+    save_as(&claims, &first, register).await;
+    assert_eq!(due(Lane::Alarm, 7200).await, [row("4", 7200)]);
+    for lane in [Lane::Line, Lane::Background] {
+        assert_eq!(due(lane, 9999).await, []);
+    }
+    let registered = read(&claims, &first).await.claim;
+    assert_eq!(registered.status, ClaimStatus::Pending);
 }

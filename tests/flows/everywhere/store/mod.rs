@@ -35,14 +35,35 @@ macro_rules! contract {
     };
 }
 
+/// The same for functions that take the site of the table, too, to reach it in ways of their own.
+macro_rules! in_every_order {
+    ($($fact:ident),+ $(,)?) => {
+        mod orders {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $fact() {
+                    let site = $crate::everywhere::store::Site::new(stringify!($fact)).await;
+                    let table = site.create().await;
+                    super::$fact(site, table).await;
+                }
+            )+
+        }
+    };
+}
+
+mod steps;
 mod seconds;
 mod bodies;
 mod facts;
 mod claims;
+mod claimed;
 mod clients;
 mod channels;
 mod mints;
-mod requeues;
+mod queue;
+mod taken;
+mod interleavings;
+mod workers;
 mod connections;
 
 /// Where another DynamoDB answers.
@@ -68,9 +89,8 @@ impl<T, F: Future<Output = Result<T, StoreError>>> Succeeds<T> for F {
 
 /// Holds `fact` against a new table of the place this run speaks of.
 async fn on_an_empty_table<F: Future<Output = ()>>(name: &str, fact: impl FnOnce(Table) -> F) {
-    let (table, _embedded) = table_for(name).await;
-    table.create().ok().await;
-    fact(table).await;
+    let site = Site::new(name).await;
+    fact(site.create().await).await;
 }
 
 /// The table of large bodies beside `table`.
@@ -80,26 +100,50 @@ async fn bodies_beside(table: &Table) -> Table {
     bodies
 }
 
-/// A table that is not there yet, in the place this run speaks of, and what keeps that answering.
-async fn table_for(fact: &str) -> (Table, Option<(Embedded, TempDir)>) {
-    let endpoint = std::env::var(ENDPOINT).unwrap_or_default();
-    let endpoint = match endpoint.as_str() {
-        "" if is_on_aws() => Servers::of_this_run().await.dynamodb.clone(),
-        "" => {
-            eprintln!("on the embedded DynamoDB");
-            let directory = tempfile::tempdir().expect("a directory");
-            let database = directory.path().join("onboarding.db");
-            let embedded = Embedded::open(&database).await.expect("the database");
-            let table = runtime::aws::local::table(embedded.endpoint(), "onboarding");
-            return (table, Some((embedded, directory)));
+/// Where the table of one fact is.
+struct Site {
+    endpoint: String,
+    name: String,
+    /// What keeps it answering.
+    _embedded: Option<(Embedded, TempDir)>,
+}
+
+impl Site {
+    /// A table that is not there yet, in the place this run speaks of.
+    async fn new(fact: &str) -> Self {
+        let endpoint = std::env::var(ENDPOINT).unwrap_or_default();
+        let endpoint = match endpoint.as_str() {
+            "" if is_on_aws() => Servers::of_this_run().await.dynamodb.clone(),
+            "" => {
+                eprintln!("on the embedded DynamoDB");
+                let directory = tempfile::tempdir().expect("a directory");
+                let database = directory.path().join("onboarding.db");
+                let embedded = Embedded::open(&database).await.expect("the database");
+                return Self {
+                    endpoint: embedded.endpoint().to_owned(),
+                    name: "onboarding".to_owned(),
+                    _embedded: Some((embedded, directory)),
+                };
+            }
+            _ => endpoint,
+        };
+        eprintln!("on the DynamoDB at {endpoint}");
+        // No other test and no other run uses a table of this name.
+        let mut name = format!("{}-{fact}", Uuid::new_v4());
+        name.truncate(LONGEST_NAME);
+        Self {
+            endpoint,
+            name,
+            _embedded: None,
         }
-        _ => endpoint,
-    };
-    eprintln!("on the DynamoDB at {endpoint}");
-    // No other test and no other run uses a table of this name.
-    let mut name = format!("{}-{fact}", Uuid::new_v4());
-    name.truncate(LONGEST_NAME);
-    (runtime::aws::local::table(&endpoint, &name), None)
+    }
+
+    /// The table, which holds nothing.
+    async fn create(&self) -> Table {
+        let table = runtime::aws::local::table(&self.endpoint, &self.name);
+        table.create().ok().await;
+        table
+    }
 }
 
 fn partner() -> PartnerId {
@@ -159,6 +203,13 @@ fn claim_of(who: &str, second: i64, query: &str) -> Claim {
     };
     let query = RedirectQuery::parse(query).expect("a query");
     Claim::from_session(&session, &query, after(0)).expect("a claim")
+}
+
+/// The claim of `acme` without a session with `query`, `seconds` after [`NOW`].
+fn sessionless(seconds: i64, query: &str) -> Claim {
+    let query = RedirectQuery::parse(query).expect("a query");
+    let claim = Claim::from_caller(&partner(), &tenant("acme"), &query, after(seconds));
+    claim.expect("a claim")
 }
 
 /// The items whose partition key starts with `prefix`.

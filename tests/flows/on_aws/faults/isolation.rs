@@ -1,6 +1,7 @@
 //! What goes wrong with one number, or at one hub, and must not be the others' trouble.
 
 use serde_json::{Value, json};
+use store::table::TENANT_PK;
 use store::{Channels, Mints};
 use tests::aws::calls::{Fault, Harm, Service};
 use tests::partner_api::{NUMBER, SimulatedPartnerApi, claim};
@@ -11,10 +12,11 @@ use tests::{Bundle, PARTNER, PAYING_PARTNER, channel_ref, until};
 async fn one_record_of_a_batch_that_fails_keeps_no_other_waiting_and_comes_again() {
     let bundle = Bundle::start().await;
     let calls = &bundle.aws().calls;
-    bundle.event("channel_running", "seenCH").await;
+    let choice = json!({"client": "seenCL", "channels": ["seenCH"]});
+    bundle.onboard(PARTNER, "acme", choice).await;
     let table = bundle.table().await;
     let (channels, mints) = (Channels::new(table.clone()), Mints::new(table));
-    // Numbers of its own for each kind: a fact that is folded makes its key due by itself.
+    // Numbers of its own for each kind. The records of channels are those that bind them: others make nothing due.
     for (kind, bad, good, is_good_first) in [
         ("FACT#", "aCH", "bCH", false),
         ("FACT#", "cCH", "dCH", true),
@@ -38,8 +40,8 @@ async fn one_record_of_a_batch_that_fails_keeps_no_other_waiting_and_comes_again
             let channel = channels.read(&good).await;
             channel.expect("a read").exists()
         } else {
-            let due_at = mints.inspect(&good).await.expect("a read").due_at;
-            due_at.is_some()
+            let due = mints.inspect(&good).await.expect("a read").due;
+            due.is_some()
         };
         assert!(is_done, "{kind} {good:?}");
         calls.heal();
@@ -50,7 +52,7 @@ async fn one_record_of_a_batch_that_fails_keeps_no_other_waiting_and_comes_again
 #[tokio::test]
 async fn a_hub_whose_due_things_cannot_be_read_does_not_stop_the_clock_of_the_next() {
     let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
-    let fault = Fault::of("reconcile", Harm::Fail).about(&format!("DUE#{PARTNER}"));
+    let fault = Fault::of("provision", Harm::Fail).about(&format!("DUE#{PARTNER}"));
     bundle.aws().calls.hurt(fault);
     api.refuses("new_key", 409).await;
     claim(&bundle, PAYING_PARTNER, NUMBER).await;
@@ -68,7 +70,9 @@ fn record_of(bundle: &Bundle, kind: &str) -> Option<Value> {
     let is_wanted = |record: &&Value| {
         let pk = record["dynamodb"]["Keys"]["pk"]["S"].as_str();
         let is_it = pk.is_some_and(|pk| pk.starts_with(kind) && pk.ends_with("#seenCH"));
-        is_it && record["eventName"] == "INSERT"
+        let is_bound = |image: &str| record["dynamodb"][image][TENANT_PK].is_object();
+        let binds = is_bound("NewImage") && !is_bound("OldImage");
+        is_it && (binds || kind == "FACT#")
     };
     batches.flatten().find(is_wanted).cloned()
 }

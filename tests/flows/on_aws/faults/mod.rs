@@ -4,3 +4,4 @@ mod http_functions;
 mod fold;
 mod isolation;
 mod provision;
+mod worker;

@@ -10,9 +10,6 @@ use tests::search::Search;
 use tests::{Bundle, PARTNER, assert_same, bodies, text, until_so};
 use tokio::task::JoinSet;
 
-/// How many numbers are on their way to their fault at once.
-const AT_ONCE: usize = 3;
-
 impl Way {
     /// The same with the calls of `fold`.
     pub(super) fn of_fold(self) -> Self {
@@ -20,6 +17,25 @@ impl Way {
             function: "fold",
             fewest: 8,
             ..self
+        }
+    }
+
+    /// The same with the calls about the partner's worker: its lease, and the times of its calls to 360dialog. They do
+    /// not name the number, so there is one at a time.
+    pub(super) fn of_the_worker(self) -> Self {
+        Self {
+            about: |_| format!("WORK#{PARTNER}"),
+            fewest: 6,
+            at_once: 1,
+            ..self
+        }
+    }
+
+    /// The same with the queries for what is due, which the clock makes, too.
+    pub(super) fn of_the_queue(self) -> Self {
+        Self {
+            about: |_| format!("DUE#{PARTNER}"),
+            ..self.of_the_worker()
         }
     }
 }
@@ -32,6 +48,10 @@ pub(super) const QUICK: (&str, &str) = ("HUB_STAGE_DELAY_MS", "1");
 pub(super) struct Way {
     /// The function whose calls go wrong.
     function: &'static str,
+    /// What is in the calls that go wrong, by the number.
+    about: fn(&str) -> String,
+    /// How many numbers are on their way to their fault at once.
+    at_once: usize,
     /// So many calls it makes for a number at least: what goes wrong later may find no call.
     fewest: usize,
     name: &'static str,
@@ -43,6 +63,8 @@ pub(super) struct Way {
 
 pub(super) const KILLED_BEFORE: Way = Way {
     function: "provision",
+    about: tag,
+    at_once: 3,
     fewest: 20,
     name: "before",
     harm: |_| Harm::KillBefore,
@@ -51,6 +73,8 @@ pub(super) const KILLED_BEFORE: Way = Way {
 
 pub(super) const KILLED_AFTER: Way = Way {
     function: "provision",
+    about: tag,
+    at_once: 3,
     fewest: 20,
     name: "after",
     harm: |_| Harm::KillAfter,
@@ -59,6 +83,8 @@ pub(super) const KILLED_AFTER: Way = Way {
 
 pub(super) const REFUSED: Way = Way {
     function: "provision",
+    about: tag,
+    at_once: 3,
     fewest: 20,
     name: "refused",
     // By turns, among every sixth too.
@@ -68,86 +94,86 @@ pub(super) const REFUSED: Way = Way {
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_before_the_first_call_and_every_fourth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_BEFORE, (1..).step_by(4)).await;
+async fn killed_after_the_first_call_and_every_eighth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_AFTER, (1..).step_by(8)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_before_the_second_call_and_every_fourth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_BEFORE, (2..).step_by(4)).await;
+async fn killed_after_the_second_call_and_every_eighth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_AFTER, (2..).step_by(8)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_before_the_third_call_and_every_fourth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_BEFORE, (3..).step_by(4)).await;
+async fn killed_after_the_third_call_and_every_eighth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_AFTER, (3..).step_by(8)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_before_the_fourth_call_and_every_fourth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_BEFORE, (4..).step_by(4)).await;
+async fn killed_after_the_fourth_call_and_every_eighth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_AFTER, (4..).step_by(8)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_after_the_first_call_and_every_fourth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_AFTER, (1..).step_by(4)).await;
+async fn killed_after_the_fifth_call_and_every_eighth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_AFTER, (5..).step_by(8)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_after_the_second_call_and_every_fourth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_AFTER, (2..).step_by(4)).await;
+async fn killed_after_the_sixth_call_and_every_eighth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_AFTER, (6..).step_by(8)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_after_the_third_call_and_every_fourth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_AFTER, (3..).step_by(4)).await;
+async fn killed_after_the_seventh_call_and_every_eighth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_AFTER, (7..).step_by(8)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn killed_after_the_fourth_call_and_every_fourth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_AFTER, (4..).step_by(4)).await;
+async fn killed_after_the_eighth_call_and_every_eighth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(KILLED_AFTER, (8..).step_by(8)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn refused_at_the_first_call_and_every_sixth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(REFUSED, (1..).step_by(6)).await;
+async fn refused_at_the_first_call_and_every_twelfth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(REFUSED, (1..).step_by(12)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn refused_at_the_second_call_and_every_sixth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(REFUSED, (2..).step_by(6)).await;
+async fn refused_at_the_second_call_and_every_twelfth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(REFUSED, (2..).step_by(12)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn refused_at_the_third_call_and_every_sixth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(REFUSED, (3..).step_by(6)).await;
+async fn refused_at_the_third_call_and_every_twelfth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(REFUSED, (3..).step_by(12)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn refused_at_the_fourth_call_and_every_sixth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(REFUSED, (4..).step_by(6)).await;
+async fn refused_at_the_fourth_call_and_every_twelfth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(REFUSED, (4..).step_by(12)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn refused_at_the_fifth_call_and_every_sixth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(REFUSED, (5..).step_by(6)).await;
+async fn refused_at_the_fifth_call_and_every_twelfth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(REFUSED, (5..).step_by(12)).await;
 }
 
 /// I6, I7, I8, I9
 #[tokio::test]
-async fn refused_at_the_sixth_call_and_every_sixth_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(REFUSED, (6..).step_by(6)).await;
+async fn refused_at_the_sixth_call_and_every_twelfth_it_ends_with_the_live_key_stored() {
+    calls_go_wrong(REFUSED, (6..).step_by(12)).await;
 }
 
 /// I7
@@ -260,7 +286,7 @@ pub(super) async fn calls_go_wrong(way: Way, which: impl Iterator<Item = usize>)
     let mut runs = JoinSet::new();
     let (mut hurt, mut ids, mut last, mut beyond) = (0, Vec::new(), 0, 0);
     loop {
-        while (beyond == 0 || last < way.fewest) && runs.len() < AT_ONCE {
+        while (beyond == 0 || last < way.fewest) && runs.len() < way.at_once {
             last = which.next().expect("they do not end");
             runs.spawn(run(bundle.clone(), way, last));
         }
@@ -293,7 +319,7 @@ pub(super) async fn calls_go_wrong(way: Way, which: impl Iterator<Item = usize>)
 async fn run(bundle: Arc<Bundle>, way: Way, n: usize) -> (String, FaultId) {
     let id = format!("{}{n}", way.name);
     let calls = &bundle.aws().calls;
-    let fault = Fault::of(way.function, (way.harm)(n)).about(&tag(&id));
+    let fault = Fault::of(way.function, (way.harm)(n)).about(&(way.about)(&id));
     let fault = calls.hurt(fault.from_the(n, way.times));
     let moved = Fault::of("provision", Harm::Fail).asking("UpdateSecretVersionStage");
     let moved = calls.hurt(moved.about(&tag(&id)).the_first(0));
@@ -360,4 +386,69 @@ fn is_beside_a_key(character: char) -> bool {
 /// other lengths.
 fn is_key(word: &str) -> bool {
     word.len() == 35 && word.ends_with("_AK")
+}
+
+/// A kill before a call differs from one after the call before it only by what 360dialog was asked in between.
+mod soak {
+    use super::{KILLED_BEFORE, REFUSED, calls_go_wrong};
+
+    /// I6, I7, I8, I9
+    #[tokio::test]
+    async fn killed_before_the_first_call_and_every_fourth_it_ends_with_the_live_key_stored() {
+        calls_go_wrong(KILLED_BEFORE, (1..).step_by(4)).await;
+    }
+
+    /// I6, I7, I8, I9
+    #[tokio::test]
+    async fn killed_before_the_second_call_and_every_fourth_it_ends_with_the_live_key_stored() {
+        calls_go_wrong(KILLED_BEFORE, (2..).step_by(4)).await;
+    }
+
+    /// I6, I7, I8, I9
+    #[tokio::test]
+    async fn killed_before_the_third_call_and_every_fourth_it_ends_with_the_live_key_stored() {
+        calls_go_wrong(KILLED_BEFORE, (3..).step_by(4)).await;
+    }
+
+    /// I6, I7, I8, I9
+    #[tokio::test]
+    async fn killed_before_the_fourth_call_and_every_fourth_it_ends_with_the_live_key_stored() {
+        calls_go_wrong(KILLED_BEFORE, (4..).step_by(4)).await;
+    }
+
+    /// I6, I7, I8, I9
+    #[tokio::test]
+    async fn refused_at_the_seventh_call_and_every_twelfth_it_ends_with_the_live_key_stored() {
+        calls_go_wrong(REFUSED, (7..).step_by(12)).await;
+    }
+
+    /// I6, I7, I8, I9
+    #[tokio::test]
+    async fn refused_at_the_eighth_call_and_every_twelfth_it_ends_with_the_live_key_stored() {
+        calls_go_wrong(REFUSED, (8..).step_by(12)).await;
+    }
+
+    /// I6, I7, I8, I9
+    #[tokio::test]
+    async fn refused_at_the_ninth_call_and_every_twelfth_it_ends_with_the_live_key_stored() {
+        calls_go_wrong(REFUSED, (9..).step_by(12)).await;
+    }
+
+    /// I6, I7, I8, I9
+    #[tokio::test]
+    async fn refused_at_the_tenth_call_and_every_twelfth_it_ends_with_the_live_key_stored() {
+        calls_go_wrong(REFUSED, (10..).step_by(12)).await;
+    }
+
+    /// I6, I7, I8, I9
+    #[tokio::test]
+    async fn refused_at_the_eleventh_call_and_every_twelfth_it_ends_with_the_live_key_stored() {
+        calls_go_wrong(REFUSED, (11..).step_by(12)).await;
+    }
+
+    /// I6, I7, I8, I9
+    #[tokio::test]
+    async fn refused_at_the_twelfth_call_and_every_twelfth_it_ends_with_the_live_key_stored() {
+        calls_go_wrong(REFUSED, (12..).step_by(12)).await;
+    }
 }
