@@ -23,9 +23,18 @@ pub(crate) fn report(channel: &Channel, facts: &[StoredFact], mint: &MintState) 
     };
     add_line(&mut text, &format!("  {:<16} {due_at}", "next run"));
     if let Some(intent) = &mint.intent {
+        let times: Vec<String> = intent
+            .unanswered
+            .iter()
+            .map(|post| post.at.to_string())
+            .collect();
+        let ours = match intent.ours.as_slice() {
+            [] => String::new(),
+            ids => format!("; keys that came of it: {}", ids.join(", ")),
+        };
         let intent_text = format!(
-            "key asked for at {} without a clear answer, {} times",
-            intent.sent_at, intent.posts
+            "key asked for without a clear answer at {}{ours}",
+            times.join(", ")
         );
         add_line(&mut text, &format!("  {:<16} {intent_text}", "open intent"));
     }

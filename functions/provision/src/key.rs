@@ -5,6 +5,7 @@ use dialog360::id::ChannelRef;
 use jiff::{SignedDuration, Timestamp};
 use onboarding::channel::Channel;
 use onboarding::fact::{Assertion, Binding, KeyReason, KeyState, KeyStatus};
+use onboarding::intent::Intent;
 use onboarding::queue::{Due, Place, Stop, Task};
 use onboarding::secret::Billing;
 use onboarding::tenant::Tenant;
@@ -12,7 +13,7 @@ use runtime::clock;
 use runtime::metric::{self, Metric};
 use runtime::settings::Switch;
 use runtime::token;
-use store::{Error, Intent, LastAnswer, Leased, Mint, NextRun, Subject};
+use store::{Error, LastAnswer, Leased, Mint, NextRun, Subject};
 
 use crate::Provision;
 use crate::retry::RetryAt;
@@ -154,6 +155,14 @@ impl Outcome {
     pub(crate) fn cancelled(intent: Option<Intent>) -> Self {
         let (status, reason) = (KeyStatus::None, KeyReason::Cancelled);
         Self::verdict(status, reason, RetryAt::OnChange, intent)
+    }
+
+    /// The same, but the verdict that there is stays.
+    pub(crate) fn without_verdict(self) -> Self {
+        Self {
+            verdict: None,
+            ..self
+        }
     }
 
     /// No verdict; it is worked on again.
@@ -372,14 +381,14 @@ impl Provision {
         let now = clock::now();
         let held = mint.not_before.filter(|then| *then > now);
         let failures = match outcome.retry_at {
-            RetryAt::Later(_) => failures.saturating_add(1),
+            RetryAt::Later(_) | RetryAt::Unclear(_) => failures.saturating_add(1),
             RetryAt::OnChange | RetryAt::Tomorrow if held.is_none() => 0,
             _ => failures,
         };
         let due = outcome.retry_at.due(now, failures, place);
         let next = NextRun {
             not_before: match outcome.retry_at {
-                RetryAt::Later(_) => due.and_then(Due::time),
+                RetryAt::Later(_) | RetryAt::Unclear(_) => due.and_then(Due::time),
                 _ => held,
             },
             last_answer: match outcome.heard {

@@ -103,9 +103,9 @@ fn a_key_stays_stored_after_a_revocation_and_not_after_a_cancellation() {
     assert_eq!(wanted(&[bound(), cancelled]), Wanted::Cancelled);
     let intent = Intent {
         attempt: "a".into(),
-        sent_at: Timestamp::UNIX_EPOCH,
-        baseline: Vec::new(),
-        posts: 1,
+        baseline: None,
+        ours: Vec::new(),
+        unanswered: Vec::new(),
     };
     let open_intent = Wanted::judge(
         &channel(&facts[..3]),

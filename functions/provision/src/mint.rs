@@ -9,28 +9,32 @@ use dialog360::id::ChannelRef;
 use jiff::SignedDuration;
 use onboarding::channel::Channel;
 use onboarding::fact::{Assertion, Binding, KeyReason, KeyState, KeyStatus};
+use onboarding::intent::{self, Intent, IsNew, Judgement, Keys};
 use runtime::clock;
 use runtime::token;
 use runtime::vault::{ChannelKey, Moved, Version, secret_name};
-use store::{Error, Intent, Write};
+use store::{Error, Write};
 
-use crate::key::{Heard, Known, Outcome};
+use crate::key::{self, Heard, Known, Outcome};
 use crate::retry::RetryAt;
 use crate::worker::{Stopped, Worker};
 use crate::{Provision, count_refusal, in_words};
 
 /// After how many POSTs without a clear answer an operator must decide.
-const MAX_UNCLEAR_POSTS: u32 = 5;
+const MAX_UNCLEAR_POSTS: usize = 5;
 
-/// How long after a POST without an answer an unknown key counts as the one it made.
-const LOST_ANSWER: SignedDuration = SignedDuration::from_hours(1);
+/// How long after a POST without a clear answer the list of keys is read once more, although a key is stored.
+const LATE_POST: SignedDuration = SignedDuration::from_mins(10);
 
 /// Judgement of 360dialog's list of keys before the POST.
 enum Listed {
     /// The key in the vault is live.
     Ours,
-    /// No key is live, except perhaps one of our own whose answer was lost. `baseline` has the keys before that.
-    Clear { baseline: Vec<String> },
+    /// No key is live, except perhaps `ours`, whose answers were lost. `baseline` has the keys before that.
+    Clear {
+        baseline: Option<Vec<String>>,
+        ours: Vec<String>,
+    },
     /// No key may be made now.
     Stop(Outcome),
 }
@@ -52,17 +56,23 @@ impl Worker<'_> {
                 return Ok(Some(Outcome::silent(RetryAt::Later(None), open)));
             }
         };
+        let is_stored = key::is_stored(&known.channel);
         if let Some(stop) = self.check_client(known, binding).await? {
-            return Ok(Some(stop));
+            return Ok(Some(kept_if(is_stored, stop)));
         }
-        let baseline = match self.list_keys(known, &current).await? {
-            Listed::Ours => return Ok(Some(stored(current.key_id, name))),
-            Listed::Clear { baseline } => baseline,
-            Listed::Stop(outcome) => return Ok(Some(outcome)),
+        let (baseline, ours) = match self.list_keys(known, &current).await? {
+            Listed::Ours => return Ok(Some(stored(current.key_id, name, None))),
+            // That a list is empty says nothing about a key that is stored.
+            Listed::Clear { ours, .. } if is_stored && ours.is_empty() => {
+                return Ok(Some(Outcome::silent(RetryAt::OnChange, None)));
+            }
+            Listed::Clear { baseline, ours } => (baseline, ours),
+            Listed::Stop(outcome) => return Ok(Some(kept_if(is_stored, outcome))),
         };
-        let posts = open.as_ref().map_or(0, |intent| intent.posts);
+        let posts = open.as_ref().map_or(0, Intent::unclear);
         if posts >= MAX_UNCLEAR_POSTS {
-            return Ok(Some(Outcome::blocked(KeyReason::HubUnavailable, open)));
+            let intent = open.map(|open| Intent { ours, ..open });
+            return Ok(Some(Outcome::blocked(KeyReason::HubUnavailable, intent)));
         }
         let attempt = token::fresh();
         let minting = KeyState {
@@ -80,12 +90,7 @@ impl Worker<'_> {
             return Ok(Some(not_read(&known.channel, "a login", &why, open)));
         }
         self.wait_for_a_call().await?;
-        let intent = Intent {
-            attempt,
-            sent_at: clock::now(),
-            baseline,
-            posts: posts.saturating_add(1),
-        };
+        let intent = Intent::next(open.as_ref(), attempt, baseline, ours, clock::now());
         if provision.mints.intend(&known.mint, Some(&intent)).await? == Write::Conflict {
             return Ok(None);
         }
@@ -205,7 +210,7 @@ impl Provision {
             .make_current(&name, &intent.attempt, &current.id)
             .await
         {
-            Ok(Moved::Done) => Ok(Some(stored(key_id, name))),
+            Ok(Moved::Done) => Ok(Some(stored(key_id, name, intent.stored(clock::now())))),
             Ok(Moved::Fenced) => Ok(Some(Outcome::silent(RetryAt::Now, Some(intent)))),
             Err(error) => {
                 tracing::error!(%error, partner = %id.partner, channel = %id.channel, "a new key was not made current");
@@ -226,19 +231,29 @@ fn heard(outcome: &KeyOutcome) -> onboarding::queue::Heard {
     }
 }
 
-/// The outcome if the key in the vault is live; it closes the intent.
-fn stored(key_id: Option<String>, name: String) -> Outcome {
+/// The outcome if the key in the vault is live. An intent stays open as long as an older POST may make another key.
+fn stored(key_id: Option<String>, name: String, open: Option<Intent>) -> Outcome {
     let verdict = KeyState {
         status: KeyStatus::Stored,
         reason: None,
         key_id,
         secret_name: Some(name),
     };
+    let last = open.as_ref().and_then(|open| open.unanswered.last());
+    let later = last.and_then(|post| post.at.saturating_add(LATE_POST).ok());
     Outcome {
         verdict: Some(verdict),
-        retry_at: RetryAt::OnChange,
-        intent: None,
+        retry_at: later.map_or(RetryAt::OnChange, RetryAt::Until),
+        intent: open,
         heard: Heard::Understood,
+    }
+}
+
+/// An outcome before any POST: a key that is stored stays so.
+fn kept_if(is_stored: bool, outcome: Outcome) -> Outcome {
+    match is_stored {
+        true => outcome.without_verdict(),
+        false => outcome,
     }
 }
 
@@ -270,68 +285,45 @@ fn judge_keys(
     open: Option<&Intent>,
 ) -> Listed {
     let question = "the list of keys";
-    let why = match keys {
-        Ok(ids) => return judge(ids, current, open),
-        Err(why) => why,
-    };
-    let outcome = match why.kind {
-        ErrorKind::NotPermitted => {
-            let reason = KeyReason::AwaitingPermission;
-            Outcome::waiting(reason, RetryAt::Tomorrow, open.cloned())
-        }
+    let (keys, why) = match keys {
+        Ok(ids) => (Keys::Listed(ids), None),
         // The key in the vault was made by this very attempt, which was cut off before it could record that.
-        ErrorKind::NotFound if open.is_some_and(|intent| intent.attempt == current.id) => {
-            return Listed::Ours;
+        Err(why) if why.kind == ErrorKind::NotFound => {
+            if open.is_some_and(|intent| intent.attempt == current.id) {
+                return Listed::Ours;
+            }
+            (Keys::Unlisted, Some(why))
         }
-        // Without a list, only a channel that was created in our own session is sure to have no foreign key.
-        ErrorKind::NotFound
-            if known.is_fresh() && current.key_id.is_none() && open.is_none_or(is_recent) =>
-        {
-            let baseline = open.map(|intent| intent.baseline.clone());
-            return Listed::Clear {
-                baseline: baseline.unwrap_or_default(),
-            };
+        Err(why) if why.kind == ErrorKind::NotPermitted => {
+            let reason = KeyReason::AwaitingPermission;
+            let outcome = Outcome::waiting(reason, after_refusal(open), open.cloned());
+            return Listed::Stop(outcome.with_answer(in_words(question, &why)));
         }
-        ErrorKind::NotFound => Outcome::blocked(KeyReason::KeysUnlisted, open.cloned()),
-        _ => return Listed::Stop(not_read(known, question, &why, open.cloned())),
+        Err(why) => return Listed::Stop(not_read(known, question, &why, open.cloned())),
     };
-    Listed::Stop(outcome.with_answer(in_words(question, &why)))
+    let is_new = match known.is_fresh() && current.key_id.is_none() {
+        true => IsNew::Yes,
+        false => IsNew::No,
+    };
+    let reason = match intent::judge(&keys, current.key_id.as_deref(), open, is_new, clock::now()) {
+        Judgement::Stored => return Listed::Ours,
+        Judgement::Clear { baseline, ours } => return Listed::Clear { baseline, ours },
+        Judgement::Foreign => KeyReason::ExistingKey,
+        Judgement::Unknown => KeyReason::KeysUnlisted,
+    };
+    let blocked = Outcome::blocked(reason, open.cloned());
+    Listed::Stop(match why {
+        Some(why) => blocked.with_answer(in_words(question, &why)),
+        None => blocked.understood(),
+    })
 }
 
-/// Judges a list of keys.
-fn judge(ids: Vec<String>, current: &Version, open: Option<&Intent>) -> Listed {
-    if current
-        .key_id
-        .as_ref()
-        .is_some_and(|ours| ids.contains(ours))
-    {
-        return Listed::Ours;
+/// When a refusal is doubted: soon, while a POST may make a key yet.
+fn after_refusal(open: Option<&Intent>) -> RetryAt {
+    match open {
+        Some(open) if !open.unanswered.is_empty() => RetryAt::Hourly,
+        _ => RetryAt::Tomorrow,
     }
-    match (ids.as_slice(), open) {
-        // The baseline of an open intent stays: else an attempt that is cut off twice would take its own lost key for a
-        // foreign one.
-        ([], Some(intent)) => Listed::Clear {
-            baseline: intent.baseline.clone(),
-        },
-        ([], None) => Listed::Clear {
-            baseline: Vec::new(),
-        },
-        ([one], Some(intent)) if may_be_ours(one, intent) => Listed::Clear {
-            baseline: intent.baseline.clone(),
-        },
-        _ => {
-            let blocked = Outcome::blocked(KeyReason::ExistingKey, open.cloned());
-            Listed::Stop(blocked.understood())
-        }
-    }
-}
-
-fn may_be_ours(id: &String, intent: &Intent) -> bool {
-    is_recent(intent) && !intent.baseline.contains(id)
-}
-
-fn is_recent(intent: &Intent) -> bool {
-    clock::now().duration_since(intent.sent_at) < LOST_ANSWER
 }
 
 /// The outcome of a failed read before the POST. It is retried for ever.
@@ -347,7 +339,8 @@ fn not_read(known: &Channel, question: &str, why: &ApiError, intent: Option<Inte
     waiting.with_answer(in_words(question, why))
 }
 
-/// The outcome of a POST that brought no key. A clear refusal closes the intent, any other answer leaves it open.
+/// The outcome of a POST that brought no key. A clear refusal ends this POST and nothing older; any other answer leaves it
+/// open.
 fn after_post(known: &Channel, answer: &KeyAnswer, intent: Intent) -> Outcome {
     judge_post(known, &answer.outcome, intent).with_answer(post_in_words(answer))
 }
@@ -366,43 +359,45 @@ fn post_in_words(answer: &KeyAnswer) -> String {
 
 fn judge_post(known: &Channel, outcome: &KeyOutcome, intent: Intent) -> Outcome {
     let ChannelRef { partner, channel } = &known.id;
+    let unclear = intent.unclear();
     match outcome {
         KeyOutcome::NotPermitted => {
-            Outcome::waiting(KeyReason::AwaitingPermission, RetryAt::Tomorrow, None)
+            let open = intent.refused();
+            let retry_at = after_refusal(open.as_ref());
+            Outcome::waiting(KeyReason::AwaitingPermission, retry_at, open)
         }
-        KeyOutcome::NotReady => Outcome::waiting(KeyReason::NotRunning, RetryAt::Later(None), None),
+        KeyOutcome::NotReady => Outcome::waiting(
+            KeyReason::NotRunning,
+            RetryAt::Later(None),
+            intent.refused(),
+        ),
         KeyOutcome::BadCredentials => {
             count_refusal(&ErrorKind::BadCredentials.into());
-            Outcome::waiting(KeyReason::BadCredentials, RetryAt::Later(None), None)
-        }
-        KeyOutcome::UnknownChannel => Outcome::blocked(KeyReason::HubRefused, None),
-        KeyOutcome::Refused(status) => {
-            tracing::warn!(%partner, %channel, status, "360dialog refused to make a key");
-            Outcome::blocked(KeyReason::HubRefused, None)
-        }
-        KeyOutcome::RateLimited(least) => {
-            // 429 is a clear answer, so this POST does not count as one without an answer.
-            let intent = Intent {
-                posts: intent.posts.saturating_sub(1),
-                ..intent
-            };
             Outcome::waiting(
-                KeyReason::HubUnavailable,
-                RetryAt::Later(least.or(Some(Duration::ZERO))),
-                Some(intent),
+                KeyReason::BadCredentials,
+                RetryAt::Later(None),
+                intent.refused(),
             )
         }
-        KeyOutcome::Unknown(_) | KeyOutcome::Created(_) if intent.posts >= MAX_UNCLEAR_POSTS => {
-            tracing::error!(%partner, %channel, posts = intent.posts, "360dialog gave no clear answer to any POST");
+        KeyOutcome::UnknownChannel => Outcome::blocked(KeyReason::HubRefused, intent.refused()),
+        KeyOutcome::Refused(status) => {
+            tracing::warn!(%partner, %channel, status, "360dialog refused to make a key");
+            Outcome::blocked(KeyReason::HubRefused, intent.refused())
+        }
+        // Remembered, since it may have been done all the same, and not counted.
+        KeyOutcome::RateLimited(least) => Outcome::waiting(
+            KeyReason::HubUnavailable,
+            RetryAt::Later(least.or(Some(Duration::ZERO))),
+            Some(intent.rate_limited()),
+        ),
+        KeyOutcome::Unknown(_) | KeyOutcome::Created(_) if unclear >= MAX_UNCLEAR_POSTS => {
+            tracing::error!(%partner, %channel, posts = unclear, "360dialog gave no clear answer to any POST");
             Outcome::blocked(KeyReason::HubUnavailable, Some(intent))
         }
         KeyOutcome::Unknown(why) => {
             tracing::warn!(%partner, %channel, why, "360dialog did not say whether it made a key");
-            Outcome::waiting(
-                KeyReason::HubUnavailable,
-                RetryAt::Later(None),
-                Some(intent),
-            )
+            let retry_at = RetryAt::Unclear(unclear);
+            Outcome::waiting(KeyReason::HubUnavailable, retry_at, Some(intent))
         }
         KeyOutcome::NotAsked(_) | KeyOutcome::Created(_) => {
             Outcome::silent(RetryAt::Now, Some(intent))

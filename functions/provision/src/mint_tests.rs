@@ -1,128 +1,148 @@
-//! Tests of the judgement of a list of keys, and of the outcome of a POST.
+//! Tests of what follows from a list of keys, and of the outcome of a POST.
 
 use dialog360::secret::Secret;
-use jiff::Timestamp;
 
 use super::*;
 
-fn version(key_id: Option<&str>) -> Version {
-    Version {
-        id: "v".into(),
-        key_id: key_id.map(str::to_owned),
-    }
-}
-
-fn intent(age: SignedDuration, baseline: &[&str], posts: u32) -> Intent {
-    let sent_at: Timestamp = clock::now().saturating_sub(age).unwrap();
-    let baseline = baseline.iter().map(|id| (*id).to_owned()).collect();
-    Intent {
-        attempt: "a".into(),
-        sent_at,
-        baseline,
-        posts,
-    }
-}
-
-/// `Ok` with the baseline if a key may be made, `Err` with the reason if not, `Err(None)` if ours is live.
-fn judged(
-    ids: &[&str],
-    current: Option<&str>,
-    open: Option<&Intent>,
-) -> Result<Vec<String>, Option<KeyReason>> {
-    match judge(
-        ids.iter().map(|id| (*id).to_owned()).collect(),
-        &version(current),
-        open,
-    ) {
-        Listed::Ours => Err(None),
-        Listed::Clear { baseline } => Ok(baseline),
-        Listed::Stop(outcome) => Err(outcome.verdict.and_then(|verdict| verdict.reason)),
-    }
-}
-
-#[test]
-fn a_key_is_made_where_none_is_live() {
-    assert_eq!(judged(&[], None, None), Ok(vec![]));
-    assert_eq!(judged(&[], Some("1"), None), Ok(vec![]));
-}
-
-#[test]
-fn our_own_key_is_kept_and_a_foreign_key_is_never_revoked() {
-    assert_eq!(judged(&["1"], Some("1"), None), Err(None));
-    assert_eq!(
-        judged(&["1"], None, None),
-        Err(Some(KeyReason::ExistingKey))
-    );
-    assert_eq!(
-        judged(&["2"], Some("1"), None),
-        Err(Some(KeyReason::ExistingKey))
-    );
-}
-
-#[test]
-fn one_unknown_key_counts_as_our_own_for_an_hour_after_a_lost_answer() {
-    let young = intent(SignedDuration::from_mins(59), &["0"], 1);
-    assert_eq!(judged(&["7"], None, Some(&young)), Ok(vec!["0".to_owned()]));
-    assert_eq!(
-        judged(&["0"], None, Some(&young)),
-        Err(Some(KeyReason::ExistingKey)),
-        "it was there before"
-    );
-    assert_eq!(
-        judged(&["7", "8"], None, Some(&young)),
-        Err(Some(KeyReason::ExistingKey))
-    );
-    let old = intent(SignedDuration::from_mins(61), &[], 1);
-    assert_eq!(
-        judged(&["7"], None, Some(&old)),
-        Err(Some(KeyReason::ExistingKey))
-    );
-}
-
-#[test]
-fn a_refusal_closes_the_intent_and_an_unclear_answer_leaves_it_open() {
-    let known = Channel::unknown(ChannelRef::new(
+fn known() -> Channel {
+    Channel::unknown(ChannelRef::new(
         "aPA".parse().unwrap(),
         "bCH".parse().unwrap(),
-    ));
+    ))
+}
+
+/// An intent whose last POST is this moment's, after so many others.
+fn intent(posts: usize) -> Intent {
+    let next = |open: Option<Intent>| {
+        let baseline = Some(Vec::new());
+        Some(Intent::next(
+            open.as_ref(),
+            "a",
+            baseline,
+            Vec::new(),
+            clock::now(),
+        ))
+    };
+    let all = (0..posts).fold(None, |open, _| next(open));
+    all.expect("at least one")
+}
+
+/// The reason why no key may be made, `None` if one may.
+fn stops(
+    keys: Result<Vec<String>, ApiError>,
+    current: &str,
+    open: Option<&Intent>,
+) -> Option<(KeyReason, RetryAt)> {
+    let current = Version {
+        id: current.to_owned(),
+        key_id: None,
+    };
+    match judge_keys(&known(), keys, &current, open) {
+        Listed::Stop(outcome) => Some((outcome.verdict?.reason?, outcome.retry_at)),
+        Listed::Ours | Listed::Clear { .. } => None,
+    }
+}
+
+#[test]
+fn a_refusal_of_the_list_is_doubted_within_an_hour_while_a_post_may_make_a_key_yet() {
+    let refused = || Err(ErrorKind::NotPermitted.into());
+    let waits = KeyReason::AwaitingPermission;
+    assert_eq!(
+        stops(refused(), "v", None),
+        Some((waits, RetryAt::Tomorrow))
+    );
+    let open = intent(1);
+    assert_eq!(
+        stops(refused(), "v", Some(&open)),
+        Some((waits, RetryAt::Hourly))
+    );
+}
+
+#[test]
+fn without_a_list_only_the_key_of_the_attempt_itself_counts() {
+    let unlisted = || Err(ErrorKind::NotFound.into());
+    let (open, blocked) = (
+        intent(1),
+        Some((KeyReason::KeysUnlisted, RetryAt::Tomorrow)),
+    );
+    assert_eq!(stops(unlisted(), "v", Some(&open)), blocked);
+    assert_eq!(stops(unlisted(), "a", Some(&open)), None);
+    let foreign = stops(Ok(vec!["1".to_owned()]), "v", None);
+    assert_eq!(foreign, Some((KeyReason::ExistingKey, RetryAt::Tomorrow)));
+}
+
+#[test]
+fn a_refusal_ends_its_own_post_and_an_unclear_answer_leaves_it_open() {
+    use KeyStatus::{Blocked, Waiting};
     let outcome = |minted: &KeyOutcome, posts| {
-        let outcome = judge_post(&known, minted, intent(SignedDuration::ZERO, &[], posts));
+        let outcome = judge_post(&known(), minted, intent(posts));
         let verdict = outcome.verdict.unwrap();
+        let open = outcome
+            .intent
+            .map(|open| (open.unanswered.len(), open.unclear()));
         (
             verdict.status,
             verdict.reason.unwrap(),
-            outcome.intent.map(|intent| intent.posts),
+            open,
+            outcome.retry_at,
         )
     };
-    use KeyStatus::{Blocked, Waiting};
-    assert_eq!(
-        outcome(&KeyOutcome::NotPermitted, 1),
-        (Waiting, KeyReason::AwaitingPermission, None)
-    );
-    assert_eq!(
-        outcome(&KeyOutcome::BadCredentials, 1),
-        (Waiting, KeyReason::BadCredentials, None)
-    );
-    assert_eq!(
-        outcome(&KeyOutcome::UnknownChannel, 1),
-        (Blocked, KeyReason::HubRefused, None)
-    );
-    assert_eq!(
-        outcome(&KeyOutcome::Refused(400), 1),
-        (Blocked, KeyReason::HubRefused, None)
-    );
-    assert_eq!(
-        outcome(&KeyOutcome::Unknown(""), 4),
-        (Waiting, KeyReason::HubUnavailable, Some(4))
-    );
+    let later = RetryAt::Later(None);
+    for (answer, status, reason, retry_at) in [
+        (
+            KeyOutcome::NotPermitted,
+            Waiting,
+            KeyReason::AwaitingPermission,
+            RetryAt::Tomorrow,
+        ),
+        (KeyOutcome::NotReady, Waiting, KeyReason::NotRunning, later),
+        (
+            KeyOutcome::BadCredentials,
+            Waiting,
+            KeyReason::BadCredentials,
+            later,
+        ),
+        (
+            KeyOutcome::UnknownChannel,
+            Blocked,
+            KeyReason::HubRefused,
+            RetryAt::Tomorrow,
+        ),
+        (
+            KeyOutcome::Refused(400),
+            Blocked,
+            KeyReason::HubRefused,
+            RetryAt::Tomorrow,
+        ),
+    ] {
+        assert_eq!(outcome(&answer, 1), (status, reason, None, retry_at));
+        let (.., open, _) = outcome(&answer, 2);
+        assert_eq!(
+            open,
+            Some((1, 1)),
+            "the first POST is still open: {answer:?}"
+        );
+    }
+    let (.., retry_at) = outcome(&KeyOutcome::NotPermitted, 2);
+    assert_eq!(retry_at, RetryAt::Hourly);
+    let unavailable = KeyReason::HubUnavailable;
+    for posts in 1..5 {
+        assert_eq!(
+            outcome(&KeyOutcome::Unknown(""), posts),
+            (
+                Waiting,
+                unavailable,
+                Some((posts, posts)),
+                RetryAt::Unclear(posts)
+            )
+        );
+    }
     assert_eq!(
         outcome(&KeyOutcome::Unknown(""), 5),
-        (Blocked, KeyReason::HubUnavailable, Some(5))
+        (Blocked, unavailable, Some((5, 5)), RetryAt::Tomorrow)
     );
-    assert_eq!(
-        outcome(&KeyOutcome::RateLimited(None), 5),
-        (Waiting, KeyReason::HubUnavailable, Some(4))
-    );
+    let (status, _, open, _) = outcome(&KeyOutcome::RateLimited(None), 5);
+    assert_eq!((status, open), (Waiting, Some((5, 4))));
 }
 
 #[test]
@@ -150,12 +170,16 @@ fn an_operator_reads_what_360dialog_answered() {
 }
 
 #[test]
-fn a_stored_key_closes_the_intent() {
-    let outcome = stored(Some("7".into()), "name".into());
-    assert_eq!(outcome.verdict.unwrap().status, KeyStatus::Stored);
+fn a_stored_key_closes_the_intent_unless_an_older_post_may_make_another() {
+    let outcome = |open: Option<Intent>| stored(Some("7".into()), "name".into(), open);
+    let closed = outcome(intent(1).stored(clock::now()));
+    assert_eq!(closed.verdict.unwrap().status, KeyStatus::Stored);
+    assert_eq!((closed.retry_at, closed.intent), (RetryAt::OnChange, None));
+    let open = outcome(intent(2).stored(clock::now()));
+    let at = open.intent.expect("the first POST").unanswered[0].at;
     assert_eq!(
-        (outcome.retry_at, outcome.intent),
-        (RetryAt::OnChange, None)
+        open.retry_at,
+        RetryAt::Until(at.saturating_add(LATE_POST).unwrap())
     );
     assert!(!format!("{:?}", Secret::new("needle")).contains("needle"));
 }

@@ -15,6 +15,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// The time after which the background asks again.
 const ONE_DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// The waits after POSTs for a key without a clear answer: the key of one may appear before the next.
+const POSTS: [Duration; 4] = [
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(15 * 60),
+    ONE_HOUR,
+];
+
+/// The time after which a refusal is doubted while a POST has no clear answer.
+const ONE_HOUR: Duration = Duration::from_secs(3600);
+
 /// The waits between answered looks at a client whose claims are not settled: webhooks wake it sooner.
 const LOOKS: [Duration; 6] = [
     Duration::from_secs(60),
@@ -32,6 +43,10 @@ pub(crate) enum RetryAt {
     OnChange,
     /// Tomorrow, in the background.
     Tomorrow,
+    /// In an hour, in the background.
+    Hourly,
+    /// After so many POSTs for a key without a clear answer.
+    Unclear(usize),
     /// After an error: in 2 s, doubling to 15 min, but not before 360dialog's `Retry-After`.
     Later(Option<Duration>),
     /// At this time, when the wait after the last error is over.
@@ -51,16 +66,25 @@ impl RetryAt {
         }
     }
 
-    /// When it is due after `failures` in a row, this one included. A place that was paid for is kept where the same
-    /// work is only done later.
+    /// When it is due after `failures` in a row, this one included. A place that was paid for is kept where no call could
+    /// be made; one whose call was answered with an error, or not at all, is spent: else it would pass by the others for
+    /// ever.
     pub(crate) fn due(self, now: Timestamp, failures: u32, place: Option<Place>) -> Option<Due> {
         let after = |wait: Duration| now.saturating_add(wait).unwrap_or(now);
         Some(match self {
             Self::OnChange => return None,
             Self::Tomorrow => Due::Background(after(ONE_DAY)),
+            Self::Hourly => Due::Background(after(ONE_HOUR)),
+            Self::Unclear(posts) => {
+                let wait = POSTS.get(posts.saturating_sub(1));
+                Due::At {
+                    at: after(wait.copied().unwrap_or(ONE_HOUR)),
+                    kept: None,
+                }
+            }
             Self::Later(least) => Due::At {
                 at: after(wait(failures, least)),
-                kept: place,
+                kept: place.filter(|_| least.is_some()),
             },
             Self::Until(at) => Due::At { at, kept: place },
             Self::Looked(looks) => {
@@ -127,11 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_failed_keeps_its_place() {
+    fn only_what_could_not_be_asked_keeps_its_place() {
         let now = Timestamp::UNIX_EPOCH;
         let place = |retry: RetryAt| retry.due(now, 1, Some(Place::new(7))).and_then(Due::place);
         let kept = Some(Place::new(7));
-        assert_eq!(place(RetryAt::Later(None)), kept);
+        assert_eq!(place(RetryAt::Later(Some(Duration::ZERO))), kept);
+        assert_eq!(place(RetryAt::Later(None)), None);
+        assert_eq!(place(RetryAt::Unclear(1)), None);
         assert_eq!(place(RetryAt::Now), kept);
         assert_eq!(place(RetryAt::Looked(1)), None);
         assert_eq!(place(RetryAt::Tomorrow), None);

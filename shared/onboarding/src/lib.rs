@@ -9,6 +9,7 @@ pub mod session;
 pub mod fact;
 pub mod channel;
 pub mod claim;
+pub mod intent;
 pub mod judgement;
 pub mod claimed;
 pub mod queue;

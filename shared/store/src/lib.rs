@@ -29,7 +29,7 @@ pub use connect::{Before, Connections, Kept, KeptAddress, StoredKept};
 pub use fact::{Events, Facts, RawEvent, StoredBody, StoredFact};
 pub use heartbeat::Heartbeat;
 pub use io_timestamp::{IoTimestamps, Taken};
-pub use mint::{ClientSeen, Intent, LastAnswer, Leased, Mint, MintState, Mints, NextRun};
+pub use mint::{ClientSeen, LastAnswer, Leased, Mint, MintState, Mints, NextRun};
 pub use outbox::{Outbox, WaitingEvent, WaitingPage};
 pub use queue::{DueRow, Queue, StoredEntry, Subject};
 pub use sweep::Sweeps;

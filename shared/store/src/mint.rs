@@ -7,6 +7,7 @@ use dialog360::id::{ChannelRef, ClientId};
 use jiff::Timestamp;
 use onboarding::channel::LastWrite;
 use onboarding::fact::KeyState;
+use onboarding::intent::Intent;
 use onboarding::queue::Due;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,20 +25,6 @@ const NOT_BEFORE: &str = "not_before";
 const VERDICT: &str = "verdict";
 const LAST_ANSWER: &str = "last_answer";
 const CLIENT_SEEN: &str = "client_seen";
-
-/// The intent to make a key: written before the POST, open until its outcome is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intent {
-    /// The token of the attempt, which is also the id of the vault's version.
-    pub attempt: String,
-    /// When the POST was about to be sent (ms).
-    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
-    pub sent_at: Timestamp,
-    /// The ids of the keys that 360dialog listed before the first POST of this intent.
-    pub baseline: Vec<String>,
-    /// How many POSTs got no clear answer, this one included.
-    pub posts: u32,
-}
 
 /// 360dialog's last answer that brought no key, in words for an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,14 +1,15 @@
 //! A number's key: made once, never in place of somebody else's, and not lost whatever the Partner API answers.
 
 use data_encoding::HEXLOWER;
-use onboarding::queue::Due;
+use onboarding::intent::Intent;
+use onboarding::queue::{Due, Lane};
 use runtime::clock;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use store::{Intent, Mints};
+use store::{Mints, Queue, Subject};
 use tests::partner_api::{NUMBER, SimulatedPartnerApi, asks_to_wait, loses_the_answer};
 use tests::partner_api::{answer, channel, claim, new_channel};
-use tests::{Bundle, PARTNER, PAYING_PARTNER, channel_ref, until};
+use tests::{Bundle, PARTNER, PAYING_PARTNER, channel_ref, until, until_seen};
 
 const LONG_AGO: Option<&str> = Some("2020-02-02T02:02:02Z");
 const DAY: i64 = 24 * 3600;
@@ -138,12 +139,93 @@ async fn a_key_whose_answer_was_lost_is_made_again_and_the_live_one_is_stored() 
     claim(&bundle, PARTNER, NUMBER).await;
     bundle.key_is(NUMBER, "waiting", "hub_unavailable").await;
     // Cut twice: the second lost key is no foreign one either.
+    bundle.waits_are_over().await;
     api.is_posted(NUMBER, 2).await;
     api.recovers().await;
+    bundle.waits_are_over().await;
     ends_with_the_live_key(&api, &bundle).await;
     bundle.scan_when_quiet().await;
-    let (_, intent) = plan(&bundle).await;
-    assert_eq!(intent, None, "the intent is closed with it");
+    let (due_at, intent) = plan(&bundle).await;
+    let intent = intent.expect("the lost POSTs are remembered");
+    let last = intent.unanswered.last().expect("a POST").at.as_second();
+    assert_eq!((due_at, intent.unanswered.len()), (Some(last + 600), 2));
+    // Nothing came of them later.
+    bundle.waits_are_over().await;
+    let closed =
+        |(due_at, intent): &(Option<i64>, Option<Intent>)| due_at.is_none() && intent.is_none();
+    until_seen(|| plan(&bundle), closed).await;
+    assert_eq!(api.posts(NUMBER).await, 3);
+    ends_with_the_live_key(&api, &bundle).await;
+}
+
+/// A look because of another number is no reason to ask again.
+#[tokio::test]
+async fn a_number_with_a_foreign_key_is_not_asked_about_again_because_of_another_one() {
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.has_foreign_key(NUMBER, "theirs").await;
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.key_is(NUMBER, "blocked", "existing_key").await;
+    api.adds(new_channel("twoCH")).await;
+    claim(&bundle, PARTNER, "twoCH").await;
+    bundle.stored(PARTNER, "acme", "twoCH").await;
+    bundle.scan_when_quiet().await;
+    let blocked = Subject::Channel(channel_ref(PARTNER, NUMBER));
+    let entry = Queue::new(bundle.table().await).entry(&blocked).await;
+    let due = entry.expect("a read").entry.due;
+    assert_eq!(due.map(Due::lane), Some(Lane::Background), "tomorrow");
+    let asked = format!("call=keys&channel={NUMBER}");
+    assert_eq!(api.calls(&asked).await.len(), 1);
+}
+
+/// I7: the first POST has made a key although its answer was an error, and the second one is refused.
+#[tokio::test]
+async fn a_refusal_after_a_lost_answer_does_not_make_its_key_a_foreign_one() {
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.replies("new_key", loses_the_answer()).await;
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.key_is(NUMBER, "waiting", "hub_unavailable").await;
+    api.refuses("new_key", 403).await;
+    bundle.waits_are_over().await;
+    bundle
+        .key_is(NUMBER, "waiting", "awaiting_permission")
+        .await;
+    bundle.scan_when_quiet().await;
+    let before = clock::now().as_second() - 60;
+    let (due_at, intent) = plan(&bundle).await;
+    assert_eq!(intent.map(|intent| intent.unanswered.len()), Some(1));
+    let due_at = due_at.expect("it is due");
+    assert!(
+        due_at > before + 3600 && due_at < before + DAY,
+        "within the hour"
+    );
+    api.recovers().await;
+    bundle.waits_are_over().await;
+    ends_with_the_live_key(&api, &bundle).await;
+    assert_eq!(api.posts(NUMBER).await, 3);
+}
+
+/// I7: a POST takes its effect when the next one's key is stored already.
+#[tokio::test]
+async fn a_post_that_takes_effect_late_is_noticed_and_its_key_is_replaced() {
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    api.replies("new_key", answer(502, json!("bad gateway")))
+        .await;
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.key_is(NUMBER, "waiting", "hub_unavailable").await;
+    api.recovers().await;
+    bundle.waits_are_over().await;
+    ends_with_the_live_key(&api, &bundle).await;
+    bundle.scan_when_quiet().await;
+    // It revokes the stored key.
+    api.has_foreign_key(NUMBER, "late").await;
+    bundle.waits_are_over().await;
+    api.is_posted(NUMBER, 3).await;
+    let is_live = || async {
+        api.keys(PARTNER, NUMBER).await
+            == json!([bundle.vault_key(PARTNER, NUMBER).expect("a key")["key_id"]])
+    };
+    until_seen(is_live, |is_live| *is_live).await;
+    ends_with_the_live_key(&api, &bundle).await;
 }
 
 /// I6, I7
@@ -156,6 +238,7 @@ async fn after_a_lost_answer_a_key_that_was_there_before_is_still_not_ours() {
     bundle.key_is(NUMBER, "waiting", "hub_unavailable").await;
     let two = json!({"api_keys": [{"id": "two"}, {"id": "three"}]});
     api.replies("keys", answer(200, two)).await;
+    bundle.waits_are_over().await;
     bundle.key_is(NUMBER, "blocked", "existing_key").await;
 }
 

@@ -3,10 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use onboarding::channel::LastWrite;
 use onboarding::fact::{Assertion, KeyReason, KeyState, KeyStatus};
+use onboarding::intent::Intent;
 use onboarding::queue::Due;
 use store::table::Table;
 use store::{
-    ClientSeen, Intent, LastAnswer, Leased, Mint, MintState, Mints, NextRun, Queue, Subject, Write,
+    ClientSeen, LastAnswer, Leased, Mint, MintState, Mints, NextRun, Queue, Subject, Write,
 };
 use tests::id;
 
@@ -105,12 +106,8 @@ fn with_intent(attempt: &str) -> NextRun {
 }
 
 fn intent(attempt: &str) -> Intent {
-    Intent {
-        attempt: attempt.to_owned(),
-        sent_at: after(0),
-        baseline: vec!["1".into(), "2".into()],
-        posts: 3,
-    }
+    let baseline = Some(vec!["0".to_owned()]);
+    Intent::next(None, attempt, baseline, vec!["1".to_owned()], after(7))
 }
 
 fn open(attempt: &str) -> Option<String> {
