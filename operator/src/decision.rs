@@ -96,6 +96,7 @@ impl Instance {
             }
         }
         let open = clients.open_claims(partner, client).await.map_err(failed)?;
+        let open = open.claims;
         let is_theirs =
             |stored: &StoredClaim| stored.claim.is_open() && stored.claim.tenant == *tenant;
         if !open.iter().any(is_theirs) {
@@ -177,11 +178,20 @@ impl Instance {
         self.must_serve(partner)?;
         let failed = |error| self.store_error(error);
         let refused = self.refuse_open(partner, claim).await?;
+        // A look that is under way finds that the claims have changed; one that was faster has bound the client.
+        let clients = Clients::new(self.table().clone());
+        let seen = clients.claims_changed(partner, &refused.client).await;
+        let owner = seen.map_err(failed)?.owner;
         self.tell_of_refusal(&refused).await.map_err(failed)?;
         let others = self.judge_others(&refused).await.map_err(failed)?;
         let client = &refused.client;
         let tenant = word(refused.tenant.as_str());
         let rest = match others {
+            _ if owner.as_ref() == Some(&refused.tenant) => {
+                format!(
+                    "but the client belongs to {tenant} already: `operator move {partner} {client} TENANT` gives it to another"
+                )
+            }
             0 => "nobody else claims it".to_owned(),
             others => format!("the next look at it judges the {others} other open claims again"),
         };
@@ -242,7 +252,7 @@ impl Instance {
         let (table, now) = (self.table(), clock::now());
         let (partner, client) = (&refused.partner, &refused.client);
         let clients = Clients::new(table.clone());
-        let mut others = clients.open_claims(partner, client).await?;
+        let mut others = clients.open_claims(partner, client).await?.claims;
         others.retain(|stored| stored.claim.is_open());
         for stored in &others {
             self.reopen(stored.clone()).await?;

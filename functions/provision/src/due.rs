@@ -133,8 +133,10 @@ impl Provision {
                 binding: Some(binding),
                 ..Assertion::default()
             };
-            let mut known = self.channels.read(id).await?.channel;
-            self.append_if_new(&mut known, assertion, clock::now(), "the client is bound")
+            let (mut known, now) = (self.channels.read(id).await?.channel, clock::now());
+            // Another fact each time: should the stream lose the record of one, the next is joined.
+            let cause = format!("the client is bound, {}", now.as_millisecond());
+            self.append_if_new(&mut known, assertion, now, cause)
                 .await?;
             return Ok(Vec::new());
         }

@@ -319,23 +319,24 @@ impl Provision {
         metric::oldest_due(now.duration_since(oldest).unsigned_abs());
     }
 
-    /// Appends the part of `assertion` that `known` does not have yet as a fact, and joins it into `known`.
+    /// Appends the part of `assertion` that `known` does not have yet as a fact, and joins it into `known`. Returns whether
+    /// there was any.
     async fn append_if_new(
         &self,
         known: &mut Channel,
         assertion: Assertion,
         at: jiff::Timestamp,
         cause: impl Into<String>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let news = known.news(assertion);
         if news.is_nothing() {
-            return Ok(());
+            return Ok(false);
         }
         let fact = Fact::new(known.id.clone(), Source::Provision, news, at, cause);
         // A fact that exists already has been joined, or will be.
         let _is_new = self.facts.append(&fact).await?;
         known.join(&fact);
-        Ok(())
+        Ok(true)
     }
 }
 

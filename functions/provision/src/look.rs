@@ -1,7 +1,9 @@
 //! A look at a client: one read of its channels settles all open claims on it.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use dialog360::channel::ChannelObject;
-use dialog360::client::{ApiError, ErrorKind};
+use dialog360::client::ApiError;
 use dialog360::id::{ChannelRef, ClientId, PartnerId};
 use jiff::{SignedDuration, Timestamp};
 use onboarding::claim::{Claim, ClaimStatus, Settled};
@@ -38,6 +40,8 @@ struct List {
 struct Claimed {
     client: StoredClient,
     claims: Vec<StoredClaim>,
+    /// Whether there are more pending ones, which another look judges.
+    are_more: bool,
 }
 
 impl Claimed {
@@ -81,13 +85,19 @@ impl Worker<'_> {
                 count_refusal(&why);
                 tracing::warn!(partner = %self.partner, %client, %why, "the client's channels could not be read");
                 let failures = taken.entry.failures.saturating_add(1);
-                let due = RetryAt::after_error(&why).due(now, failures, kept(place, &why));
+                let due = RetryAt::after_error(&why).due(now, failures, place);
                 return Ok(NextTime { due, failures });
             }
         };
         let judgement = provision
             .bind(self.partner, client, &mut claimed, &list)
             .await?;
+        let Some(judgement) = judgement else {
+            tracing::warn!(partner = %self.partner, %client, "the claims on a client keep changing");
+            let failures = taken.entry.failures.saturating_add(1);
+            let due = RetryAt::Later(None).due(clock::now(), failures, None);
+            return Ok(NextTime { due, failures });
+        };
         let due = provision
             .record(
                 (self.partner, client),
@@ -183,8 +193,9 @@ impl Provision {
     /// to a closed claim, which a worker left that died, is removed.
     async fn claimed(&self, partner: &PartnerId, client: &ClientId) -> Result<Claimed, Error> {
         let seen = self.clients.read(partner, client).await?;
-        let claims = self.clients.open_claims(partner, client).await?;
-        let (claims, closed): (Vec<_>, Vec<_>) = claims
+        let open = self.clients.open_claims(partner, client).await?;
+        let (claims, closed): (Vec<_>, Vec<_>) = open
+            .claims
             .into_iter()
             .partition(|stored| stored.claim.is_open());
         for stored in closed {
@@ -193,6 +204,7 @@ impl Provision {
         Ok(Claimed {
             client: seen,
             claims,
+            are_more: open.are_more,
         })
     }
 
@@ -210,14 +222,14 @@ impl Provision {
     }
 
     /// Judges the claims, and binds the client if that is the judgement. If the client changed since it was read, the
-    /// claims are read and judged again.
+    /// claims are read and judged again; `None` if it keeps changing.
     async fn bind(
         &self,
         partner: &PartnerId,
         client: &ClientId,
         claimed: &mut Claimed,
         list: &List,
-    ) -> Result<Judgement, Error> {
+    ) -> Result<Option<Judgement>, Error> {
         for _ in 0..JUDGEMENTS {
             let StoredClient {
                 owner, decision, ..
@@ -232,18 +244,23 @@ impl Provision {
             );
             // A decision is carried out, and so ended, even if the client is that tenant's already.
             let is_settled = judgement.owner == *owner && decision.is_none();
-            let Some(tenant) = judgement.owner.as_ref().filter(|_| !is_settled) else {
-                return Ok(judgement);
-            };
             let seen = &claimed.client;
+            let Some(tenant) = judgement.owner.as_ref().filter(|_| !is_settled) else {
+                // An operator may have moved it meanwhile.
+                if self.clients.read(partner, client).await? == *seen {
+                    return Ok(Some(judgement));
+                }
+                *claimed = self.claimed(partner, client).await?;
+                continue;
+            };
             self.schedule_sweep(partner).await?;
             if self.clients.bind(partner, client, seen, tenant).await? == Write::Done {
                 tracing::info!(%partner, %client, "a client is bound");
-                return Ok(judgement);
+                return Ok(Some(judgement));
             }
             *claimed = self.claimed(partner, client).await?;
         }
-        Err(Error::Unavailable("a client keeps changing".to_owned()))
+        Ok(None)
     }
 
     /// Records facts about the listed channels, and the outcome of each claim. Returns when to look again.
@@ -279,7 +296,11 @@ impl Provision {
             }
         }
         let now = clock::now();
-        Ok(next.and_then(|looks| RetryAt::Looked(looks).due(now, 0, None)))
+        let next = match claimed.are_more {
+            true => Some(RetryAt::Now),
+            false => next.map(RetryAt::Looked),
+        };
+        Ok(next.and_then(|next| next.due(now, 0, None)))
     }
 
     /// Saves what became of one claim.
@@ -358,8 +379,9 @@ impl Provision {
         owner: Option<&Tenant>,
         granted: &[Claim],
         list: &List,
-        mut place: Option<Place>,
+        place: Option<Place>,
     ) -> Result<(), Error> {
+        let place = Arc::new(Mutex::new(place.filter(|_| owner.is_some())));
         let named = |channel: &ChannelObject| {
             let mut ids = granted.iter().flat_map(|claim| &claim.channels);
             !ids.any(|id| *id == channel.id)
@@ -377,7 +399,8 @@ impl Provision {
                 id: ChannelRef::new(partner.clone(), channel.id.clone()),
                 assertion: Assertion::from(channel),
                 binding,
-                place: place.take_if(|_| owner.is_some()),
+                is_granted: !named(channel),
+                place: place.clone(),
                 sent_at: list.sent_at,
             };
             if tasks.len() >= AT_ONCE
@@ -399,6 +422,7 @@ impl Provision {
             id,
             assertion,
             binding,
+            is_granted,
             place,
             sent_at,
         } = listed;
@@ -415,7 +439,9 @@ impl Provision {
             ..Assertion::default()
         };
         let cause = sent_at.as_millisecond().to_string();
-        self.append_if_new(&mut known, bound, clock::now(), cause)
+        // As old as the list: what an operator has decided since counts more.
+        let is_bound_now = self
+            .append_if_new(&mut known, bound, sent_at, cause)
             .await?;
         let is_stored = known.key.as_ref().map(|key| key.value.status) == Some(KeyStatus::Stored);
         if known.is_cancelled() || is_stored {
@@ -426,12 +452,18 @@ impl Provision {
             at: sent_at,
         };
         self.mints.note_seen(&id, &seen).await?;
+        let subject = Subject::Channel(id);
+        // What was asked before is not asked again because of another number.
+        let is_news = is_bound_now || is_granted;
+        if !is_news && self.queue.entry(&subject).await?.entry.due.is_some() {
+            return Ok(());
+        }
         let now = clock::now();
+        let place = place.lock().unwrap_or_else(PoisonError::into_inner).take();
         let due = Due::At {
             at: now.saturating_add(LOST_RECORD).unwrap_or(now),
             kept: place,
         };
-        let subject = Subject::Channel(id);
         self.queue.make_due(&subject, due, Some(&tenant), now).await
     }
 }
@@ -441,17 +473,15 @@ fn log_status(claim: &Claim) {
     tracing::info!(%partner, claim = %claim.id, ?status, "claim");
 }
 
-/// The place after a failed call: one that had no answer has spent it, else those who hang would hold up the line.
-fn kept(place: Option<Place>, why: &ApiError) -> Option<Place> {
-    place.filter(|_| why.kind != ErrorKind::Silent)
-}
-
 /// One channel of a list, with what is to be recorded of it.
 struct Listed {
     id: ChannelRef,
     assertion: Assertion,
     binding: Option<Binding>,
-    place: Option<Place>,
+    /// Whether a claim that is granted names it.
+    is_granted: bool,
+    /// The place that the claims have paid for, for the first key that is wanted.
+    place: Arc<Mutex<Option<Place>>>,
     sent_at: Timestamp,
 }
 

@@ -54,10 +54,13 @@ impl Worker<'_> {
             .go_on_at(partner, next.unwrap_or(0))
             .await?;
         tracing::info!(%partner, offset, rows, "swept");
-        let wait = next.map_or(ONE_DAY, |_| Duration::ZERO);
         let now = clock::now();
+        let at = match next {
+            Some(_) => now,
+            None => now.saturating_add(ONE_DAY).unwrap_or(now),
+        };
         Ok(NextTime {
-            due: Some(Due::Background(now.saturating_add(wait).unwrap_or(now))),
+            due: Some(Due::Background(at)),
             failures: 0,
         })
     }
@@ -111,7 +114,16 @@ impl Provision {
                 joined(done)?;
             }
             let (provision, partner) = (self.clone(), partner.clone());
-            tasks.spawn(async move { provision.record_swept(partner, listed, sent_at).await });
+            tasks.spawn(async move {
+                match provision.record_swept(partner, listed, sent_at).await {
+                    // It must not hold up the others.
+                    Err(Error::Malformed(what)) => {
+                        tracing::error!(what, "a channel was passed over: it, its client or a claim is not in the form we write");
+                        Ok(())
+                    }
+                    recorded => recorded,
+                }
+            });
         }
         while let Some(done) = tasks.join_next().await {
             joined(done)?;
@@ -134,10 +146,15 @@ impl Provision {
         }
         let mut known = stored.channel;
         let mut assertion = Assertion::from(&listed);
-        // The list lags: what it says of the client counts only where none is known.
+        // The list lags: what it says of the client counts only where none is known, and what it describes only where
+        // nothing was said lately.
         if known.client.is_some() {
             assertion.client = None;
         }
+        assertion.description.retain(|field, _| {
+            let said = known.description.get(field);
+            said.is_none_or(|said| sent_at.duration_since(said.at).unsigned_abs() > ONE_DAY)
+        });
         let cause = format!("sweep {}", sent_at.as_millisecond());
         self.append_if_new(&mut known, assertion, sent_at, cause)
             .await?;
@@ -145,7 +162,7 @@ impl Provision {
             self.find_owner(&known).await?;
             return Ok(());
         }
-        self.heal_key(&known).await
+        self.heal_key(&mut known).await
     }
 
     /// Whether the client of a channel has an owner, or somebody claims it.
@@ -162,10 +179,17 @@ impl Provision {
             || (seen.was_claimed() && self.clients.claimant(partner, client).await?.is_some()))
     }
 
-    /// Makes the key of a bound channel due that has none and waits for nothing: its record was lost.
-    async fn heal_key(&self, known: &Channel) -> Result<(), Error> {
+    /// Makes the key of a bound channel due that has none and waits for nothing: its record was lost. A verdict that the
+    /// channel does not show is told once more.
+    async fn heal_key(&self, known: &mut Channel) -> Result<(), Error> {
         if known.is_cancelled() || key::is_stored(known) {
             return Ok(());
+        }
+        let mint = self.mints.read(&known.id).await?;
+        let shown = known.key.as_ref().map(|key| key.at);
+        if let Some(verdict) = mint.verdict.filter(|verdict| shown < Some(verdict.at)) {
+            let cause = format!("sweep {}", clock::now().as_millisecond());
+            self.record_key_status(known, verdict.value, &cause).await?;
         }
         let subject = Subject::Channel(known.id.clone());
         if self.queue.entry(&subject).await?.entry.due.is_some() {

@@ -73,6 +73,9 @@ pub(crate) enum Stopped {
     /// There is no free call before the end of the run.
     #[error("no call is free before the end of the run")]
     NoTime,
+    /// The partner secret cannot be read.
+    #[error("the partner secret cannot be read")]
+    NoSecret,
 }
 
 /// A piece of work that a worker has taken.
@@ -128,7 +131,7 @@ impl Provision {
         match result {
             Ok(()) => Ok(()),
             Err(Stopped::Store(error)) => Err(error),
-            Err(why @ (Stopped::LeaseLost | Stopped::NoTime)) => {
+            Err(why @ (Stopped::LeaseLost | Stopped::NoTime | Stopped::NoSecret)) => {
                 tracing::info!(%partner, %why, "the rest of the queue waits");
                 Ok(())
             }
@@ -191,7 +194,7 @@ impl Provision {
         Ok(())
     }
 
-    /// The worker of this run, with the lease; `None` while another has it, or the partner secret cannot be read.
+    /// The worker of this run, with the lease; `None` while another has it.
     async fn hold<'w, 'a>(
         &'a self,
         partner: &'a PartnerId,
@@ -203,7 +206,7 @@ impl Provision {
                 Ok(access) => access,
                 Err(error) => {
                     tracing::error!(%error, %partner, "the partner secret failed");
-                    return Ok(None);
+                    return Err(Stopped::NoSecret);
                 }
             };
             let token = token::fresh();
@@ -235,6 +238,7 @@ impl Provision {
                     Ok(subject) => line.fresh.extend(subject),
                     Err(Error::Malformed(what)) => {
                         tracing::error!(%claim, what, "a claim is not in the form we write");
+                        self.put_off_a_day(&subject, now).await?;
                     }
                     Err(error) => return Err(error),
                 }
@@ -249,7 +253,14 @@ impl Provision {
             }
             let payer = match &entry.payer {
                 Some(payer) => Some(payer.clone()),
-                None => self.find_payer(&subject).await?,
+                None => match self.find_payer(&subject).await {
+                    Err(Error::Malformed(what)) => {
+                        tracing::error!(?subject, what, "due work is not in the form we write");
+                        self.put_off_a_day(&subject, now).await?;
+                        continue;
+                    }
+                    payer => payer?,
+                },
             };
             match payer {
                 Some(payer) => {
@@ -263,6 +274,16 @@ impl Provision {
             }
         }
         Ok(is_full)
+    }
+}
+
+impl Provision {
+    /// Puts off what cannot be read: it must not hold up what can.
+    async fn put_off_a_day(&self, subject: &Subject, now: jiff::Timestamp) -> Result<(), Error> {
+        let tomorrow = RetryAt::Tomorrow.due(now, 0, None).and_then(Due::time);
+        let entry = self.queue.entry(subject).await?;
+        let at = tomorrow.unwrap_or(now);
+        self.queue.put_off(subject, &entry, at, now).await
     }
 }
 
@@ -329,6 +350,28 @@ impl Line {
         rows.dedup();
         self.rows = rows;
         self.background = background.into_iter().find(|row| self.is_current(row));
+        if self.background.is_some() {
+            self.sweep_first(provision, partner, now).await?;
+        }
+        Ok(())
+    }
+
+    /// A sweep that is due goes before the rest of the background, however much that is.
+    async fn sweep_first(
+        &mut self,
+        provision: &Provision,
+        partner: &PartnerId,
+        now: jiff::Timestamp,
+    ) -> Result<(), Error> {
+        let subject = Subject::Sweep(partner.clone());
+        let entry = provision.queue.entry(&subject).await?;
+        let due = entry.entry.due.filter(|_| entry.entry.taken.is_none());
+        let is_up = due.and_then(Due::time).is_some_and(|at| at <= now);
+        let order = entry.order(subject.task()).filter(|_| is_up);
+        let row = order.map(|order| DueRow { subject, order });
+        if let Some(row) = row.filter(|row| self.is_current(row)) {
+            self.background = Some(row);
+        }
         Ok(())
     }
 
@@ -445,10 +488,6 @@ impl<'a> Worker<'a> {
             Err(Stopped::NoTime) => {
                 let failures = taken.entry.failures.saturating_add(1);
                 let due = RetryAt::Later(None).due(clock::now(), failures, None);
-                let due = match self.lane {
-                    Lane::Background => due.and_then(Due::time).map(Due::Background),
-                    Lane::Line | Lane::Alarm => due,
-                };
                 NextTime { due, failures }
             }
             Err(Stopped::Store(Error::Malformed(what))) => {
@@ -462,6 +501,13 @@ impl<'a> Worker<'a> {
             self.save().await?;
         }
         let NextTime { due, failures } = next;
+        // Nobody waits for what came from the background, and nobody pays for it.
+        let due = match (self.lane, due) {
+            (Lane::Background, Some(due)) => {
+                Some(Due::Background(due.time().unwrap_or(clock::now())))
+            }
+            (_, due) => due,
+        };
         let (subject, token) = (&taken.subject, &taken.token);
         queue
             .done(subject, token, due, failures, clock::now())

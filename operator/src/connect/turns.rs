@@ -25,6 +25,9 @@ const MOST_LATE: usize = 10;
 /// The pause between two tries to take the lease.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The pause after a turn during which the bundle has asked for the lease: it asks once a second.
+const OTHERS_TURN: Duration = Duration::from_secs(3);
+
 /// The longest sleep with the lease: after it the lease is extended.
 const NAP: Duration = Duration::from_secs(4);
 
@@ -38,6 +41,8 @@ pub(crate) struct Turns {
     rate: Rate,
     /// Whether it was said that another holds the lease.
     has_told: bool,
+    /// Whether the bundle has asked for the lease during the last turn.
+    is_asked: bool,
     late: Option<LateCall>,
 }
 
@@ -100,6 +105,7 @@ impl Turns {
             partner: partner.clone(),
             rate: rate.with_longer_span(CLOCK_MARGIN),
             has_told: false,
+            is_asked: false,
             late: None,
         }
     }
@@ -129,7 +135,11 @@ impl Turns {
         &mut self,
         reporter: &mut Reporter<'_>,
     ) -> Result<Option<(Timestamp, LateCall)>, StoreError> {
-        let token = token::fresh();
+        if std::mem::take(&mut self.is_asked) {
+            // The bundle's turn: it has waited for the lease.
+            sleep(OTHERS_TURN).await;
+        }
+        let (token, began) = (token::fresh(), clock::now());
         let mut work = self.lease(&token, reporter).await?;
         // Nobody has counted since: the call that was not sent is taken back.
         if let Some(late) = self.late.take().filter(|late| late.counted == work) {
@@ -141,6 +151,7 @@ impl Turns {
         let before = work.clone();
         let at = work.count(self.rate, Lane::Line, now);
         let released = self.works.release(&self.partner, &token, &work).await?;
+        self.is_asked = released.asked_at.is_some_and(|at| at >= began);
         let counted = work;
         Ok(match released.saved {
             Write::Done => Some((at, LateCall { before, counted })),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use dialog360::id::{ClientId, PartnerId};
-use onboarding::claim::{Claim, ClaimId};
+use onboarding::claim::{Claim, ClaimId, ClaimStatus};
 use onboarding::tenant::Tenant;
 
 use super::{
@@ -15,6 +15,9 @@ use crate::table::{self, ALONE, Item, PK, SK, StoreError, Table};
 
 /// How many claims are looked at together.
 const MOST_CLAIMS: usize = 100;
+
+/// How many claims are read to find as many: those that an operator must settle come behind the others.
+const MOST_READ: usize = 1000;
 
 const TENANT: &str = "tenant";
 /// The attribute of a pointer that names the claim, its generation included.
@@ -56,6 +59,15 @@ impl StoredClient {
     }
 }
 
+/// The open claims on a client.
+#[derive(Clone, Debug, Default)]
+pub struct OpenClaims {
+    /// Up to 100 of them, by time.
+    pub claims: Vec<StoredClaim>,
+    /// Whether pending ones are left that were not read.
+    pub are_more: bool,
+}
+
 /// May read and set the owner of a client, and the pointers to its claims.
 #[derive(Clone)]
 pub struct Clients(Table);
@@ -89,12 +101,22 @@ impl Clients {
     /// before finds that it has changed. Returns the client.
     pub async fn register(&self, claim: &Claim) -> Result<StoredClient, StoreError> {
         let client = table::client(&claim.partner, &claim.client);
-        let mut pointer = keyed(client.clone(), table::pointer(&claim.id));
+        let mut pointer = keyed(client, table::pointer(&claim.id));
         pointer.insert(TENANT.to_owned(), text(claim.tenant.as_str()));
         pointer.insert(CAUSE.to_owned(), text(claim.cause()));
         self.0.put(pointer).await?;
+        self.claims_changed(&claim.partner, &claim.client).await
+    }
+
+    /// Notes that the claims on a client have changed, so that who binds it by what it read before finds that out. Returns
+    /// the client.
+    pub async fn claims_changed(
+        &self,
+        partner: &PartnerId,
+        client: &ClientId,
+    ) -> Result<StoredClient, StoreError> {
         let update = Update {
-            pk: client,
+            pk: table::client(partner, client),
             expression: "ADD claims_version :one".into(),
             condition: "attribute_not_exists(pk) OR attribute_exists(pk)",
             values: vec![(":one", number(1))],
@@ -140,13 +162,13 @@ impl Clients {
         Ok(tenant.and_then(|tenant| tenant.parse().ok()))
     }
 
-    /// Up to 100 of the open claims on a client, by time; as many of each tenant, so that the claims of one hide those of
-    /// no other.
+    /// Up to 100 of the open claims on a client, by time, the pending ones first; as many of each tenant, so that the
+    /// claims of one hide those of no other.
     pub async fn open_claims(
         &self,
         partner: &PartnerId,
         client: &ClientId,
-    ) -> Result<Vec<StoredClaim>, StoreError> {
+    ) -> Result<OpenClaims, StoreError> {
         let pointers = self.pointers(partner, client);
         let pointers = pointers.into_paginator().items().send();
         let pointers = pointers.collect::<Result<Vec<_>, _>>().await?;
@@ -159,13 +181,29 @@ impl Clients {
             ids.extend(id.map(|id| (*before, ClaimId::from_table(id))));
         }
         ids.sort_by_key(|(before, _)| *before);
-        let ids = ids.into_iter().map(|(_, id)| id).take(MOST_CLAIMS);
-        let keys = ids.map(|id| keyed(table::claim(partner, &id), ALONE));
-        let items = self.0.batch_get(keys.collect()).await?;
-        let claims = items.iter().map(StoredClaim::from_item);
-        let mut claims = claims.collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<ClaimId> = ids.into_iter().map(|(_, id)| id).collect();
+        let (mut claims, mut others, mut read) = (Vec::new(), Vec::new(), 0);
+        for some in ids.chunks(MOST_CLAIMS) {
+            if claims.len() >= MOST_CLAIMS || read >= MOST_READ {
+                break;
+            }
+            read = read.saturating_add(some.len());
+            let keys = some
+                .iter()
+                .map(|id| keyed(table::claim(partner, id), ALONE));
+            for item in self.0.batch_get(keys.collect()).await? {
+                let stored = StoredClaim::from_item(&item)?;
+                match stored.claim.status {
+                    ClaimStatus::Pending => claims.push(stored),
+                    _ => others.push(stored),
+                }
+            }
+        }
+        let are_more = claims.len() > MOST_CLAIMS || (read < ids.len() && !claims.is_empty());
+        claims.extend(others);
+        claims.truncate(MOST_CLAIMS);
         claims.sort_by_key(|stored| stored.claim.received_at);
-        Ok(claims)
+        Ok(OpenClaims { claims, are_more })
     }
 
     fn pointers(&self, partner: &PartnerId, client: &ClientId) -> QueryFluentBuilder {

@@ -24,7 +24,7 @@ pub use body::Bodies;
 pub use channel::{Channels, PageStart, StoredChannel, TenantPage, TenantRow};
 pub use claim::{Claims, Recorded, StoredClaim};
 pub use claimed::ClaimedIds;
-pub use client::{Clients, StoredClient};
+pub use client::{Clients, OpenClaims, StoredClient};
 pub use connect::{Before, Connections, Kept, KeptAddress, StoredKept};
 pub use fact::{Events, Facts, RawEvent, StoredBody, StoredFact};
 pub use heartbeat::Heartbeat;
@@ -36,6 +36,8 @@ pub use sweep::Sweeps;
 pub use work::{Released, WorkState, Works};
 
 use std::borrow::Cow;
+
+use std::time::Duration;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
@@ -54,6 +56,9 @@ pub use crate::table::StoreError as Error;
 
 /// The attribute that holds the domain value of an item.
 const VALUE: &str = "value";
+/// The first pause before what DynamoDB left out of a batch is asked for again, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The attribute that counts the saves of an item.
 const VERSION: &str = "version";
 
@@ -141,7 +146,7 @@ impl Table {
 
     /// Reads the items with these keys, 100 at most, as they are now.
     async fn batch_get(&self, mut keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
-        let mut items = Vec::new();
+        let (mut items, mut pause) = (Vec::new(), FIRST_PAUSE);
         while !keys.is_empty() {
             let wanted = KeysAndAttributes::builder()
                 .set_keys(Some(keys))
@@ -153,6 +158,10 @@ impl Table {
             items.extend(got.responses.unwrap_or_default().into_values().flatten());
             let left = got.unprocessed_keys.unwrap_or_default().into_values();
             keys = left.flat_map(|left| left.keys).collect();
+            if !keys.is_empty() {
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            }
         }
         Ok(items)
     }

@@ -373,6 +373,23 @@ impl Queue {
         Err(contended())
     }
 
+    /// Puts `subject` off until `at`, if its due attributes are still as they were `seen`.
+    pub async fn put_off(
+        &self,
+        subject: &Subject,
+        seen: &StoredEntry,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let entry = Entry {
+            due: Some(Due::At { at, kept: None }),
+            taken: None,
+        };
+        // A conflict: it was made due meanwhile.
+        let _put_off = self.write(subject, seen, &entry, None, now).await?;
+        Ok(())
+    }
+
     /// Makes `subject` no longer due, if its due attributes are still as they were `seen`.
     pub async fn drop(
         &self,

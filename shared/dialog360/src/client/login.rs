@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::error::{ApiError, ErrorKind};
 use crate::credentials::Login;
@@ -28,14 +28,14 @@ const DEFAULT_LIFE: i64 = 300;
 /// A token is renewed so long before it expires, or at half of its life if that is later, s.
 const RENEW_BEFORE: i64 = 60;
 
-/// The tokens of all partners. One login at a time: who comes meanwhile waits, and uses its token.
+/// The tokens of all partners. One login of a partner at a time: who comes meanwhile waits, and uses its token.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tokens(Arc<Mutex<HashMap<PartnerId, Entry>>>);
+pub(super) struct Tokens(Arc<Mutex<HashMap<PartnerId, Arc<Mutex<Entry>>>>>);
 
 /// The state of one partner's login.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Entry {
-    login: Login,
+    login: Option<Login>,
     token: Option<Token>,
     /// Until when no login is tried, and why.
     pause: Option<(Timestamp, ApiError)>,
@@ -62,21 +62,21 @@ impl Tokens {
         login: &Login,
         endpoint: &Endpoint<'_>,
     ) -> Result<Secret, ApiError> {
-        let mut entries = self.0.lock().await;
-        entry(&mut entries, partner, login).token(endpoint).await
+        self.entry(partner, login)
+            .await
+            .token(login, endpoint)
+            .await
     }
 
     /// The token there is, even if it is about to expire.
     pub(super) async fn present(&self, partner: &PartnerId, login: &Login) -> Option<Secret> {
-        let mut entries = self.0.lock().await;
-        let token = entry(&mut entries, partner, login).token.as_ref();
-        token.map(|token| token.text.clone())
+        let entry = self.entry(partner, login).await;
+        entry.token.as_ref().map(|token| token.text.clone())
     }
 
     /// Whether a request needs a login first.
     pub(super) async fn needs_login(&self, partner: &PartnerId, login: &Login) -> bool {
-        let mut entries = self.0.lock().await;
-        let entry = entry(&mut entries, partner, login);
+        let entry = self.entry(partner, login).await;
         let now = Timestamp::now();
         entry.valid_token(now).is_none() && entry.refusal(now).is_none()
     }
@@ -89,16 +89,14 @@ impl Tokens {
         refused: &Secret,
         endpoint: &Endpoint<'_>,
     ) -> Result<Secret, ApiError> {
-        let mut entries = self.0.lock().await;
-        let entry = entry(&mut entries, partner, login);
+        let mut entry = self.entry(partner, login).await;
         entry.forget(refused);
-        entry.token(endpoint).await
+        entry.token(login, endpoint).await
     }
 
     /// Forgets a token that 360dialog refused.
     pub(super) async fn forget(&self, partner: &PartnerId, login: &Login, refused: &Secret) {
-        let mut entries = self.0.lock().await;
-        entry(&mut entries, partner, login).forget(refused);
+        self.entry(partner, login).await.forget(refused);
     }
 
     /// Notes that 360dialog refused even a new token: the next login waits.
@@ -109,31 +107,33 @@ impl Tokens {
         refused: &Secret,
         why: &ApiError,
     ) {
-        let mut entries = self.0.lock().await;
-        let entry = entry(&mut entries, partner, login);
+        let mut entry = self.entry(partner, login).await;
         entry.forget(refused);
         entry.pause_after(why);
     }
-}
 
-/// The state for `partner`; a new one if it logs in with something else now.
-fn entry<'a>(
-    entries: &'a mut HashMap<PartnerId, Entry>,
-    partner: &PartnerId,
-    login: &Login,
-) -> &'a mut Entry {
-    if entries.get(partner).is_some_and(|it| it.login != *login) {
-        entries.remove(partner);
+    /// The state for `partner`, held; a new one if it logs in with something else now.
+    async fn entry(&self, partner: &PartnerId, login: &Login) -> OwnedMutexGuard<Entry> {
+        let entry = self
+            .0
+            .lock()
+            .await
+            .entry(partner.clone())
+            .or_default()
+            .clone();
+        let mut entry = entry.lock_owned().await;
+        if entry.login.as_ref() != Some(login) {
+            *entry = Entry {
+                login: Some(login.clone()),
+                ..Entry::default()
+            };
+        }
+        entry
     }
-    entries.entry(partner.clone()).or_insert_with(|| Entry {
-        login: login.clone(),
-        token: None,
-        pause: None,
-    })
 }
 
 impl Entry {
-    async fn token(&mut self, endpoint: &Endpoint<'_>) -> Result<Secret, ApiError> {
+    async fn token(&mut self, login: &Login, endpoint: &Endpoint<'_>) -> Result<Secret, ApiError> {
         let now = Timestamp::now();
         if let Some(token) = self.valid_token(now) {
             return Ok(token);
@@ -141,7 +141,7 @@ impl Entry {
         if let Some(why) = self.refusal(now) {
             return Err(why);
         }
-        match log_in(&self.login, endpoint).await {
+        match log_in(login, endpoint).await {
             Ok(token) => {
                 let text = token.text.clone();
                 (self.token, self.pause) = (Some(token), None);
@@ -235,6 +235,21 @@ fn seconds(value: &Value) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_login_of_one_partner_keeps_no_other_waiting() {
+        let login = Login {
+            username: Secret::new("u"),
+            password: Secret::new("p"),
+        };
+        let tokens = Tokens::default();
+        let held = tokens.entry(&"aPA".parse().unwrap(), &login).await;
+        let other: PartnerId = "bPA".parse().unwrap();
+        let waits = tokens.needs_login(&other, &login);
+        let answer = tokio::time::timeout(Duration::from_secs(60), waits).await;
+        assert_eq!(answer, Ok(true));
+        drop(held);
+    }
 
     #[test]
     fn a_token_is_renewed_a_minute_before_it_expires_or_at_half_its_life() {

@@ -208,3 +208,47 @@ async fn a_client_moves_with_its_channels_to_a_tenant_that_claims_nothing() {
     bundle.stored(PARTNER, "acme", NUMBER).await;
     is_gone(&bundle, "globex").await;
 }
+
+/// I5: the look has read whose the client was before.
+#[tokio::test]
+async fn a_client_that_moves_during_a_look_stays_moved() {
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    if is_on_aws() {
+        bundle.aws().deploy(STACK, &[]);
+    }
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    bundle.scan_when_quiet().await;
+    let before = api.asked("channels").await;
+    api.replies("channels", json!({"hold": true})).await;
+    claim(&bundle, PARTNER, "otherCH").await;
+    api.is_asked("channels", before + 1).await;
+    says(&bundle, &["move", PARTNER, CLIENT, "globex"]).await;
+    api.recovers().await;
+    bundle.stored(PARTNER, "globex", NUMBER).await;
+    bundle.scan_when_quiet().await;
+    bundle.stored(PARTNER, "globex", NUMBER).await;
+    is_gone(&bundle, "acme").await;
+    assert_eq!(api.posts(NUMBER).await, 1, "the key stays");
+}
+
+/// I5: the look has read the claim before.
+#[tokio::test]
+async fn a_claim_that_is_refused_during_a_look_binds_nothing() {
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    if is_on_aws() {
+        bundle.aws().deploy(STACK, &[]);
+    }
+    api.replies("channels", json!({"hold": true})).await;
+    let signed = bundle.sign(PARTNER, "acme").await;
+    let query = format!("client={CLIENT}&channels=[{NUMBER}]");
+    bundle.come_back_with(&signed, &query).await.is(200);
+    api.is_asked("channels", 1).await;
+    let claim = signed["timestamp"].to_string();
+    let done = says(&bundle, &["refuse", PARTNER, &claim]).await;
+    assert!(done.contains("is refused; nobody else claims it"), "{done}");
+    api.recovers().await;
+    bundle.scan_when_quiet().await;
+    is_gone(&bundle, "acme").await;
+    assert_eq!(api.posts(NUMBER).await, 0);
+}

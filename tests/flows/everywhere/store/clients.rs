@@ -24,6 +24,7 @@ contract! {
     a_refused_claim_leaves_nothing_but_itself_and_not_in_the_way_of_its_next_generation,
     the_open_claims_are_those_on_this_client_by_time,
     of_very_many_open_claims_a_hundred_are_read_and_no_tenant_is_left_out,
+    what_an_operator_must_settle_hides_no_claim_that_a_look_can,
     a_decision_moves_the_client_once_and_forbids_to_bind_by_what_was_read_before,
 }
 
@@ -71,7 +72,7 @@ async fn registered(table: &Table, who: &str, second: i64, client: &str) -> Clai
 }
 
 async fn open_claims(clients: &Clients, client: &ClientId) -> Vec<Claim> {
-    let open = clients.open_claims(&partner(), client).ok().await;
+    let open = clients.open_claims(&partner(), client).ok().await.claims;
     open.into_iter().map(|stored| stored.claim).collect()
 }
 
@@ -242,7 +243,11 @@ async fn the_open_claims_are_those_on_this_client_by_time(table: Table) {
     }
     wanted.sort_by_key(|claim| claim.received_at);
     assert_eq!(open_claims(&clients, &id("aCL")).await, wanted);
-    let elsewhere = clients.open_claims(&other_partner(), &id("aCL")).ok().await;
+    let elsewhere = clients
+        .open_claims(&other_partner(), &id("aCL"))
+        .ok()
+        .await
+        .claims;
     assert!(elsewhere.is_empty());
     // A pointer to a claim that is not there is passed over.
     let lost = claim_of("acme", 5, "client=aCL");
@@ -261,6 +266,27 @@ async fn of_very_many_open_claims_a_hundred_are_read_and_no_tenant_is_left_out(t
     assert_eq!(open.len(), 100);
     assert!(open.is_sorted_by_key(|claim| claim.received_at));
     assert_eq!(open.last(), Some(&last));
+    let read = clients.open_claims(&partner(), &id("aCL")).ok().await;
+    assert!(read.are_more, "the rest needs another look");
+}
+
+async fn what_an_operator_must_settle_hides_no_claim_that_a_look_can(table: Table) {
+    let (clients, claims) = (Clients::new(table.clone()), Claims::new(table.clone()));
+    for second in 0..110 {
+        let held = registered(&table, "acme", NOW + second, "aCL").await;
+        let mut stored = claims
+            .read(&partner(), &held.id)
+            .ok()
+            .await
+            .expect("a claim");
+        stored.claim.hold();
+        assert_eq!(claims.save(&stored).ok().await, Write::Done);
+    }
+    let last = registered(&table, "acme", NOW + 500, "aCL").await;
+    let read = clients.open_claims(&partner(), &id("aCL")).ok().await;
+    assert_eq!((read.claims.len(), read.are_more), (100, false));
+    let found = read.claims.iter().any(|stored| stored.claim.id == last.id);
+    assert!(found, "the pending one is among them");
 }
 
 async fn a_decision_moves_the_client_once_and_forbids_to_bind_by_what_was_read_before(
@@ -316,7 +342,7 @@ async fn register_and_bind(table: Table, claim: Claim) -> (Option<String>, bool)
         .open_claims(&claim.partner, &claim.client)
         .ok()
         .await;
-    let mut tenants = open.iter().map(|stored| &stored.claim.tenant);
+    let mut tenants = open.claims.iter().map(|stored| &stored.claim.tenant);
     let is_alone = tenants.all(|tenant| *tenant == claim.tenant);
     let bound = is_alone && {
         let bound = clients
