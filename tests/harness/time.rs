@@ -65,10 +65,12 @@ impl Where {
             let is_sweep = item[PK]
                 .as_s()
                 .is_ok_and(|pk| pk.starts_with(prefix::SWEEP));
-            if lane.is_some_and(|lane| !lane.ends_with("#0")) && !is_sweep {
+            if let Some(lane) = lane.filter(|lane| !lane.ends_with("#0") && !is_sweep) {
                 let past = "SET due_order = :past, not_before = :past";
-                let is_free = "attribute_exists(due_order) AND attribute_not_exists(lease) AND attribute_not_exists(taken)";
-                self.update(key(&item), past, is_free, []).await;
+                // In the line it would be a place.
+                let is_free = "due_pk = :lane AND attribute_not_exists(lease) AND attribute_not_exists(taken)";
+                let lane = (":lane".to_owned(), AttributeValue::S(lane.clone()));
+                self.update(key(&item), past, is_free, [lane]).await;
             }
             let is_worker = |pk: &String| pk.starts_with(prefix::WORK);
             if item[PK].as_s().is_ok_and(is_worker) {

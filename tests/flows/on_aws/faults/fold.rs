@@ -8,20 +8,8 @@ use tests::{Bundle, PARTNER, channel_ref, pk, until, until_so};
 
 use crate::everywhere::large_events::{CHAT, history, kept, post};
 
-use super::provision::{KILLED_AFTER, KILLED_BEFORE, QUICK, REFUSED};
+use super::provision::{KILLED_AFTER, QUICK, REFUSED};
 use super::provision::{calls_go_wrong, channel, has_the_live_key, onboard, tag};
-
-/// I4, I7
-#[tokio::test]
-async fn killed_before_the_first_call_of_fold_and_every_other_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_BEFORE.of_fold(), (1..).step_by(2)).await;
-}
-
-/// I4, I7
-#[tokio::test]
-async fn killed_before_the_second_call_of_fold_and_every_other_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_BEFORE.of_fold(), (2..).step_by(2)).await;
-}
 
 /// I4, I7
 #[tokio::test]
@@ -192,4 +180,23 @@ async fn waiting(bundle: &Bundle, kind: &str) -> Vec<String> {
 
 fn text_of(item: &Item) -> String {
     item["detail"].as_s().expect("a detail").clone()
+}
+
+/// The other calls.
+mod soak {
+    use super::super::provision::{KILLED_BEFORE, calls_go_wrong};
+
+    /// I4, I7
+    #[tokio::test]
+    async fn killed_before_the_first_call_of_fold_and_every_other_it_ends_with_the_live_key_stored()
+    {
+        calls_go_wrong(KILLED_BEFORE.of_fold(), (1..).step_by(2)).await;
+    }
+
+    /// I4, I7
+    #[tokio::test]
+    async fn killed_before_the_second_call_of_fold_and_every_other_it_ends_with_the_live_key_stored()
+     {
+        calls_go_wrong(KILLED_BEFORE.of_fold(), (2..).step_by(2)).await;
+    }
 }

@@ -16,29 +16,9 @@ async fn killed_after_the_first_call_of_the_worker_and_every_other_it_ends_with_
 
 /// I6, I7, I12
 #[tokio::test]
-async fn killed_after_the_second_call_of_the_worker_and_every_other_it_ends_with_the_live_key_stored()
- {
-    calls_go_wrong(KILLED_AFTER.of_the_worker(), (2..).step_by(2)).await;
-}
-
-/// I6, I7, I12
-#[tokio::test]
-async fn refused_at_the_first_call_of_the_worker_and_every_other_it_ends_with_the_live_key_stored()
-{
-    calls_go_wrong(REFUSED.of_the_worker(), (1..).step_by(2)).await;
-}
-
-/// I6, I7, I12
-#[tokio::test]
 async fn refused_at_the_second_call_of_the_worker_and_every_other_it_ends_with_the_live_key_stored()
 {
     calls_go_wrong(REFUSED.of_the_worker(), (2..).step_by(2)).await;
-}
-
-/// I7, I13
-#[tokio::test]
-async fn killed_after_queries_of_the_queue_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(KILLED_AFTER.of_the_queue(), (3..).step_by(4)).await;
 }
 
 /// I7, I13
@@ -84,7 +64,7 @@ async fn times_of_calls(bundle: &Bundle) -> Vec<i64> {
 }
 
 mod soak {
-    use super::super::provision::{KILLED_BEFORE, calls_go_wrong};
+    use super::super::provision::{KILLED_AFTER, KILLED_BEFORE, REFUSED, calls_go_wrong};
 
     /// I6, I7, I12
     #[tokio::test]
@@ -104,5 +84,25 @@ mod soak {
     #[tokio::test]
     async fn killed_before_queries_of_the_queue_it_ends_with_the_live_key_stored() {
         calls_go_wrong(KILLED_BEFORE.of_the_queue(), (1..).step_by(4)).await;
+    }
+
+    /// I6, I7, I12
+    #[tokio::test]
+    async fn killed_after_the_second_call_of_the_worker_and_every_other_it_ends_with_the_live_key_stored()
+     {
+        calls_go_wrong(KILLED_AFTER.of_the_worker(), (2..).step_by(2)).await;
+    }
+
+    /// I6, I7, I12
+    #[tokio::test]
+    async fn refused_at_the_first_call_of_the_worker_and_every_other_it_ends_with_the_live_key_stored()
+     {
+        calls_go_wrong(REFUSED.of_the_worker(), (1..).step_by(2)).await;
+    }
+
+    /// I7, I13
+    #[tokio::test]
+    async fn killed_after_queries_of_the_queue_it_ends_with_the_live_key_stored() {
+        calls_go_wrong(KILLED_AFTER.of_the_queue(), (3..).step_by(4)).await;
     }
 }
