@@ -287,16 +287,19 @@ impl Provision {
                 let _is_new = self.facts.append(&fact).await?;
             }
         }
-        let mut next: Option<u32> = None;
+        let (mut next, mut is_any_settled): (Option<u32>, bool) = (None, false);
         for (stored, verdict) in claimed.claims.iter_mut().zip(&judgement.verdicts) {
+            let before = stored.claim.status;
             self.settle(stored, *verdict, &list.channels).await?;
             let claim = &stored.claim;
+            is_any_settled |= claim.status != before;
             if claim.status == ClaimStatus::Pending {
                 next = Some(next.map_or(claim.tries, |least| least.min(claim.tries)));
             }
         }
         let now = clock::now();
-        let next = match claimed.are_more {
+        // The others have their turn at once, unless these are still in front of them.
+        let next = match claimed.are_more && is_any_settled {
             true => Some(RetryAt::Now),
             false => next.map(RetryAt::Looked),
         };

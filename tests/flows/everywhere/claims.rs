@@ -287,6 +287,22 @@ async fn a_claim_waits_as_long_as_the_hub_says_but_no_longer_than_a_day() {
     assert!(until.as_second() <= clock::now().as_second() + 900);
 }
 
+/// I13: as many claims as one look judges, and more.
+pub(super) async fn all_claims_on_one_client_are_settled(many: usize) {
+    let api = SimulatedPartnerApi::start().await;
+    let bundle = api.bundle(&[]).await;
+    api.replies("channels", json!({"hold": true})).await;
+    for index in 0..many {
+        let number = format!("n{index}CH");
+        api.adds(new_channel(&number)).await;
+        claim(&bundle, PARTNER, &number).await;
+    }
+    api.recovers().await;
+    for index in 0..many {
+        bundle.stored(PARTNER, "acme", &format!("n{index}CH")).await;
+    }
+}
+
 /// Claims `number` anew and waits until its client was looked at, which settled nothing.
 async fn claim_in_vain(api: &SimulatedPartnerApi, bundle: &Bundle, number: &str) {
     let before = api.asked("channels").await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::claims::all_claims_on_one_client_are_settled;
 use super::queue::{Flood, claimed_at_once, is_left_alone};
 use super::restart::crashes;
 use super::sign::flood;
@@ -41,4 +42,10 @@ async fn five_thousand_numbers_that_nobody_claims() {
 #[tokio::test]
 async fn twenty_crashes_at_any_moment() {
     crashes(20).await;
+}
+
+/// I13
+#[tokio::test]
+async fn a_hundred_and_fifty_claims_on_one_client() {
+    all_claims_on_one_client_are_settled(150).await;
 }
