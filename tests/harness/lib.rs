@@ -10,6 +10,7 @@ pub mod aws;
 mod backend;
 pub mod browser;
 mod items;
+pub mod moved_time;
 mod one_machine;
 pub mod partner_api;
 mod partners;
@@ -253,6 +254,7 @@ impl Bundle {
     pub async fn operator(&self, stack: &str, arguments: &[&str]) -> (Option<i32>, String) {
         let mut program = Command::new(programs::program("operator-for-tests"));
         program.args(arguments).env_clear();
+        program.envs(moved_time::variables());
         match &self.place {
             Place::OneMachine(_) => {
                 let settings = self.settings.iter();

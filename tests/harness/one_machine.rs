@@ -9,7 +9,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::until;
+use crate::{moved_time, until};
 
 /// A running bundle.
 pub(crate) struct OneMachine {
@@ -34,6 +34,7 @@ impl OneMachine {
         let mut process = Command::new(crate::program())
             .env_clear()
             .envs(settings)
+            .envs(moved_time::variables())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(appended(&directory.join("log")))

@@ -103,6 +103,12 @@ impl SimulatedPartnerApi {
         Bundle::start_as(self.secrets.clone(), &all).await
     }
 
+    /// Lists of [`PARTNER`] take notice of filters.
+    pub async fn heeds_filters(&self) {
+        let heeds = json!({"partner": PARTNER, "ignores_filters": false});
+        self.control(Method::POST, "lists", heeds).await;
+    }
+
     /// Lists this channel, too, for both partners; one that it knows is changed.
     pub async fn adds(&self, channel: Value) {
         for partner in [PARTNER, PAYING_PARTNER] {

@@ -8,3 +8,4 @@ mod connect;
 mod faults;
 mod lost;
 mod payload;
+mod soak;

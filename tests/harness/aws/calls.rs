@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::forward;
+use super::lag::Lag;
 use super::process::Processes;
 use super::rights::{self, Names};
 
@@ -184,6 +185,7 @@ pub struct Calls {
     state: Arc<Mutex<State>>,
     healed: watch::Sender<usize>,
     pub(super) clock: Clock,
+    pub(super) lag: Lag,
     /// Where the functions find AWS.
     pub url: String,
 }
@@ -196,6 +198,7 @@ impl Calls {
             state: Arc::default(),
             healed: watch::Sender::new(0),
             clock: Clock::default(),
+            lag: Lag::default(),
             url: format!("http://{}", listener.local_addr().expect("its address")),
         };
         forward::serve(listener, place, processes, calls.clone());

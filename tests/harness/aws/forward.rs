@@ -74,25 +74,25 @@ async fn answer(State(forward): State<Forward>, request: Request) -> Response {
     if !forward.recorder.allows(&call, &body) {
         return refusal(StatusCode::BAD_REQUEST, "AccessDeniedException");
     }
-    let process = call.process.clone();
+    let (process, action) = (call.process.clone(), call.action.clone());
     forward.watch_holder(&call, &body);
     let harm = forward.recorder.record(call, &body);
     match harm {
-        None => forward.hand_on(service, parts.headers, body).await,
+        None => forward.hand_on(service, &action, parts.headers, body).await,
         Some(Harm::Throttle) => throttled(service),
         Some(Harm::Fail) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError"),
         Some(Harm::Silence) => silence().await,
         Some(Harm::LoseAnswer) => {
-            forward.hand_on(service, parts.headers, body).await;
+            forward.hand_on(service, &action, parts.headers, body).await;
             silence().await
         }
         Some(Harm::Hold) => {
             forward.recorder.until_healed().await;
-            forward.hand_on(service, parts.headers, body).await
+            forward.hand_on(service, &action, parts.headers, body).await
         }
         Some(Harm::KillBefore) => forward.kill(&process).await,
         Some(Harm::KillAfter) => {
-            forward.hand_on(service, parts.headers, body).await;
+            forward.hand_on(service, &action, parts.headers, body).await;
             forward.kill(&process).await
         }
     }
@@ -100,7 +100,17 @@ async fn answer(State(forward): State<Forward>, request: Request) -> Response {
 
 impl Forward {
     /// Makes the call in the function's place.
-    async fn hand_on(&self, service: Service, mut headers: HeaderMap, body: Bytes) -> Response {
+    async fn hand_on(
+        &self,
+        service: Service,
+        action: &str,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Response {
+        if let Some(rows) = self.recorder.lag.answer(action, &body) {
+            let kind = [(CONTENT_TYPE, "application/x-amz-json-1.0")];
+            return (kind, rows.to_string()).into_response();
+        }
         for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING] {
             headers.remove(name);
         }
@@ -116,9 +126,19 @@ impl Forward {
         if service == Service::EventBridge {
             self.recorder.record_events(&body);
         }
-        let Ok(answer) = self.http.post(url).headers(headers).body(body).send().await else {
+        let Ok(answer) = self
+            .http
+            .post(url)
+            .headers(headers)
+            .body(body.clone())
+            .send()
+            .await
+        else {
             return StatusCode::BAD_GATEWAY.into_response();
         };
+        if answer.status().is_success() {
+            self.recorder.lag.see(action, &body);
+        }
         let (status, mut headers) = (answer.status(), answer.headers().clone());
         for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
             headers.remove(name);

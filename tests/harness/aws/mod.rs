@@ -8,6 +8,7 @@ mod empty_maps;
 pub mod event;
 mod forward;
 mod gateway;
+mod lag;
 pub mod metrics;
 pub mod moto;
 mod process;

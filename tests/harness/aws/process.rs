@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::runtime_api::{Failure, REGION, Spec, request_id};
+use crate::moved_time;
 
 /// The processes that run, so that one can be killed by its name.
 #[derive(Clone, Default)]
@@ -128,6 +129,7 @@ impl Process {
         let child = Command::new(&spec.program)
             .env_clear()
             .envs(spec.environment_of(name, &address))
+            .envs(moved_time::variables())
             .stdin(Stdio::null())
             .stdout(log().map_err(cannot)?)
             .stderr(log().map_err(cannot)?)

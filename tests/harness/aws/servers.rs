@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 use tokio::sync::OnceCell;
 
+use crate::moved_time;
+
 /// The environment variable that says where DynamoDB Local answers.
 pub const DYNAMODB: &str = "DYNAMODB_LOCAL_URL";
 
@@ -82,7 +84,7 @@ impl Server {
     fn start(program: &Path, arguments: &[&str], port: u16) -> Self {
         let output = NamedTempFile::new().expect("a file");
         let copy = || output.as_file().try_clone().expect("a file");
-        let child = Command::new("sh")
+        let child = moved_time::not_for(&mut Command::new("sh"))
             .args(["-c", WITH_ITS_STARTER, "sh"])
             .arg(program)
             .args(arguments)

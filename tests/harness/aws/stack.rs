@@ -133,6 +133,32 @@ impl Stack {
         self.calls.clock.ring();
     }
 
+    /// The clock ticks by itself so often from now on, as on AWS: also while the run of the tick before is under way.
+    pub fn ticks_every(&self, time: Duration) {
+        self.calls.clock.ticks_every(time);
+    }
+
+    /// How often the clock has ticked for `provision`.
+    pub fn ticks(&self) -> usize {
+        self.calls.clock.ticks()
+    }
+
+    /// Waits until the clock has ticked once more for `provision`, and no run by the clock is under way.
+    pub async fn next_tick_is_over(&self) {
+        self.calls.clock.next_tick_is_over().await;
+    }
+
+    /// From now on it is watched what is due, and the index `by_due` lags by so much; a test asks for it before anything
+    /// is due.
+    pub fn index_lags(&self, by: Duration) {
+        self.calls.lag.set(by);
+    }
+
+    /// How often something was taken out of the line, and what of it was taken before its turn, in words.
+    pub fn taken(&self) -> (usize, Vec<String>) {
+        self.calls.lag.taken()
+    }
+
     /// A function by its name.
     pub fn function(&self, name: &str) -> &Arc<Function> {
         &self.functions[name]
