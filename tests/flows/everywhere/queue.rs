@@ -257,7 +257,7 @@ async fn a_hub_that_asks_to_wait_for_an_hour_is_left_alone_and_the_others_notice
 /// I5
 #[tokio::test]
 async fn of_two_tenants_who_claim_at_once_none_is_bound_once_the_other_is_registered() {
-    claimed_at_once(12).await;
+    claimed_at_once(4).await;
 }
 
 /// Two tenants claim each of `many` clients at the same moment.
