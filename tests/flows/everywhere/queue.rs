@@ -236,11 +236,20 @@ impl ThreeHubs {
     }
 }
 
-/// I10
-#[tokio::test]
-async fn a_hub_that_does_not_answer_is_left_alone_and_the_others_notice_nothing() {
+/// Three calls in a row get no answer, each for six seconds.
+pub(super) async fn a_silent_hub_is_left_alone_and_the_others_notice_nothing() {
     let hubs = ThreeHubs::where_one(json!({"answer": "silence"})).await;
     hubs.only_one_waits("silent").await;
+}
+
+/// Every call is answered after five seconds.
+pub(super) async fn a_slow_hub_keeps_no_other_waiting() {
+    let hubs = ThreeHubs::where_one(json!({"delay_ms": 5000})).await;
+    hubs.are_stored(PARTNER).await;
+    hubs.are_stored(PAYING_PARTNER).await;
+    hubs.are_stored(THIRD).await;
+    let posts = hubs.api.asked("new_key").await;
+    assert_eq!(posts, 9, "one POST for each number");
 }
 
 /// I10

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::claims::all_claims_on_one_client_are_settled;
-use super::queue::{Flood, claimed_at_once, is_left_alone};
+use super::queue::{
+    Flood, a_silent_hub_is_left_alone_and_the_others_notice_nothing,
+    a_slow_hub_keeps_no_other_waiting, claimed_at_once, is_left_alone,
+};
 use super::restart::crashes;
 use super::sign::flood;
 
@@ -48,4 +51,16 @@ async fn twenty_crashes_at_any_moment() {
 #[tokio::test]
 async fn a_hundred_and_fifty_claims_on_one_client() {
     all_claims_on_one_client_are_settled(150).await;
+}
+
+/// I10
+#[tokio::test]
+async fn one_hub_of_three_does_not_answer() {
+    a_silent_hub_is_left_alone_and_the_others_notice_nothing().await;
+}
+
+/// I10
+#[tokio::test]
+async fn one_hub_of_three_answers_after_five_seconds() {
+    a_slow_hub_keeps_no_other_waiting().await;
 }

@@ -9,22 +9,22 @@ use super::provision::{KILLED_AFTER, REFUSED, calls_go_wrong};
 
 /// I6, I7, I12
 #[tokio::test]
-async fn killed_after_the_first_call_of_the_worker_and_every_other_it_ends_with_the_live_key_stored()
+async fn killed_after_the_first_call_of_the_worker_and_every_fourth_it_ends_with_the_live_key_stored()
  {
-    calls_go_wrong(KILLED_AFTER.of_the_worker(), (1..).step_by(2)).await;
+    calls_go_wrong(KILLED_AFTER.of_the_worker(), (1..).step_by(4)).await;
 }
 
 /// I6, I7, I12
 #[tokio::test]
-async fn refused_at_the_second_call_of_the_worker_and_every_other_it_ends_with_the_live_key_stored()
-{
-    calls_go_wrong(REFUSED.of_the_worker(), (2..).step_by(2)).await;
+async fn refused_at_the_second_call_of_the_worker_and_every_fourth_it_ends_with_the_live_key_stored()
+ {
+    calls_go_wrong(REFUSED.of_the_worker(), (2..).step_by(4)).await;
 }
 
 /// I7, I13
 #[tokio::test]
 async fn refused_at_queries_of_the_queue_it_ends_with_the_live_key_stored() {
-    calls_go_wrong(REFUSED.of_the_queue(), (1..).step_by(4)).await;
+    calls_go_wrong(REFUSED.of_the_queue(), (1..).step_by(8)).await;
 }
 
 /// I12: a write that takes long lies before the time of the call that follows, not between the two.
@@ -104,5 +104,25 @@ mod soak {
     #[tokio::test]
     async fn killed_after_queries_of_the_queue_it_ends_with_the_live_key_stored() {
         calls_go_wrong(KILLED_AFTER.of_the_queue(), (3..).step_by(4)).await;
+    }
+
+    /// I6, I7, I12
+    #[tokio::test]
+    async fn killed_after_the_third_call_of_the_worker_and_every_fourth_it_ends_with_the_live_key_stored()
+     {
+        calls_go_wrong(KILLED_AFTER.of_the_worker(), (3..).step_by(4)).await;
+    }
+
+    /// I6, I7, I12
+    #[tokio::test]
+    async fn refused_at_the_fourth_call_of_the_worker_and_every_fourth_it_ends_with_the_live_key_stored()
+     {
+        calls_go_wrong(REFUSED.of_the_worker(), (4..).step_by(4)).await;
+    }
+
+    /// I7, I13
+    #[tokio::test]
+    async fn refused_at_the_other_queries_of_the_queue_it_ends_with_the_live_key_stored() {
+        calls_go_wrong(REFUSED.of_the_queue(), (5..).step_by(8)).await;
     }
 }
