@@ -1,4 +1,4 @@
-//! What the stream brings becomes due work in the table. Nothing here calls 360dialog.
+//! Records of the stream become due work in the table. Nothing here calls 360dialog.
 
 use dialog360::id::{ChannelRef, ClientId, PartnerId};
 use onboarding::channel::Channel;

@@ -1,10 +1,11 @@
 //! Confirms claims, binds clients, makes and stores API keys. It is the only function that calls 360dialog.
 //!
-//! What the table's stream brings becomes due work in the table (`due`). One worker for each partner takes that off in
+//! Records of the table's stream become due work in the table (`due`). One worker for each partner takes that off in
 //! order, within 360dialog's limit (`worker`): it looks at clients (`look`), makes keys (`key`, `mint`) and, once a day, reads the list of all channels (`sweep`). A run that
 //! the stream starts works at once; one by the clock, every minute, works off what is left.
 
 mod due;
+mod line;
 mod worker;
 mod look;
 mod key;
@@ -131,7 +132,7 @@ pub struct Provision {
     pub claimed_ids: ClaimedIds,
     /// The leases and intents.
     pub mints: Mints,
-    /// What is due.
+    /// The due work.
     pub queue: Queue,
     /// The places of the sweeps.
     pub sweeps: Sweeps,

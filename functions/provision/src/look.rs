@@ -456,7 +456,7 @@ impl Provision {
         };
         self.mints.note_seen(&id, &seen).await?;
         let subject = Subject::Channel(id);
-        // What was asked before is not asked again because of another number.
+        // A question that was asked before is not asked again because of another number.
         let is_news = is_bound_now || is_granted;
         if !is_news && self.queue.entry(&subject).await?.entry.due.is_some() {
             return Ok(());

@@ -220,7 +220,7 @@ impl Provision {
     }
 }
 
-/// What the answer to a POST tells about the next calls.
+/// The meaning of the answer to a POST for the next calls.
 fn heard(outcome: &KeyOutcome) -> onboarding::queue::Heard {
     use onboarding::queue::Heard;
     match outcome {

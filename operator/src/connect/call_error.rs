@@ -52,7 +52,7 @@ impl CallError {
     }
 }
 
-/// What to do about an error of the Partner API.
+/// Advice about an error of the Partner API.
 pub(crate) fn advice(error: &ApiError) -> String {
     let advice = advice_by_kind(error.kind);
     match &error.message {

@@ -13,7 +13,7 @@ pub struct Post {
     /// When it was about to be sent (ms).
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub at: Timestamp,
-    /// What is known of its answer.
+    /// The answer, as far as it is known.
     pub answer: Answer,
 }
 

@@ -1,4 +1,4 @@
-//! What one read of a client's channels means for the open claims on that client.
+//! The meaning of one read of a client's channels for the open claims on that client.
 
 use std::collections::BTreeSet;
 
