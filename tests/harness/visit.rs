@@ -59,6 +59,14 @@ impl Bundle {
         self.come_back(&format!("{redirect_url}?{query}")).await
     }
 
+    /// The tenant's own page hands in what `query` says, without any link.
+    pub async fn hand_in(&self, partner: &str, tenant: &str, query: &str) {
+        let request = self.request("POST", &format!("/{partner}/redirect"));
+        let request = request.bearer_auth(self.token(tenant));
+        let request = request.json(&json!({"query": format!("?{query}")}));
+        request.ask().await.is(200);
+    }
+
     /// The tenant claims what `query` says by a link of its own, without having been at the hub.
     pub async fn claim(&self, partner: &str, tenant: &str, query: &str) {
         let signed = self.sign(partner, tenant).await;
@@ -86,9 +94,16 @@ impl Bundle {
 
     /// The tenant's channels.
     pub async fn channels(&self, partner: &str, tenant: &str) -> Vec<Value> {
-        let request = self.get(tenant, &format!("/{partner}/channels?limit=100"));
-        let list = request.ask().await.is(200).json();
-        list["channels"].as_array().cloned().unwrap_or_default()
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = format!("/{partner}/channels?limit=100&cursor={cursor}");
+            let list = self.get(tenant, &page).ask().await.is(200).json();
+            all.extend(list["channels"].as_array().cloned().unwrap_or_default());
+            match list["next"].as_str() {
+                Some(next) => cursor = next.to_owned(),
+                None => return all,
+            }
+        }
     }
 
     /// One channel as the tenant sees it, or `None` for 404.

@@ -295,11 +295,17 @@ pub(super) async fn all_claims_on_one_client_are_settled(many: usize) {
     for index in 0..many {
         let number = format!("n{index}CH");
         api.adds(new_channel(&number)).await;
-        claim(&bundle, PARTNER, &number).await;
+        let query = format!("client={CLIENT}&channels=[{number}]");
+        bundle.hand_in(PARTNER, "acme", &query).await;
     }
     api.recovers().await;
-    for index in 0..many {
-        bundle.stored(PARTNER, "acme", &format!("n{index}CH")).await;
+    let stored = || async {
+        let rows = bundle.channels(PARTNER, "acme").await;
+        let is_stored = |row: &&Value| row["key"]["status"] == "stored";
+        rows.iter().filter(is_stored).count()
+    };
+    for some in (0..=many).step_by(10) {
+        until_seen(stored, |stored| *stored >= some).await;
     }
 }
 
