@@ -12,7 +12,7 @@ use crate::tenant::Tenant;
 /// How long a claim that names none of the client's channels waits for another tenant's claim.
 const MERE_ID_WAIT: SignedDuration = SignedDuration::from_hours(1);
 
-/// What becomes of one claim.
+/// The outcome for one claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The client is its tenant's: what it names and the list shows is confirmed.
