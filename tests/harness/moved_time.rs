@@ -1,14 +1,29 @@
 //! Moved time: a test and all that it starts see one common clock that runs several times as fast, so that what takes an
-//! hour of the queue takes minutes. Debian's libfaketime does it, sleeps and time-outs included; the servers of a run
+//! hour of the queue takes minutes, or slower, so that a debug build has the time that a release build needs. Debian's libfaketime does it, sleeps and time-outs included; the servers of a run
 //! (see [`crate::aws::servers`]) keep the machine's own time.
 
 use std::process::{Command, Stdio};
 
 use tokio::runtime::Builder;
 
-/// How many times as fast the clock runs. A time-out in the programs is so much shorter, too: a call must be on its way
-/// within 0.3 s after its time was written, which leaves a debug build 0.04 s.
-const FACTOR: u32 = 8;
+/// How fast the clock runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Speed {
+    /// Eight times as fast. A time-out in the programs is so much shorter, too: a call must be on its way within 0.3 s after
+    /// its time was written, which leaves a debug build 0.04 s.
+    Fast,
+    /// A fifth as fast.
+    Slow,
+}
+
+impl Speed {
+    fn factor(self) -> &'static str {
+        match self {
+            Self::Fast => "8",
+            Self::Slow => "0.2",
+        }
+    }
+}
 
 /// The environment variable that says that time is moved already.
 const MARKER: &str = "TIME_IS_MOVED";
@@ -20,7 +35,7 @@ const VARIABLES: [&str; 3] = ["LD_PRELOAD", "FAKETIME", "FAKETIME_SHARED"];
 /// Runs `body` in moved time; `test` is the path of the test that calls this, as `--exact` takes it.
 ///
 /// The test's own program is run once more for it, under `faketime`.
-pub fn in_moved_time<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
+pub fn in_moved_time<F: Future<Output = ()>>(test: &str, speed: Speed, body: impl FnOnce() -> F) {
     if std::env::var_os(MARKER).is_some() {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
@@ -30,7 +45,7 @@ pub fn in_moved_time<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> 
     }
     let program = std::env::current_exe().expect("this test");
     let again = Command::new("faketime")
-        .args(["-f", &format!("+0 x{FACTOR}")])
+        .args(["-f", &format!("+0 x{}", speed.factor())])
         .arg(program)
         .args(["--exact", test, "--nocapture"])
         .env(MARKER, "1")

@@ -45,7 +45,7 @@ pub(super) struct Flood {
     pub(super) on_its_own: usize,
     /// How many other tenants there are, and how many numbers each has.
     pub(super) others: (usize, usize),
-    /// The time between two numbers of the others.
+    /// The time between two numbers of the others. The flood takes as long as all of them.
     pub(super) pause: Duration,
 }
 
@@ -135,8 +135,12 @@ impl Flood {
 
     /// One of eight parts of the flood.
     async fn sends(self, bundle: &Bundle, part: usize) {
+        let count = |some: usize| u32::try_from(some).expect("not so many");
+        let (tenants, each) = self.others;
+        let pause = self.pause * count(tenants * each) / count(self.on_nothing / 8);
         for index in (part..self.on_nothing).step_by(8) {
             claim_as(bundle, "flooder", &format!("x{index}CL"), "ghostCH").await;
+            sleep(pause).await;
         }
         for index in (part..self.on_its_own).step_by(8) {
             claim_as(bundle, "flooder", "floodCL", &format!("y{index}CH")).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::moved_time::in_moved_time;
+use tests::moved_time::{Speed, in_moved_time};
 use tests::partner_api::{SimulatedPartnerApi, new_channel};
 use tests::{Answer, Ask, Backend, Bundle, PARTNER, text};
 use tokio::task::JoinSet;
@@ -40,7 +40,7 @@ const PACE: f64 = 165.0;
 #[test]
 fn a_hundred_numbers_and_a_newcomer_every_fifteen_seconds() {
     let name = "on_aws::soak::a_hundred_numbers_and_a_newcomer_every_fifteen_seconds";
-    in_moved_time(name, || are_served(NONE));
+    in_moved_time(name, Speed::Fast, || are_served(NONE));
 }
 
 /// I11, I12
@@ -48,21 +48,21 @@ fn a_hundred_numbers_and_a_newcomer_every_fifteen_seconds() {
 fn a_hundred_numbers_and_a_newcomer_every_fifteen_seconds_while_the_index_lags() {
     let name =
         "on_aws::soak::a_hundred_numbers_and_a_newcomer_every_fifteen_seconds_while_the_index_lags";
-    in_moved_time(name, || are_served(LAG));
+    in_moved_time(name, Speed::Fast, || are_served(LAG));
 }
 
 /// I13
 #[test]
 fn a_lonely_number_at_night() {
     let name = "on_aws::soak::a_lonely_number_at_night";
-    in_moved_time(name, || is_served_at_once(NONE));
+    in_moved_time(name, Speed::Fast, || is_served_at_once(NONE));
 }
 
 /// I13
 #[test]
 fn a_lonely_number_at_night_while_the_index_lags() {
     let name = "on_aws::soak::a_lonely_number_at_night_while_the_index_lags";
-    in_moved_time(name, || is_served_at_once(LAG));
+    in_moved_time(name, Speed::Fast, || is_served_at_once(LAG));
 }
 
 /// A bundle and its simulator, both with the real limit.
