@@ -29,6 +29,8 @@ enum Command {
     Why(OneChannel),
     /// Prints a channel's API key
     Key(OneChannel),
+    /// Seals every stored API key anew: on AWS with the stack's present KMS key, else with a new key of the data directory
+    Reseal(OnePartner),
     /// Prints the bytes of one of 360dialog's events, by the id that its `hub.event` has
     Event(OneEvent),
     /// Shows what waits in a partner's queue and since when, whether calls are made, and how many keys are stored
@@ -235,6 +237,11 @@ async fn run(command: Command, environment: &Environment) -> Result<ExitCode, St
             let instance = one.instance.open(environment).await.map_err(message)?;
             let key = instance.key(&one.id()).await.map_err(message)?;
             Ok(print(key.expose()))
+        }
+        Command::Reseal(one) => {
+            let instance = one.instance.open(environment).await.map_err(message)?;
+            let done = instance.reseal(&one.partner).await;
+            Ok(print(&done.map_err(message)?))
         }
         Command::Event(one) => {
             let instance = one.instance.open(environment).await.map_err(message)?;

@@ -1,5 +1,5 @@
 //! The commands of an operator on a bundle, which is a stack on AWS or the data directory of one machine: `why`
-//! explains the state of a channel, `key` prints its API key, `queue` shows what waits, `list` what an operator must decide,
+//! explains the state of a channel, `key` prints its API key, `reseal` seals all keys anew, `queue` shows what waits, `list` what an operator must decide,
 //! `confirm`, `move` and `refuse` decide it, and `connect` points 360dialog at the bundle.
 
 mod reporter;
@@ -8,6 +8,7 @@ mod queue;
 mod list;
 mod decision;
 mod instance;
+mod reseal;
 pub mod connect;
 pub mod cli;
 

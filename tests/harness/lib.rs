@@ -26,10 +26,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use embedded::data::Data;
+use embedded::key_file::KeyFile;
 use reqwest::Client;
+use runtime::seal::KeySeal;
 use serde_json::{Value, json};
 use store::table::{Item, Table};
-use store::{Channels, Clients, StoredClient, Write};
+use store::{Channels, Clients, Mints, StoredClient, Write};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -219,20 +221,24 @@ impl Bundle {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    /// The key that the vault keeps for a channel, as its secret's JSON.
-    pub fn vault_key(&self, partner: &str, channel: &str) -> Option<Value> {
-        let name = format!("360dialog/channels/{partner}/{channel}");
+    /// The stored key of a channel, opened: `{"api_key","key_id","address"}`.
+    pub async fn stored_key(&self, partner: &str, channel: &str) -> Option<Value> {
+        let id = channel_ref(partner, channel);
+        let mint = Mints::new(self.table().await).read(&id).await;
+        let sealed = mint.expect("the table").stored?.sealed;
         let text = match &self.place {
             Place::OneMachine(_) => {
-                let vault = std::fs::read(self.data().join("vault.json")).ok()?;
-                let vault: Value = serde_json::from_slice(&vault).expect("JSON");
-                let entry = vault.get(name)?;
-                let current = entry["current"].as_str()?;
-                entry["versions"][current].as_str()?.to_owned()
+                let opened = KeyFile::at(self.data().join("encryption.key"));
+                let opened = opened.open(&id, &sealed).await;
+                opened.expect("its key").expose().as_bytes().to_vec()
             }
-            Place::Aws(stack) => stack.moto.current(&name)?,
+            Place::Aws(stack) => {
+                let context = json!({"partner_id": partner, "channel_id": channel});
+                let opened = stack.moto.open(&sealed, &context);
+                opened.expect("its key")
+            }
         };
-        serde_json::from_str(&text).ok()
+        Some(serde_json::from_slice(&text).expect("JSON"))
     }
 
     /// What the partner's application was told so far: `source`, `detail-type`, `detail`.
@@ -333,10 +339,15 @@ impl Bundle {
         self.table().await.scan().await.expect("a scan")
     }
 
-    /// Every item of the table in words, sorted, but for those about markers and the heartbeat.
+    /// Every item of the table in words, sorted, but for those about markers, the heartbeat and the fingerprint.
     pub async fn scan(&self) -> Vec<String> {
         let mut items: Vec<String> = self.items().await.iter().map(in_words).collect();
-        items.retain(|item| !item.contains(MARKER) && !item.contains("HEARTBEAT#"));
+        items.retain(|item| {
+            !item.contains(MARKER)
+                && !["HEARTBEAT#", "FINGERPRINT#"]
+                    .iter()
+                    .any(|it| item.contains(it))
+        });
         items.sort();
         items
     }
@@ -371,7 +382,7 @@ impl Bundle {
         self.scan().await
     }
 
-    /// Writes to its data directory what table, vault and event bus hold, where no file does: on AWS.
+    /// Writes to its data directory what tables, stream, Secrets Manager and event bus hold, where no file does: on AWS.
     pub async fn write_down(&self) {
         let Place::Aws(stack) = &self.place else {
             return;
@@ -379,10 +390,18 @@ impl Bundle {
         let (told, kept) = (json!(stack.calls.events()), stack.moto.everything());
         std::fs::create_dir_all(self.data()).expect("a directory");
         let table = self.scan().await.join("\n");
+        let bodies = self
+            .table()
+            .await
+            .beside(stack.setting("BODIES_TABLE_NAME"));
+        let bodies = bodies.scan().await.expect("a scan");
+        let bodies: Vec<String> = bodies.iter().map(in_words).collect();
         for (name, text) in [
             ("table", table),
+            ("bodies", bodies.join("\n")),
+            ("stream", json!(stack.batches()).to_string()),
             ("events", told.to_string()),
-            ("vault.json", kept.to_string()),
+            ("secrets_manager.json", kept.to_string()),
         ] {
             std::fs::write(self.data().join(name), text).expect("a file");
         }

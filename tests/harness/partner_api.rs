@@ -209,9 +209,9 @@ impl SimulatedPartnerApi {
         self.control(Method::GET, &channel, json!({})).await["keys"].take()
     }
 
-    /// Fails unless the key that the vault keeps for `number` of [`PARTNER`] is the live one, and the only one.
+    /// Fails unless the stored key of `number` of [`PARTNER`] is the live one, and the only one.
     pub async fn has_live_key(&self, bundle: &Bundle, number: &str) {
-        let key = bundle.vault_key(PARTNER, number).expect("a key");
+        let key = bundle.stored_key(PARTNER, number).await.expect("a key");
         let keys = self.keys(PARTNER, number).await;
         assert_eq!(keys, json!([key["key_id"]]));
         bundle.can_send(PARTNER, number).await;

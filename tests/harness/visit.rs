@@ -132,9 +132,9 @@ impl Bundle {
         self.channel_until(about, |seen| seen[field] == value).await
     }
 
-    /// Waits until the key of a channel of `acme` at [`PARTNER`] has this status and reason, and no secret.
+    /// Waits until the key of a channel of `acme` at [`PARTNER`] has this status and reason.
     pub async fn key_is(&self, channel: &str, status: &str, reason: &str) -> Value {
-        let key = json!({"status": status, "reason": reason, "secret_name": null});
+        let key = json!({"status": status, "reason": reason});
         let about = (PARTNER, "acme", channel);
         self.channel_until(about, |seen| seen["key"] == key).await
     }
@@ -156,14 +156,14 @@ impl Bundle {
             .await
     }
 
-    /// The id of the key that the vault keeps for a channel.
-    pub fn key_id(&self, partner: &str, channel: &str) -> String {
-        self.vault_key(partner, channel).expect("a key")["key_id"].to_string()
+    /// The id of the stored key of a channel.
+    pub async fn key_id(&self, partner: &str, channel: &str) -> String {
+        self.stored_key(partner, channel).await.expect("a key")["key_id"].to_string()
     }
 
-    /// Fails unless a message can be sent with the key that the vault keeps: the hub's own word.
+    /// Fails unless a message can be sent with the stored key: the hub's own word.
     pub async fn can_send(&self, partner: &str, channel: &str) {
-        let key = self.vault_key(partner, channel).expect("a key");
+        let key = self.stored_key(partner, channel).await.expect("a key");
         let address = format!("{}/messages", text(&key["address"]));
         let message = json!({"messaging_product": "whatsapp", "to": "15550100", "type": "text"});
         let request = self.http.post(address).json(&message);

@@ -4,7 +4,7 @@
 use dialog360::id::ChannelRef;
 use jiff::{SignedDuration, Timestamp};
 use onboarding::channel::Channel;
-use onboarding::fact::{Assertion, Binding, KeyReason, KeyState, KeyStatus};
+use onboarding::fact::{Assertion, Binding, Fact, KeyReason, KeyState, KeyStatus, Source};
 use onboarding::intent::Intent;
 use onboarding::queue::{Due, Place, Stop, Task};
 use onboarding::secret::Billing;
@@ -13,7 +13,7 @@ use runtime::clock;
 use runtime::metric::{self, Metric};
 use runtime::settings::Switch;
 use runtime::token;
-use store::{Error, LastAnswer, Leased, Mint, NextRun, Subject};
+use store::{Error, LastAnswer, Leased, Mint, NextRun, Subject, Write};
 
 use crate::Provision;
 use crate::retry::RetryAt;
@@ -46,9 +46,15 @@ impl Wanted {
         if channel.is_cancelled() {
             return Self::Cancelled;
         }
-        if is_stored(channel) && intent.is_none() {
-            return Self::Stored;
+        let wanted = Self::judge_unstored(channel, billing, auto_provision);
+        match is_stored(channel) {
+            // An open intent is one call's matter; else a key that is stored stays stored.
+            true if intent.is_none() || wanted != Self::Yes => Self::Stored,
+            _ => wanted,
         }
+    }
+
+    fn judge_unstored(channel: &Channel, billing: Billing, auto_provision: Switch) -> Self {
         if channel.binding.is_none() {
             return Self::Waits(KeyReason::Unclaimed);
         }
@@ -178,7 +184,7 @@ impl Outcome {
     /// The outcome for a channel whose key no call can bring nearer; `None` if one can.
     fn without_a_call(wanted: Wanted, intent: Option<Intent>) -> Option<Self> {
         Some(match wanted {
-            Wanted::Stored => Self::silent(RetryAt::OnChange, None),
+            Wanted::Stored => Self::silent(RetryAt::OnChange, intent),
             Wanted::Cancelled => Self::cancelled(intent),
             Wanted::Waits(reason) => Self::waiting(reason, RetryAt::Tomorrow, intent),
             Wanted::Yes => return None,
@@ -224,8 +230,9 @@ impl Worker<'_> {
                 return Ok(NextTime { due, failures });
             }
         };
-        let channel = provision.read_current(id, &mint).await?;
+        let channel = provision.channels.read(id).await?.channel;
         let mut known = Known { channel, mint };
+        provision.tell(&mut known).await?;
         let outcome = match self.decide(&mut known).await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => {
@@ -268,6 +275,16 @@ impl Known {
     fn binding(&self) -> Option<Binding> {
         let binding = self.channel.binding.as_ref();
         binding.map(|binding| binding.value.clone())
+    }
+
+    /// 360dialog's id of the stored key, if there is one and it is known.
+    pub(crate) fn stored_id(&self) -> Option<&str> {
+        self.mint.stored.as_ref()?.key_id.as_deref()
+    }
+
+    /// The fact that a verdict is given now.
+    pub(crate) fn verdict_fact(&self, verdict: KeyState, cause: &str) -> Fact {
+        verdict_fact(&self.channel, verdict, cause)
     }
 
     /// Whether 360dialog must say once more that the channel belongs to the client of `binding`.
@@ -403,6 +420,35 @@ impl Provision {
         Ok(NextTime { due, failures })
     }
 
+    /// Tells a verdict that is stored with the key, unless the channel shows it: `fold` may not have joined it yet, or the
+    /// run that stored it was cut off.
+    pub(crate) async fn tell(&self, known: &mut Known) -> Result<(), Error> {
+        let Some(verdict) = known.mint.verdict.clone() else {
+            return Ok(());
+        };
+        if known
+            .channel
+            .key
+            .as_ref()
+            .is_some_and(|key| key.at >= verdict.at)
+        {
+            return Ok(());
+        }
+        let cause = format!("told {}", verdict.fact.as_str());
+        let assertion = Assertion {
+            key: Some(verdict.value.clone()),
+            ..Assertion::default()
+        };
+        let id = known.channel.id.clone();
+        let fact = Fact::new(id, Source::Provision, assertion, verdict.at, cause);
+        let is_new = self.facts.append(&fact).await?;
+        known.channel.join(&fact);
+        if is_new == Write::Done {
+            announce(&known.channel.id, &verdict.value);
+        }
+        Ok(())
+    }
+
     /// Appends a verdict as a fact, unless it is the one the channel has already.
     pub(crate) async fn record_key_status(
         &self,
@@ -413,35 +459,39 @@ impl Provision {
         if known.key.as_ref().is_some_and(|key| key.value == verdict) {
             return Ok(());
         }
-        let (status, reason) = (verdict.status, verdict.reason);
-        let words = serde_json::json!([verdict.status, verdict.reason]);
-        // Its time must be later than that of the last verdict, even if the clocks of two workers differ.
-        let last = known
-            .key
-            .as_ref()
-            .map(|key| key.at.saturating_add(SignedDuration::from_millis(1)));
-        let at = last
-            .and_then(Result::ok)
-            .map_or(clock::now(), |after| after.max(clock::now()));
-        self.append_if_new(
-            known,
-            Assertion {
-                key: Some(verdict),
-                ..Assertion::default()
-            },
-            at,
-            cause,
-        )
-        .await?;
-        tracing::info!(partner = %known.id.partner, channel = %known.id.channel, %words, "key");
-        if status == KeyStatus::Stored {
-            Metric::KeysStored.count();
-        }
-        if status == KeyStatus::Blocked {
-            metric::key_blocked(serde_json::json!(reason).as_str().unwrap_or_default());
-            tracing::error!(partner = %known.id.partner, channel = %known.id.channel, %words, "a key is blocked: an operator decides");
-        }
+        let fact = verdict_fact(known, verdict.clone(), cause);
+        // A fact that exists already has been joined, or will be.
+        let _is_new = self.facts.append(&fact).await?;
+        known.join(&fact);
+        announce(&known.id, &verdict);
         Ok(())
+    }
+}
+
+/// The fact that a verdict is given now: later than the last one, even if the clocks of two workers differ.
+fn verdict_fact(known: &Channel, verdict: KeyState, cause: &str) -> Fact {
+    let last = known.key.as_ref();
+    let after = last.map(|key| key.at.saturating_add(SignedDuration::from_millis(1)));
+    let after = after.and_then(Result::ok);
+    let at = after.map_or(clock::now(), |after| after.max(clock::now()));
+    let assertion = Assertion {
+        key: Some(verdict),
+        ..Assertion::default()
+    };
+    Fact::new(known.id.clone(), Source::Provision, assertion, at, cause)
+}
+
+/// Logs and counts a verdict.
+fn announce(ChannelRef { partner, channel }: &ChannelRef, verdict: &KeyState) {
+    let words = serde_json::json!([verdict.status, verdict.reason]);
+    tracing::info!(%partner, %channel, %words, "key");
+    if verdict.status == KeyStatus::Stored {
+        Metric::KeysStored.count();
+    }
+    if verdict.status == KeyStatus::Blocked {
+        let reason = serde_json::json!(verdict.reason);
+        metric::key_blocked(reason.as_str().unwrap_or_default());
+        tracing::error!(%partner, %channel, %words, "a key is blocked: an operator decides");
     }
 }
 
@@ -450,7 +500,12 @@ fn still_waiting(known: &Channel, then: Timestamp, intent: Option<Intent>) -> Ou
     let reason = known.key.as_ref().and_then(|key| key.value.reason);
     let is_failure = matches!(
         reason,
-        Some(KeyReason::HubUnavailable | KeyReason::BadCredentials | KeyReason::NotRunning)
+        Some(
+            KeyReason::HubUnavailable
+                | KeyReason::VaultUnavailable
+                | KeyReason::BadCredentials
+                | KeyReason::NotRunning
+        )
     );
     if is_failure {
         return Outcome::silent(RetryAt::Until(then), intent);

@@ -91,7 +91,7 @@ fn no_permission_is_needed_if_the_partner_pays() {
 #[test]
 fn a_key_stays_stored_after_a_revocation_and_not_after_a_cancellation() {
     let stored = Assertion {
-        key: Some(KeyState::stored("1".into(), "n".into())),
+        key: Some(KeyState::stored(Some("1".into()))),
         ..Assertion::default()
     };
     let facts = [bound(), running(), stored, permission(Permission::Revoked)];
@@ -132,7 +132,7 @@ fn only_a_change_that_can_affect_the_key_is_relevant() {
     let keyed = channel(&[
         bound(),
         Assertion {
-            key: Some(KeyState::stored("1".into(), "n".into())),
+            key: Some(KeyState::stored(Some("1".into()))),
             ..Assertion::default()
         },
     ]);

@@ -10,6 +10,7 @@ mod worker;
 mod look;
 mod key;
 mod mint;
+mod keep;
 mod sweep;
 mod retry;
 
@@ -23,13 +24,12 @@ use onboarding::channel::Channel;
 use onboarding::fact::{Assertion, Fact, Source};
 use onboarding::queue::{Rate, RateError};
 use onboarding::secret::PartnerAccess;
-use runtime::aws::PARTNER_SECRET_PREFIX;
 use runtime::clock;
 use runtime::metric::{self, Metric};
+use runtime::seal::KeySeal;
 use runtime::secrets::{PartnerSecrets, SecretSource};
 use runtime::settings::{BaseUrl, Environment, PartnerIds, SettingError, Switch};
 use runtime::tls::{NoTls, Tls};
-use runtime::vault::{CHANNEL_SECRET_PREFIX, KeyVault};
 use store::stream::{Record, StoppedBefore};
 use store::table::Table;
 use store::{
@@ -77,8 +77,6 @@ pub struct Settings {
     pub partner_api_url: BaseUrl,
     /// `HUB_API_KEYS_PATH`
     pub keys_path: KeysPath,
-    /// `CHANNEL_SECRET_PREFIX`
-    pub channel_secret_prefix: String,
     /// `AUTO_PROVISION`
     pub auto_provision: Switch,
     /// `PARTNER_API_RATE`
@@ -89,22 +87,12 @@ impl Settings {
     /// Reads the settings. The error names the one that is missing or malformed.
     pub fn from_env(env: &Environment) -> Result<Self, SettingError> {
         let partner_api_url = env.text("PARTNER_API_URL").unwrap_or(BASE_URL).parse();
-        let channel_secret_prefix =
-            env.secret_prefix("CHANNEL_SECRET_PREFIX", CHANNEL_SECRET_PREFIX)?;
-        let partner_secret_prefix =
-            env.secret_prefix("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX)?;
-        let is_within = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
-        if is_within(&channel_secret_prefix, &partner_secret_prefix) {
-            let why = "neither it nor PARTNER_SECRET_PREFIX may begin with the other: a right to the one would be a right to both";
-            return Err(SettingError::malformed("CHANNEL_SECRET_PREFIX", why));
-        }
         Ok(Self {
             table_name: env.required("TABLE_NAME", "Name the DynamoDB table.")?,
             partner_ids: env.partner_ids()?,
             partner_api_url: partner_api_url
                 .map_err(|why| SettingError::malformed("PARTNER_API_URL", why))?,
             keys_path: env.optional("HUB_API_KEYS_PATH")?.unwrap_or_default(),
-            channel_secret_prefix,
             auto_provision: env.optional("AUTO_PROVISION")?.unwrap_or(Switch::On),
             rate: env
                 .text("PARTNER_API_RATE")
@@ -140,8 +128,8 @@ pub struct Provision {
     pub works: Works,
     /// The partners' credentials for the Partner API.
     pub secrets: PartnerSecrets<PartnerAccess>,
-    /// The vault of the keys.
-    pub vault: Arc<dyn KeyVault>,
+    /// The seal of the keys.
+    pub seal: Arc<dyn KeySeal>,
     /// The Partner API.
     pub api: PartnerApi,
 }
@@ -158,12 +146,12 @@ impl Provision {
         tokio::join!(self.secrets.warm_up(partners), preconnect);
     }
 
-    /// Creates the function with handles on `table`, `secrets` and `vault`.
+    /// Creates the function with handles on `table`, `secrets` and `seal`.
     pub fn new(
         settings: Settings,
         table: Table,
         secrets: Arc<dyn SecretSource>,
-        vault: Arc<dyn KeyVault>,
+        seal: Arc<dyn KeySeal>,
         tls: &Tls,
     ) -> Result<Self, NoTls> {
         let http = tls
@@ -182,7 +170,7 @@ impl Provision {
             sweeps: Sweeps::new(table.clone()),
             works: Works::new(table),
             secrets: PartnerSecrets::new(secrets),
-            vault,
+            seal,
             api: PartnerApi::new(
                 http,
                 settings.partner_api_url.as_str(),
@@ -354,34 +342,5 @@ fn in_words(question: &str, error: &ApiError) -> String {
     match &error.message {
         Some(message) => format!("{question}: {error}: {message}"),
         None => format!("{question}: {error}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_secret_prefixes_of_channels_and_partners_must_differ() {
-        let settings = |channels: &str, partners: &str| {
-            let all = [
-                ("TABLE_NAME", "t"),
-                ("PARTNER_IDS", "aPA"),
-                ("CHANNEL_SECRET_PREFIX", channels),
-            ];
-            let all = all.into_iter().chain([("PARTNER_SECRET_PREFIX", partners)]);
-            Settings::from_env(
-                &all.map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    .collect(),
-            )
-        };
-        assert!(settings("", "").is_ok() && settings("a/keys/", "a/partners/").is_ok());
-        for (channels, partners) in [("360dialog/", ""), ("", "360dialog/"), ("x/", "x/")] {
-            let error = settings(channels, partners).unwrap_err().to_string();
-            assert!(
-                error.starts_with("CHANNEL_SECRET_PREFIX is malformed"),
-                "{error}"
-            );
-        }
     }
 }

@@ -14,8 +14,8 @@ async fn main() -> ExitCode {
 async fn run(aws: Aws) -> Result<(), lambda::Error> {
     let settings = Settings::from_env(&aws.environment)?;
     let table = aws.table(&settings.table_name);
-    let (secrets, vault) = (aws.partner_secrets()?, aws.vault());
-    let provision = Provision::new(settings, table, secrets, vault, &aws.tls)?;
+    let (secrets, seal) = (aws.partner_secrets()?, aws.seal()?);
+    let provision = Provision::new(settings, table, secrets, seal, &aws.tls)?;
     provision.warm_up().await;
     let provision = &provision;
     lambda::consume(

@@ -1,24 +1,24 @@
 //! Makes the key, once. A new key revokes every other, so a POST cannot be repeated blindly. The steps are: list the
-//! keys, store the intent, POST once, store the key behind the fence, and only then record it.
+//! keys, store the intent, POST once, and store the key with its verdict (`keep`).
 
 use std::time::Duration;
 
 use dialog360::channel::ChannelObject;
-use dialog360::client::{ApiError, ErrorKind, KeyAnswer, KeyOutcome, NewKey};
+use dialog360::client::{ApiError, ErrorKind, KeyAnswer, KeyOutcome};
 use dialog360::id::ChannelRef;
 use jiff::SignedDuration;
 use onboarding::channel::Channel;
-use onboarding::fact::{Assertion, Binding, KeyReason, KeyState, KeyStatus};
+use onboarding::fact::{Assertion, Binding, KeyReason, KeyState};
 use onboarding::intent::{self, Intent, IsNew, Judgement, Keys};
 use runtime::clock;
 use runtime::token;
-use runtime::vault::{ChannelKey, Moved, Version, secret_name};
-use store::{Error, Write};
+use store::Write;
 
-use crate::key::{self, Heard, Known, Outcome};
+use crate::keep::not_sealed;
+use crate::key::{self, Known, Outcome};
 use crate::retry::RetryAt;
 use crate::worker::{Stopped, Worker};
-use crate::{Provision, count_refusal, in_words};
+use crate::{count_refusal, in_words};
 
 /// After how many POSTs without a clear answer an operator must decide.
 const MAX_UNCLEAR_POSTS: usize = 5;
@@ -28,7 +28,7 @@ const LATE_POST: SignedDuration = SignedDuration::from_mins(10);
 
 /// Judgement of 360dialog's list of keys before the POST.
 enum Listed {
-    /// The key in the vault is live.
+    /// The stored key is live.
     Ours,
     /// No key is live, except perhaps `ours`, whose answers were lost. `baseline` has the keys before that.
     Clear {
@@ -48,20 +48,15 @@ impl Worker<'_> {
     ) -> Result<Option<Outcome>, Stopped> {
         let open = known.mint.intent.clone();
         let (provision, id) = (self.provision, known.channel.id.clone());
-        let name = secret_name(&provision.settings.channel_secret_prefix, &id);
-        let current = match provision.vault.current(&name, &token::fresh()).await {
-            Ok(current) => current,
-            Err(error) => {
-                tracing::error!(%error, partner = %id.partner, channel = %id.channel, "the key vault failed");
-                return Ok(Some(Outcome::silent(RetryAt::Later(None), open)));
-            }
-        };
         let is_stored = key::is_stored(&known.channel);
+        if !provision.can_seal(&id).await {
+            return Ok(Some(kept_if(is_stored, not_sealed(open))));
+        }
         if let Some(stop) = self.check_client(known, binding).await? {
             return Ok(Some(kept_if(is_stored, stop)));
         }
-        let (baseline, ours) = match self.list_keys(known, &current).await? {
-            Listed::Ours => return Ok(Some(stored(current.key_id, name, None))),
+        let (baseline, ours) = match self.list_keys(known).await? {
+            Listed::Ours => return Ok(Some(stored(known.stored_id()))),
             // That a list is empty says nothing about a key that is stored.
             Listed::Clear { ours, .. } if is_stored && ours.is_empty() => {
                 return Ok(Some(Outcome::silent(RetryAt::OnChange, None)));
@@ -75,14 +70,8 @@ impl Worker<'_> {
             return Ok(Some(Outcome::blocked(KeyReason::HubUnavailable, intent)));
         }
         let attempt = token::fresh();
-        let minting = KeyState {
-            status: KeyStatus::Minting,
-            reason: None,
-            key_id: None,
-            secret_name: None,
-        };
         provision
-            .record_key_status(&mut known.channel, minting, &attempt)
+            .record_key_status(&mut known.channel, KeyState::minting(), &attempt)
             .await?;
         // The login, and the wait for a free call, come before the intent, the call's time behind it: so neither does an
         // intent stay without a POST, nor is a POST later than its time says.
@@ -111,10 +100,7 @@ impl Worker<'_> {
         }
         self.hear(heard(&answer.outcome), id.channel.as_str());
         match answer.outcome {
-            KeyOutcome::Created(key) => provision
-                .keep(known, binding, &current, intent, key)
-                .await
-                .map_err(Stopped::from),
+            KeyOutcome::Created(key) => self.keep(known, intent, key).await,
             // No POST was sent: the intent before this one stays.
             KeyOutcome::NotAsked(why) => Ok(Some(not_read(&known.channel, "a login", &why, open))),
             _ => Ok(Some(after_post(&known.channel, &answer, intent))),
@@ -151,7 +137,7 @@ impl Worker<'_> {
     }
 
     /// Reads the channel's keys, to find out whether a new key would revoke one that is in use.
-    async fn list_keys(&mut self, known: &Known, current: &Version) -> Result<Listed, Stopped> {
+    async fn list_keys(&mut self, known: &Known) -> Result<Listed, Stopped> {
         let (channel, open) = (&known.channel, known.mint.intent.as_ref());
         let about = channel.id.channel.as_str();
         let mut tried = false;
@@ -173,50 +159,7 @@ impl Worker<'_> {
         if renewed == Write::Conflict {
             return Err(Stopped::LeaseLost);
         }
-        Ok(judge_keys(channel, keys, current, open))
-    }
-}
-
-impl Provision {
-    /// Stores a new key: first beside the current one, then, if the lease is still held, as the current one.
-    async fn keep(
-        &self,
-        known: &Known,
-        binding: &Binding,
-        current: &Version,
-        intent: Intent,
-        key: NewKey,
-    ) -> Result<Option<Outcome>, Error> {
-        let id = &known.channel.id;
-        let name = secret_name(&self.settings.channel_secret_prefix, id);
-        let key_id = key.id.clone();
-        let key = ChannelKey {
-            api_key: key.api_key,
-            key_id: key.id,
-            address: key.address,
-            channel: id.channel.clone(),
-            client: binding.client.clone(),
-            tenant: binding.tenant.clone(),
-        };
-        if let Err(error) = self.vault.put_attempt(&name, &intent.attempt, &key).await {
-            tracing::error!(%error, partner = %id.partner, channel = %id.channel, "a new key could not be stored");
-            return Ok(Some(Outcome::silent(RetryAt::Later(None), Some(intent))));
-        }
-        if self.mints.renew(&known.mint, clock::now()).await? == Write::Conflict {
-            return Ok(None);
-        }
-        match self
-            .vault
-            .make_current(&name, &intent.attempt, &current.id)
-            .await
-        {
-            Ok(Moved::Done) => Ok(Some(stored(key_id, name, intent.stored(clock::now())))),
-            Ok(Moved::Fenced) => Ok(Some(Outcome::silent(RetryAt::Now, Some(intent)))),
-            Err(error) => {
-                tracing::error!(%error, partner = %id.partner, channel = %id.channel, "a new key was not made current");
-                Ok(Some(Outcome::silent(RetryAt::Now, Some(intent))))
-            }
-        }
+        Ok(judge_keys(known, keys))
     }
 }
 
@@ -231,22 +174,19 @@ fn heard(outcome: &KeyOutcome) -> onboarding::queue::Heard {
     }
 }
 
-/// The outcome if the key in the vault is live. An intent stays open as long as an older POST may make another key.
-fn stored(key_id: Option<String>, name: String, open: Option<Intent>) -> Outcome {
-    let verdict = KeyState {
-        status: KeyStatus::Stored,
-        reason: None,
-        key_id,
-        secret_name: Some(name),
-    };
-    let last = open.as_ref().and_then(|open| open.unanswered.last());
-    let later = last.and_then(|post| post.at.saturating_add(LATE_POST).ok());
+/// The outcome if the stored key is live.
+fn stored(key_id: Option<&str>) -> Outcome {
     Outcome {
-        verdict: Some(verdict),
-        retry_at: later.map_or(RetryAt::OnChange, RetryAt::Until),
-        intent: open,
-        heard: Heard::Understood,
+        verdict: Some(KeyState::stored(key_id.map(str::to_owned))),
+        ..Outcome::silent(RetryAt::OnChange, None).understood()
     }
+}
+
+/// When the list of keys is read again after a key was stored: older POSTs may make another one.
+pub(crate) fn until_late_posts(open: Option<&Intent>) -> RetryAt {
+    let last = open.and_then(|open| open.unanswered.last());
+    let later = last.and_then(|post| post.at.saturating_add(LATE_POST).ok());
+    later.map_or(RetryAt::OnChange, RetryAt::Until)
 }
 
 /// An outcome before any POST: a key that is stored stays so.
@@ -278,34 +218,24 @@ fn judge_channel(
 }
 
 /// Judges the answer to a request for the list of keys.
-fn judge_keys(
-    known: &Channel,
-    keys: Result<Vec<String>, ApiError>,
-    current: &Version,
-    open: Option<&Intent>,
-) -> Listed {
+fn judge_keys(known: &Known, keys: Result<Vec<String>, ApiError>) -> Listed {
+    let (channel, open) = (&known.channel, known.mint.intent.as_ref());
     let question = "the list of keys";
     let (keys, why) = match keys {
         Ok(ids) => (Keys::Listed(ids), None),
-        // The key in the vault was made by this very attempt, which was cut off before it could record that.
-        Err(why) if why.kind == ErrorKind::NotFound => {
-            if open.is_some_and(|intent| intent.attempt == current.id) {
-                return Listed::Ours;
-            }
-            (Keys::Unlisted, Some(why))
-        }
+        Err(why) if why.kind == ErrorKind::NotFound => (Keys::Unlisted, Some(why)),
         Err(why) if why.kind == ErrorKind::NotPermitted => {
             let reason = KeyReason::AwaitingPermission;
             let outcome = Outcome::waiting(reason, after_refusal(open), open.cloned());
             return Listed::Stop(outcome.with_answer(in_words(question, &why)));
         }
-        Err(why) => return Listed::Stop(not_read(known, question, &why, open.cloned())),
+        Err(why) => return Listed::Stop(not_read(channel, question, &why, open.cloned())),
     };
-    let is_new = match known.is_fresh() && current.key_id.is_none() {
+    let is_new = match channel.is_fresh() && known.mint.stored.is_none() {
         true => IsNew::Yes,
         false => IsNew::No,
     };
-    let reason = match intent::judge(&keys, current.key_id.as_deref(), open, is_new, clock::now()) {
+    let reason = match intent::judge(&keys, known.stored_id(), open, is_new, clock::now()) {
         Judgement::Stored => return Listed::Ours,
         Judgement::Clear { baseline, ours } => return Listed::Clear { baseline, ours },
         Judgement::Foreign => KeyReason::ExistingKey,

@@ -1,14 +1,17 @@
 //! Tests of what follows from a list of keys, and of the outcome of a POST.
 
-use dialog360::secret::Secret;
+use dialog360::id::ChannelRef;
+use onboarding::fact::KeyStatus;
+use store::Mint;
 
 use super::*;
 
-fn known() -> Channel {
-    Channel::unknown(ChannelRef::new(
-        "aPA".parse().unwrap(),
-        "bCH".parse().unwrap(),
-    ))
+fn known(intent: Option<Intent>) -> Known {
+    let id = ChannelRef::new("aPA".parse().unwrap(), "bCH".parse().unwrap());
+    let mut mint = Mint::unknown(&id);
+    mint.intent = intent;
+    let channel = Channel::unknown(id);
+    Known { channel, mint }
 }
 
 /// An intent whose last POST is this moment's, after so many others.
@@ -30,14 +33,9 @@ fn intent(posts: usize) -> Intent {
 /// The reason why no key may be made, `None` if one may.
 fn stops(
     keys: Result<Vec<String>, ApiError>,
-    current: &str,
     open: Option<&Intent>,
 ) -> Option<(KeyReason, RetryAt)> {
-    let current = Version {
-        id: current.to_owned(),
-        key_id: None,
-    };
-    match judge_keys(&known(), keys, &current, open) {
+    match judge_keys(&known(open.cloned()), keys) {
         Listed::Stop(outcome) => Some((outcome.verdict?.reason?, outcome.retry_at)),
         Listed::Ours | Listed::Clear { .. } => None,
     }
@@ -47,27 +45,21 @@ fn stops(
 fn a_refusal_of_the_list_is_doubted_within_an_hour_while_a_post_may_make_a_key_yet() {
     let refused = || Err(ErrorKind::NotPermitted.into());
     let waits = KeyReason::AwaitingPermission;
-    assert_eq!(
-        stops(refused(), "v", None),
-        Some((waits, RetryAt::Tomorrow))
-    );
+    assert_eq!(stops(refused(), None), Some((waits, RetryAt::Tomorrow)));
     let open = intent(1);
     assert_eq!(
-        stops(refused(), "v", Some(&open)),
+        stops(refused(), Some(&open)),
         Some((waits, RetryAt::Hourly))
     );
 }
 
 #[test]
-fn without_a_list_only_the_key_of_the_attempt_itself_counts() {
+fn without_a_list_or_beside_a_foreign_key_none_is_made() {
     let unlisted = || Err(ErrorKind::NotFound.into());
-    let (open, blocked) = (
-        intent(1),
-        Some((KeyReason::KeysUnlisted, RetryAt::Tomorrow)),
-    );
-    assert_eq!(stops(unlisted(), "v", Some(&open)), blocked);
-    assert_eq!(stops(unlisted(), "a", Some(&open)), None);
-    let foreign = stops(Ok(vec!["1".to_owned()]), "v", None);
+    let blocked = Some((KeyReason::KeysUnlisted, RetryAt::Tomorrow));
+    assert_eq!(stops(unlisted(), None), blocked);
+    assert_eq!(stops(unlisted(), Some(&intent(1))), blocked);
+    let foreign = stops(Ok(vec!["1".to_owned()]), None);
     assert_eq!(foreign, Some((KeyReason::ExistingKey, RetryAt::Tomorrow)));
 }
 
@@ -75,7 +67,7 @@ fn without_a_list_only_the_key_of_the_attempt_itself_counts() {
 fn a_refusal_ends_its_own_post_and_an_unclear_answer_leaves_it_open() {
     use KeyStatus::{Blocked, Waiting};
     let outcome = |minted: &KeyOutcome, posts| {
-        let outcome = judge_post(&known(), minted, intent(posts));
+        let outcome = judge_post(&known(None).channel, minted, intent(posts));
         let verdict = outcome.verdict.unwrap();
         let open = outcome
             .intent
@@ -170,16 +162,11 @@ fn an_operator_reads_what_360dialog_answered() {
 }
 
 #[test]
-fn a_stored_key_closes_the_intent_unless_an_older_post_may_make_another() {
-    let outcome = |open: Option<Intent>| stored(Some("7".into()), "name".into(), open);
-    let closed = outcome(intent(1).stored(clock::now()));
-    assert_eq!(closed.verdict.unwrap().status, KeyStatus::Stored);
-    assert_eq!((closed.retry_at, closed.intent), (RetryAt::OnChange, None));
-    let open = outcome(intent(2).stored(clock::now()));
-    let at = open.intent.expect("the first POST").unanswered[0].at;
-    assert_eq!(
-        open.retry_at,
-        RetryAt::Until(at.saturating_add(LATE_POST).unwrap())
-    );
-    assert!(!format!("{:?}", Secret::new("needle")).contains("needle"));
+fn after_a_stored_key_the_list_is_read_again_if_an_older_post_may_make_another() {
+    let closed = intent(1).stored(clock::now());
+    assert_eq!(closed, None);
+    assert_eq!(until_late_posts(closed.as_ref()), RetryAt::OnChange);
+    let open = intent(2).stored(clock::now()).expect("the first POST");
+    let later = open.unanswered[0].at.saturating_add(LATE_POST).unwrap();
+    assert_eq!(until_late_posts(Some(&open)), RetryAt::Until(later));
 }

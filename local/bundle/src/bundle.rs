@@ -21,7 +21,7 @@ use runtime::settings::{Environment, SettingError};
 use runtime::tls::{NoTls, Tls};
 use simulator::RunningSimulator;
 use store::table::Table;
-use store::{Channels, ClaimedIds, Claims, Events, IoTimestamps};
+use store::{Channels, ClaimedIds, Claims, Events, IoTimestamps, KeyFingerprint};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -36,9 +36,9 @@ use crate::settings::Settings;
 use crate::workers::Workers;
 use embedded::data::Data;
 use embedded::database::{Embedded, EmbeddedError, write_endpoint};
+use embedded::key_file::{KeyFile, KeyFileError};
 use embedded::secrets_file::{SecretsFile, SecretsFileError};
 use embedded::settings::{BODIES_TABLE, Hub, TABLE};
-use embedded::vault_file::FileVault;
 
 /// The tenant of the demo.
 const DEMO_TENANT: &str = "demo";
@@ -75,6 +75,9 @@ pub enum StartError {
     /// The secrets file cannot be used.
     #[error(transparent)]
     Secrets(#[from] SecretsFileError),
+    /// The key file cannot be used.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     /// The simulator does not start.
     #[error("the simulator: {0}")]
     Simulator(String),
@@ -152,17 +155,16 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let created = bodies.create_for_bodies().await;
     created.map_err(EmbeddedError::from)?;
     let source = Arc::new(secrets);
-    let (vault, bus) = (
-        Arc::new(FileVault::at(data.vault())),
-        bus(&environment, &data),
-    );
+    let fingerprint = KeyFingerprint::new(table.clone());
+    let seal = KeyFile::open_or_make(data.encryption_key(), &fingerprint).await?;
+    let bus = bus(&environment, &data);
     let parts = Parts {
         environment,
         table,
         bodies,
         source,
         jwt,
-        vault,
+        seal,
         bus,
     };
     let (router, workers) = (parts.router()?, parts.workers()?);
@@ -340,7 +342,7 @@ struct Parts {
     table: Table,
     bodies: Table,
     source: Arc<SecretsFile>,
-    vault: Arc<FileVault>,
+    seal: KeyFile,
     bus: Option<Arc<dyn EventBus>>,
     jwt: Jwt,
 }
@@ -394,13 +396,13 @@ impl Parts {
 
     fn provision(&self) -> Result<Provision, StartError> {
         let settings = provision::Settings::from_env(&self.environment)?;
-        let (table, vault) = (self.table.clone(), self.vault.clone());
+        let (table, seal) = (self.table.clone(), Arc::new(self.seal.clone()));
         let secrets = self.source.clone();
         Ok(Provision::new(
             settings,
             table,
             secrets,
-            vault,
+            seal,
             &Tls::new()?,
         )?)
     }

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 const PRIVATE: u32 = 0o600;
 
 /// The version of the data: of the items in the table, and of the files. Data is never migrated.
-const LAYOUT: &str = "3";
+const LAYOUT: &str = "4";
 
 /// The directory `DATA`.
 #[derive(Clone, Debug)]
@@ -71,9 +71,9 @@ impl Data {
         self.0.join("onboarding.db")
     }
 
-    /// `vault.json`, the API keys.
-    pub fn vault(&self) -> PathBuf {
-        self.0.join("vault.json")
+    /// `encryption.key`, with which the API keys in the database are sealed.
+    pub fn encryption_key(&self) -> PathBuf {
+        self.0.join("encryption.key")
     }
 
     /// `events.ndjson`, the events for the partner's application.

@@ -4,4 +4,4 @@ pub mod settings;
 pub mod data;
 pub mod database;
 pub mod secrets_file;
-pub mod vault_file;
+pub mod key_file;

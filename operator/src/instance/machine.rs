@@ -6,12 +6,11 @@ use std::sync::Arc;
 use dialog360::id::PartnerId;
 use embedded::data::Data;
 use embedded::database::{Embedded, EmbeddedError, open_table};
+use embedded::key_file::{KeyFile, KeyFileError};
 use embedded::secrets_file::{SecretsFile, SecretsFileError};
 use embedded::settings::{BODIES_TABLE, DATA, HUB_LISTEN, Hub, LISTEN, TABLE};
-use embedded::vault_file::FileVault;
 use onboarding::queue::{Rate, RateError};
 use runtime::settings::{BaseUrl, Environment, PartnerIds, SettingError};
-use runtime::vault::CHANNEL_SECRET_PREFIX;
 use store::table::Table;
 
 use super::ConnectionSettings;
@@ -25,6 +24,9 @@ pub enum MachineError {
     /// The secrets file cannot be used.
     #[error(transparent)]
     Secrets(#[from] SecretsFileError),
+    /// The key file cannot be used.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     /// The table cannot be opened.
     #[error(transparent)]
     Database(#[from] EmbeddedError),
@@ -36,7 +38,7 @@ pub(super) struct Machine {
     secrets_file: PathBuf,
     pub(super) table: Table,
     pub(super) bodies: Table,
-    pub(super) vault: FileVault,
+    pub(super) keys: KeyFile,
     /// The database that this process serves if no bundle runs.
     _embedded: Option<Embedded>,
 }
@@ -54,14 +56,9 @@ impl Machine {
             secrets_file: secrets_file.map_or_else(|| data.demo_secrets(), PathBuf::from),
             bodies: opened.table.beside(bodies.unwrap_or(BODIES_TABLE)),
             table: opened.table,
-            vault: FileVault::at(data.vault()),
+            keys: KeyFile::at(data.encryption_key()),
             _embedded: opened.embedded,
         })
-    }
-
-    pub(super) fn channel_secret_prefix(&self) -> &str {
-        let prefix = self.environment.text("CHANNEL_SECRET_PREFIX");
-        prefix.unwrap_or(CHANNEL_SECRET_PREFIX)
     }
 
     pub(super) fn secret_location(&self, partner: &PartnerId) -> String {

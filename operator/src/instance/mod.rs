@@ -15,11 +15,11 @@ use dialog360::secret::Secret;
 use embedded::database::EmbeddedError;
 use onboarding::queue::Rate;
 use runtime::clock;
+use runtime::seal::{ChannelKey, KeySeal, SealError};
 use runtime::secrets::SecretSource;
 use runtime::settings::{BaseUrl, Environment, PartnerIds};
-use runtime::vault::{VaultError, secret_name};
 use store::table::Table;
-use store::{Bodies, Channels, Error, Facts, Mints, StoredBody};
+use store::{Bodies, Channels, Error, Facts, KeyFingerprint, Mints, StoredBody};
 
 use crate::decision::DecisionError;
 use crate::why;
@@ -38,9 +38,9 @@ pub enum OperatorError {
     /// The table failed.
     #[error("{0}: {1}")]
     Store(Error, String),
-    /// The vault failed.
+    /// A key could not be sealed or opened.
     #[error("{0}: {1}")]
-    Vault(VaultError, String),
+    Seal(SealError, &'static str),
     /// The bundle does not serve the partner.
     #[error("the bundle serves no partner {0}: check the id, and {1}")]
     UnknownPartner(PartnerId, &'static str),
@@ -279,40 +279,47 @@ impl Instance {
 
     /// The channel's API key.
     pub async fn key(&self, id: &ChannelRef) -> Result<Secret, OperatorError> {
-        let failed = |error| OperatorError::Vault(error, self.vault_advice());
-        let none = || OperatorError::NoKey {
+        let failed = |error| OperatorError::Store(error, self.table_advice());
+        let mint = Mints::new(self.table().clone()).read(id).await;
+        let stored = mint.map_err(failed)?.stored;
+        let stored = stored.ok_or_else(|| OperatorError::NoKey {
             partner: id.partner.clone(),
             channel: id.channel.clone(),
-        };
-        let secret = self.read_secret(id).await?.ok_or_else(none)?;
-        let secret: serde_json::Value =
-            serde_json::from_str(secret.expose()).map_err(|_| failed(VaultError::Malformed))?;
-        let key = secret.get("api_key").and_then(|key| key.as_str());
-        key.map(Secret::new).ok_or_else(none)
+        })?;
+        let text = self.seal()?.open(id, &stored.sealed).await;
+        let key = text.and_then(|text| ChannelKey::from_json(&text));
+        Ok(key.map_err(|error| self.seal_error(error))?.api_key)
     }
 
-    async fn read_secret(&self, id: &ChannelRef) -> Result<Option<Secret>, OperatorError> {
-        let read = match &self.0 {
-            Backend::Stack(stack) => {
-                let name = secret_name(&stack.channel_secret_prefix()?, id);
-                stack.vault().read(&name).await
-            }
-            Backend::Machine(machine) => {
-                let name = secret_name(machine.channel_secret_prefix(), id);
-                machine.vault.read(&name).await
-            }
-        };
-        read.map_err(|error| OperatorError::Vault(error, self.vault_advice()))
+    /// The seal of its API keys.
+    pub(crate) fn seal(&self) -> Result<Arc<dyn KeySeal>, OperatorError> {
+        Ok(match &self.0 {
+            Backend::Stack(stack) => Arc::new(stack.seal()?),
+            Backend::Machine(machine) => Arc::new(machine.keys.clone()),
+        })
     }
 
-    fn vault_advice(&self) -> String {
-        match &self.0 {
-            Backend::Stack(_) => {
-                "your AWS credentials need secretsmanager:GetSecretValue on the numbers' secrets; attach the policy \
-                 ReadChannelKeys"
-            }
-            Backend::Machine(_) => "set DATA to the directory of the bundle",
+    /// Makes the key with which a data directory seals from now on; a stack has its key by parameter.
+    pub(crate) async fn renew_key(&self) -> Result<(), OperatorError> {
+        if let Backend::Machine(machine) = &self.0 {
+            let fingerprint = KeyFingerprint::new(machine.table.clone());
+            let added = machine.keys.add_key(&fingerprint).await;
+            added.map_err(MachineError::from)?;
         }
-        .to_owned()
+        Ok(())
+    }
+
+    /// The error for a failure of sealing or opening.
+    pub(crate) fn seal_error(&self, error: SealError) -> OperatorError {
+        let advice = match &self.0 {
+            Backend::Stack(_) => {
+                "your AWS credentials need kms:Decrypt on the KMS key that the output KeyEncryptionKey names, and on \
+                 former ones; attach the policy ReadChannelKeys"
+            }
+            Backend::Machine(_) => {
+                "set DATA to the directory of the bundle, with its file encryption.key"
+            }
+        };
+        OperatorError::Seal(error, advice)
     }
 }

@@ -15,7 +15,7 @@ use aws_sdk_cloudformation::operation::describe_stacks::{
 use dialog360::client::KeysPath;
 use dialog360::id::PartnerId;
 use onboarding::queue::Rate;
-use runtime::aws::{SecretsManagerSource, SecretsManagerVault};
+use runtime::aws::{KmsSeal, SecretsManagerSource};
 use runtime::settings::PartnerIds;
 use store::table::Table;
 
@@ -140,12 +140,10 @@ impl Stack {
         )
     }
 
-    pub(super) fn channel_secret_prefix(&self) -> Result<String, StackError> {
-        self.outputs.required("ChannelSecretPrefix")
-    }
-
-    pub(super) fn vault(&self) -> SecretsManagerVault {
-        SecretsManagerVault::new(aws_sdk_secretsmanager::Client::new(&self.config), None)
+    /// Sealing with the stack's KMS key.
+    pub(super) fn seal(&self) -> Result<KmsSeal, StackError> {
+        let key: String = self.outputs.required("KeyEncryptionKey")?;
+        Ok(KmsSeal::new(aws_sdk_kms::Client::new(&self.config), key))
     }
 
     pub(super) fn connection_settings(&self) -> Result<ConnectionSettings, StackError> {

@@ -245,7 +245,6 @@ impl Channel {
             (true, true) => KeyView {
                 status: KeyStatus::Minting,
                 reason: None,
-                secret_name: None,
             },
         }
     }
@@ -365,8 +364,6 @@ pub struct KeyView {
     pub status: KeyStatus,
     /// Why.
     pub reason: Option<KeyReason>,
-    /// The vault's name of the stored key, an opaque reference.
-    pub secret_name: Option<String>,
 }
 
 impl KeyView {
@@ -375,7 +372,6 @@ impl KeyView {
         Self {
             status: KeyStatus::Waiting,
             reason: Some(reason),
-            secret_name: None,
         }
     }
 }
@@ -385,7 +381,6 @@ impl From<&KeyState> for KeyView {
         Self {
             status: key.status,
             reason: key.reason,
-            secret_name: key.secret_name.clone(),
         }
     }
 }

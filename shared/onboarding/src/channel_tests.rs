@@ -68,7 +68,7 @@ fn any_key() -> impl Strategy<Value = KeyState> {
     prop_oneof![
         waiting,
         blocked,
-        "[0-9]{1,3}".prop_map(|id| KeyState::stored(id, "name".into()))
+        "[0-9]{1,3}".prop_map(|id| KeyState::stored(Some(id)))
     ]
 }
 
@@ -167,7 +167,7 @@ fn whatever_differs_from_what_is_shown_is_news() {
         cancelled: Some(false),
         claimed: false,
         binding: Some(binding("acme", "cCL", true)),
-        key: Some(KeyState::stored("1".into(), "name".into())),
+        key: Some(KeyState::stored(Some("1".into()))),
         description: [(Field::Quality, "Low".to_owned())].into(),
         ..permission(Permission::Revoked)
     };
@@ -268,8 +268,8 @@ fn before_the_first_decision_the_key_waits_for_what_is_missing() {
 }
 
 #[test]
-fn a_stored_key_is_shown_by_its_name_in_the_vault() {
-    let key = KeyState::stored("201126".into(), "vault/name".into());
+fn a_stored_key_is_shown_without_its_id() {
+    let key = KeyState::stored(Some("201126".into()));
     let assertion = Assertion {
         key: Some(key),
         ..bound(binding("acme", "cCL", false))
@@ -277,7 +277,6 @@ fn a_stored_key_is_shown_by_its_name_in_the_vault() {
     let expected = KeyView {
         status: KeyStatus::Stored,
         reason: None,
-        secret_name: Some("vault/name".into()),
     };
     assert_eq!(
         joined(&[fact(assertion, 1, "")]).view().unwrap().key,
@@ -309,7 +308,7 @@ fn a_channel_is_shown_in_the_form_of_the_contract() {
     let expected = serde_json::json!({
         "id": "y9MiLoCH", "partner_id": "aAbBcCPA", "client_id": "oaY9LLfUCL", "tenant": "acme",
         "stage": "running", "permission": "granted", "claim": "confirmed",
-        "key": {"status": "minting", "reason": null, "secret_name": null},
+        "key": {"status": "minting", "reason": null},
         "phone_number": null, "display_name": null, "quality": null, "messaging_limit": null,
         "updated_at": "2026-04-09T13:09:08Z"
     });

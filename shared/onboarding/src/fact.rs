@@ -95,7 +95,7 @@ pub enum KeyStatus {
     Waiting,
     /// A key is being made.
     Minting,
-    /// The key is in the vault: the number can send.
+    /// The key is stored: the number can send.
     Stored,
     /// Only an operator can go on.
     Blocked,
@@ -115,6 +115,8 @@ pub enum KeyReason {
     BadCredentials,
     /// 360dialog could not be asked, or did not answer clearly.
     HubUnavailable,
+    /// No key could be sealed, so none was made.
+    VaultUnavailable,
     /// `AUTO_PROVISION` is off.
     SwitchedOff,
     /// A claim waits for an operator.
@@ -142,9 +144,6 @@ pub struct KeyState {
     /// 360dialog's id of the stored key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
-    /// The vault's name of the stored key, an opaque reference.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_name: Option<String>,
 }
 
 impl KeyState {
@@ -154,17 +153,24 @@ impl KeyState {
             status,
             reason: Some(reason),
             key_id: None,
-            secret_name: None,
         }
     }
 
-    /// The key `key_id` is in the vault under `secret_name`.
-    pub fn stored(key_id: String, secret_name: String) -> Self {
+    /// A key is stored. 360dialog may not have told its id.
+    pub fn stored(key_id: Option<String>) -> Self {
         Self {
             status: KeyStatus::Stored,
             reason: None,
-            key_id: Some(key_id),
-            secret_name: Some(secret_name),
+            key_id,
+        }
+    }
+
+    /// A key is being made.
+    pub fn minting() -> Self {
+        Self {
+            status: KeyStatus::Minting,
+            reason: None,
+            key_id: None,
         }
     }
 }

@@ -67,7 +67,7 @@ fn only_events_stages_and_descriptions_are_forgotten() {
         ..permission(Permission::Granted)
     };
     let waiting = KeyState::without_key(KeyStatus::Waiting, KeyReason::NotRunning);
-    let stored = KeyState::stored("1".into(), "name".into());
+    let stored = KeyState::stored(Some("1".into()));
     let binding = Binding {
         tenant: "acme".parse().unwrap(),
         client: "xCL".parse().unwrap(),

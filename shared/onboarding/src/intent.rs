@@ -108,6 +108,16 @@ impl Intent {
         self.if_open().filter(|open| !open.unanswered.is_empty())
     }
 
+    /// After the last POST made the key `id`, which could not be stored: it may be replaced.
+    #[must_use]
+    pub fn made(mut self, id: String) -> Self {
+        self.unanswered.pop();
+        if !self.ours.contains(&id) {
+            self.ours.push(id);
+        }
+        self
+    }
+
     fn if_open(self) -> Option<Self> {
         (!self.unanswered.is_empty() || !self.ours.is_empty()).then_some(self)
     }

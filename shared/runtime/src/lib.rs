@@ -9,7 +9,7 @@ pub mod metric;
 pub mod tls;
 mod sdk_connector;
 pub mod secrets;
-pub mod vault;
+pub mod seal;
 pub mod event_bus;
 pub mod http;
 pub mod aws;

@@ -18,6 +18,7 @@ mod work;
 mod connect;
 mod outbox;
 mod heartbeat;
+mod fingerprint;
 mod server_date;
 
 pub use body::Bodies;
@@ -27,9 +28,10 @@ pub use claimed::ClaimedIds;
 pub use client::{Clients, OpenClaims, StoredClient};
 pub use connect::{Before, Connections, Kept, KeptAddress, StoredKept};
 pub use fact::{Events, Facts, RawEvent, StoredBody, StoredFact};
+pub use fingerprint::KeyFingerprint;
 pub use heartbeat::Heartbeat;
 pub use io_timestamp::{IoTimestamps, Taken};
-pub use mint::{ClientSeen, LastAnswer, Leased, Mint, MintState, Mints, NextRun};
+pub use mint::{ClientSeen, LastAnswer, Leased, Mint, MintState, Mints, NextRun, StoredKey};
 pub use outbox::{Outbox, WaitingEvent, WaitingPage};
 pub use queue::{DueRow, Queue, StoredEntry, Subject};
 pub use sweep::Sweeps;
@@ -64,6 +66,10 @@ const VERSION: &str = "version";
 
 fn text(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
+}
+
+fn binary(bytes: &[u8]) -> AttributeValue {
+    AttributeValue::B(bytes.to_vec().into())
 }
 
 fn number(number: impl ToString) -> AttributeValue {

@@ -1,5 +1,5 @@
-//! MINT items: the lease on a channel's key, the intent to make one, and the last verdict. Every write here requires the
-//! token of the lease. When the channel is due stands in the same item: see [`super::Queue`].
+//! KEY items: a channel's sealed API key, the lease on it, the intent to make one, and the last verdict. Every write here
+//! requires the token of the lease. When the channel is due stands in the same item: see [`super::Queue`].
 
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use onboarding::queue::Due;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Update, Write, Written, millis, text, time_of, to_value};
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::{Update, Write, Written, as_text, binary, millis, text, time_of, to_value};
 use crate::table::{self, ALONE, Item, StoreError, Table};
 
 /// How long a lease is valid: longer than the wait for a free call in the middle of a key, and a call.
@@ -25,6 +27,23 @@ const NOT_BEFORE: &str = "not_before";
 const VERDICT: &str = "verdict";
 const LAST_ANSWER: &str = "last_answer";
 const CLIENT_SEEN: &str = "client_seen";
+const SEALED: &str = "sealed";
+const KEY_ID: &str = "key_id";
+const ADDRESS: &str = "address";
+const STORED_AT: &str = "stored_at";
+
+/// A channel's API key, as the table holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredKey {
+    /// The sealed text.
+    pub sealed: Vec<u8>,
+    /// 360dialog's id of the key, if it is known.
+    pub key_id: Option<String>,
+    /// The address that messages are sent to with it, if 360dialog gave one.
+    pub address: Option<String>,
+    /// When it was stored (ms).
+    pub stored_at: Timestamp,
+}
 
 /// 360dialog's last answer that brought no key, in words for an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +55,7 @@ pub struct LastAnswer {
     pub text: String,
 }
 
-/// The MINT item, as it was when the lease was taken.
+/// The KEY item, as it was when the lease was taken.
 #[derive(Clone, Debug)]
 pub struct Mint {
     channel: ChannelRef,
@@ -51,6 +70,24 @@ pub struct Mint {
     pub last_answer: Option<LastAnswer>,
     /// The client whose channel 360dialog has listed it as, and when.
     pub client_seen: Option<ClientSeen>,
+    /// The stored key.
+    pub stored: Option<StoredKey>,
+}
+
+impl Mint {
+    /// That of a channel for which no key was wanted yet, without a lease.
+    pub fn unknown(channel: &ChannelRef) -> Self {
+        Self {
+            channel: channel.clone(),
+            token: String::new(),
+            intent: None,
+            not_before: None,
+            verdict: None,
+            last_answer: None,
+            client_seen: None,
+            stored: None,
+        }
+    }
 }
 
 /// That 360dialog listed a channel as a client's.
@@ -189,6 +226,45 @@ impl Mints {
         Ok(update.send(&self.0).await?.into())
     }
 
+    /// Stores a key with the verdict that it is stored, in one write, and the intent that older POSTs leave open; a
+    /// conflict if the lease is lost. The item stays due.
+    pub async fn keep(
+        &self,
+        mint: &Mint,
+        key: &StoredKey,
+        verdict: &LastWrite<KeyState>,
+        open: Option<&Intent>,
+    ) -> Result<Write, StoreError> {
+        let texts = [
+            (KEY_ID, ":key_id", key.key_id.as_ref().map(text)),
+            (ADDRESS, ":address", key.address.as_ref().map(text)),
+            (INTENT, ":intent", open.map(to_value).transpose()?),
+        ];
+        let fields = [
+            (SEALED, ":sealed", Some(binary(&key.sealed))),
+            (STORED_AT, ":stored_at", Some(millis(key.stored_at))),
+            (VERDICT, ":verdict", Some(to_value(verdict)?)),
+        ];
+        let changes = Changes::new(fields.into_iter().chain(texts));
+        self.write(mint, changes).await
+    }
+
+    /// Replaces the text of a stored key by one that another key has sealed; a conflict if another key was stored since.
+    pub async fn reseal(
+        &self,
+        channel: &ChannelRef,
+        old: &StoredKey,
+        sealed: &[u8],
+    ) -> Result<Write, StoreError> {
+        let update = Update {
+            pk: table::mint(channel),
+            expression: "SET sealed = :new".into(),
+            condition: "sealed = :old",
+            values: vec![(":new", binary(sealed)), (":old", binary(&old.sealed))],
+        };
+        Ok(update.send(&self.0).await?.into())
+    }
+
     /// Stores the state and releases the lease. If it is lost, its new holder goes on.
     pub async fn release(&self, mint: &Mint, next: &NextRun) -> Result<Write, StoreError> {
         let verdict = next.verdict.as_ref().map(to_value).transpose()?;
@@ -200,28 +276,26 @@ impl Mints {
             (VERDICT, ":verdict", verdict),
             (LAST_ANSWER, ":last_answer", last_answer),
         ];
-        let mut values = vec![(":token", text(&mint.token))];
-        let (mut sets, mut removes) = (Vec::new(), vec![LEASE_TOKEN, LEASE_UNTIL]);
-        for (name, placeholder, value) in fields {
-            match value {
-                Some(value) => {
-                    sets.push(format!("{name} = {placeholder}"));
-                    values.push((placeholder, value));
-                }
-                None => removes.push(name),
-            }
-        }
-        let set = match sets.is_empty() {
-            true => String::new(),
-            false => format!("SET {}", sets.join(", ")),
-        };
+        let token = [(LEASE_TOKEN, "", None), (LEASE_UNTIL, "", None)];
+        let changes = Changes::new(fields.into_iter().chain(token));
+        self.write(mint, changes).await
+    }
+
+    async fn write(&self, mint: &Mint, changes: Changes) -> Result<Write, StoreError> {
+        let mut values = changes.values;
+        values.push((":token", text(&mint.token)));
         let update = Update {
             pk: table::mint(&mint.channel),
-            expression: format!("{set} REMOVE {}", removes.join(", ")).into(),
+            expression: changes.expression.into(),
             condition: "lease = :token",
             values,
         };
         Ok(update.send(&self.0).await?.into())
+    }
+
+    /// The key of a KEY item of a scan.
+    pub fn stored_in(item: &Item) -> Result<Option<StoredKey>, StoreError> {
+        stored(item)
     }
 
     /// The state of a channel's key; for operators and tests.
@@ -239,6 +313,37 @@ impl Mints {
     }
 }
 
+/// An update expression and its values.
+struct Changes {
+    expression: String,
+    values: Vec<(&'static str, AttributeValue)>,
+}
+
+impl Changes {
+    /// Sets each attribute to its value under its placeholder, or removes it.
+    fn new(
+        fields: impl Iterator<Item = (&'static str, &'static str, Option<AttributeValue>)>,
+    ) -> Self {
+        let (mut sets, mut removes, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, placeholder, value) in fields {
+            match value {
+                Some(value) => {
+                    sets.push(format!("{name} = {placeholder}"));
+                    values.push((placeholder, value));
+                }
+                None => removes.push(name),
+            }
+        }
+        let clause = |verb: &str, parts: String| match parts.is_empty() {
+            true => String::new(),
+            false => format!("{verb} {parts} "),
+        };
+        let sets = clause("SET", sets.join(", "));
+        let expression = sets + &clause("REMOVE", removes.join(", "));
+        Self { expression, values }
+    }
+}
+
 fn mint(channel: &ChannelRef, token: &str, item: &Item) -> Result<Mint, StoreError> {
     Ok(Mint {
         channel: channel.clone(),
@@ -248,7 +353,24 @@ fn mint(channel: &ChannelRef, token: &str, item: &Item) -> Result<Mint, StoreErr
         verdict: attribute(item, VERDICT)?,
         last_answer: attribute(item, LAST_ANSWER)?,
         client_seen: attribute(item, CLIENT_SEEN)?,
+        stored: stored(item)?,
     })
+}
+
+/// The stored key. One that is there in part is an error, never `None`.
+fn stored(item: &Item) -> Result<Option<StoredKey>, StoreError> {
+    let Some(sealed) = item.get(SEALED) else {
+        return Ok(None);
+    };
+    let malformed = || StoreError::Malformed("a sealed key");
+    let sealed = sealed.as_b().map_err(|_| malformed())?;
+    let optional = |name: &str| as_text(item, name).map(str::to_owned);
+    Ok(Some(StoredKey {
+        sealed: sealed.clone().into_inner(),
+        key_id: optional(KEY_ID),
+        address: optional(ADDRESS),
+        stored_at: time_of(item, STORED_AT).ok_or_else(malformed)?,
+    }))
 }
 
 /// The value of an attribute. One that cannot be read is an error, never `None`: a key of ours may be live.

@@ -52,7 +52,7 @@ impl Subject {
     fn from_pk(pk: &str) -> Option<Self> {
         let (kind, partner, rest) = table::parse(pk)?;
         match kind {
-            prefix::MINT => Some(Self::Channel(ChannelRef::new(partner, rest.parse().ok()?))),
+            prefix::KEY => Some(Self::Channel(ChannelRef::new(partner, rest.parse().ok()?))),
             prefix::CLIENT => Some(Self::Client(partner, rest.parse().ok()?)),
             prefix::CLAIM => Some(Self::Claim(partner, ClaimId::from_table(rest))),
             prefix::SWEEP => Some(Self::Sweep(partner)),

@@ -56,7 +56,7 @@ pub mod prefix {
     pub const CLAIMED: &str = "CLAIMED";
     pub const CLIENT: &str = "CLIENT";
     pub const CHANNEL: &str = "CHANNEL";
-    pub const MINT: &str = "MINT";
+    pub const KEY: &str = "KEY";
     pub const WORK: &str = "WORK";
     pub const PACE: &str = "PACE";
     pub const SWEEP: &str = "SWEEP";
@@ -65,6 +65,7 @@ pub mod prefix {
     pub const OUTBOX: &str = "OUTBOX";
     pub const DEAD: &str = "DEAD";
     pub const HEARTBEAT: &str = "HEARTBEAT";
+    pub const FINGERPRINT: &str = "FINGERPRINT";
 }
 
 /// The partition key of an item of the kind `prefix` for `rest` at `partner`.
@@ -125,9 +126,9 @@ pub fn channel(channel: &ChannelRef) -> String {
     key(prefix::CHANNEL, &channel.partner, channel.channel.as_str())
 }
 
-/// The partition key of the lease and the intent of a channel's key.
+/// The partition key of a channel's key, with its lease and the intent to make it.
 pub fn mint(channel: &ChannelRef) -> String {
-    key(prefix::MINT, &channel.partner, channel.channel.as_str())
+    key(prefix::KEY, &channel.partner, channel.channel.as_str())
 }
 
 /// The partition key of the state of a partner's worker.
@@ -163,6 +164,11 @@ pub fn dead(partner: &PartnerId) -> String {
 /// The partition key of the heartbeat, which belongs to no partner.
 pub fn heartbeat() -> String {
     format!("{}#{ALONE}", prefix::HEARTBEAT)
+}
+
+/// The partition key of the fingerprint of the key file, on one machine.
+pub fn fingerprint() -> String {
+    format!("{}#{ALONE}", prefix::FINGERPRINT)
 }
 
 /// The partition key of a partner's lane in [`BY_DUE`].

@@ -154,6 +154,7 @@ fn fixed(target: &str, items: &Items) -> Value {
             "VersionStages": ["AWSCURRENT"],
             "SecretString": json!({"platform_secret": PLATFORM_SECRET, "partner_api_key": "a-key"}).to_string(),
         }),
+        "Encrypt" => json!({"CiphertextBlob": "c2VhbGVk", "KeyId": "a-kms-key"}),
         "UpdateItem" => json!({"Attributes": {"issued": {"N": "1775653748"}}}),
         "GetItem" => json!({"Item": items.channel}),
         "Query" => json!({"Items": [items.channel], "Count": 1, "ScannedCount": 1}),

@@ -229,6 +229,8 @@ fn environment(endpoints: &Endpoints, aws: &Aws) -> BTreeMap<String, String> {
             "AWS_ENDPOINT_URL_SECRETS_MANAGER",
             &endpoints.secrets_manager,
         ),
+        ("AWS_ENDPOINT_URL_KMS", &endpoints.secrets_manager),
+        ("KEY_ENCRYPTION_KEY", "a-kms-key"),
         ("SSL_CERT_FILE", &aws.root.display().to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -16,7 +16,7 @@ async fn a_second_tenant_cannot_get_the_first_ones_client_by_a_link_of_its_own()
     let bundle = Bundle::start().await;
     bundle.grant("acme", NUMBER).await;
     let before = bundle.complete_story(PARTNER, "acme", NUMBER).await;
-    let first = bundle.key_id(PARTNER, NUMBER);
+    let first = bundle.key_id(PARTNER, NUMBER).await;
 
     for said in [
         "channels=[oneCH]",
@@ -34,7 +34,7 @@ async fn a_second_tenant_cannot_get_the_first_ones_client_by_a_link_of_its_own()
     bundle.scan_when_quiet().await;
     assert!(bundle.channels(PARTNER, "globex").await.is_empty());
     assert_eq!(bundle.channel(PARTNER, "acme", NUMBER).await, Some(before));
-    assert_eq!(bundle.key_id(PARTNER, NUMBER), first);
+    assert_eq!(bundle.key_id(PARTNER, NUMBER).await, first);
 }
 
 /// I5
@@ -62,7 +62,7 @@ async fn of_two_tenants_who_claim_a_client_at_once_one_gets_it_or_both_are_held(
         both => both.len() == 2 && both.iter().all(|one| one["claim"] == "held"),
     };
     let owned = until_seen(owned, is_over).await;
-    let key = bundle.vault_key(PARTNER, NUMBER);
+    let key = bundle.stored_key(PARTNER, NUMBER).await;
     match owned.as_slice() {
         [one] => assert_eq!(one["tenant"], key.expect("a key")["tenant"]),
         _ => assert_eq!(key, None),
@@ -346,7 +346,7 @@ fn is_only_claimed(mut seen: Value, number: &str, claim: &str, reason: &str) {
     let wanted = json!({
         "id": number, "partner_id": PARTNER, "client_id": CLIENT, "tenant": "acme", "stage": null,
         "permission": "unknown", "claim": claim,
-        "key": {"status": "waiting", "reason": reason, "secret_name": null},
+        "key": {"status": "waiting", "reason": reason},
         "phone_number": null, "display_name": null, "quality": null, "messaging_limit": null, "updated_at": null,
     });
     assert_eq!(seen, wanted);

@@ -41,7 +41,7 @@ async fn every_event_is_as_documented_and_holds_no_secret() {
         // The largest webhook fits.
         assert_ne!(event["detail"]["is_body_omitted"], true);
     }
-    let key = bundle.vault_key(PARTNER, "oneCH").expect("a key");
+    let key = bundle.stored_key(PARTNER, "oneCH").await.expect("a key");
     let all = json!(events).to_string();
     for secret in ["needle", text(&key["api_key"])] {
         assert!(!all.contains(secret), "{secret}");

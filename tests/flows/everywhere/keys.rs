@@ -65,8 +65,8 @@ async fn where_keys_are_not_listed_a_stored_key_stays_stored() {
     claim(&bundle, PARTNER, &numbers.join(",")).await;
     for number in &numbers {
         until(|| async {
-            let key = bundle.vault_key(PARTNER, number);
-            key.filter(|key| *key != json!({})).ok_or(number.clone())
+            let key = bundle.stored_key(PARTNER, number).await;
+            key.ok_or(number.clone())
         })
         .await;
     }
@@ -222,7 +222,7 @@ async fn a_post_that_takes_effect_late_is_noticed_and_its_key_is_replaced() {
     api.is_posted(NUMBER, 3).await;
     let is_live = || async {
         api.keys(PARTNER, NUMBER).await
-            == json!([bundle.vault_key(PARTNER, NUMBER).expect("a key")["key_id"]])
+            == json!([bundle.stored_key(PARTNER, NUMBER).await.expect("a key")["key_id"]])
     };
     until_seen(is_live, |is_live| *is_live).await;
     ends_with_the_live_key(&api, &bundle).await;
@@ -301,7 +301,7 @@ async fn keys_are_asked_for_at_the_path_that_is_set_with_the_partners_own_creden
         api.forgets_calls().await;
         claim(&bundle, partner, NUMBER).await;
         bundle.stored(partner, "acme", NUMBER).await;
-        let key = bundle.vault_key(partner, NUMBER).expect("a key");
+        let key = bundle.stored_key(partner, NUMBER).await.expect("a key");
         assert_eq!(api.keys(partner, NUMBER).await, json!([key["key_id"]]));
         bundle.can_send(partner, NUMBER).await;
         let calls = api.calls("").await;

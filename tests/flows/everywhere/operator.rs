@@ -3,9 +3,11 @@
 mod connect;
 mod decisions;
 
+use serde_json::json;
+use store::Mints;
 use tests::aws::stack::STACK;
 use tests::partner_api::{NUMBER, SimulatedPartnerApi, asks_to_wait, claim, new_channel};
-use tests::{Bundle, PARTNER, is_on_aws, text, until};
+use tests::{Bundle, PARTNER, channel_ref, is_on_aws, text, until};
 
 /// What the operator is told; it must end well.
 async fn says(bundle: &Bundle, arguments: &[&str]) -> String {
@@ -31,7 +33,7 @@ async fn the_operator_tells_why_and_prints_the_key_beside_the_bundle_and_without
     bundle.complete_story(PARTNER, "acme", "oneCH").await;
     // The lease is given back after the key is shown as stored: until then the channel is still looked at.
     bundle.scan_when_quiet().await;
-    let key = bundle.vault_key(PARTNER, "oneCH").expect("a key");
+    let key = bundle.stored_key(PARTNER, "oneCH").await.expect("a key");
     let key = text(&key["api_key"]);
 
     let mut stories = Vec::new();
@@ -66,6 +68,54 @@ async fn the_operator_tells_why_and_prints_the_key_beside_the_bundle_and_without
         let (code, said) = bundle.operator(STACK, &[verb, PARTNER, "otherCH"]).await;
         assert_eq!(code, Some(1), "{verb}");
         assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+/// I8
+#[tokio::test]
+async fn keys_that_are_sealed_anew_stay_what_they_were() {
+    let mut bundle = Bundle::start().await;
+    for number in ["oneCH", "twoCH"] {
+        bundle.grant("acme", number).await;
+        bundle.complete_story(PARTNER, "acme", number).await;
+    }
+    bundle.scan_when_quiet().await;
+    if is_on_aws() {
+        let key = bundle.aws().moto.create_key();
+        bundle.aws().deploy(STACK, &[("KeyEncryptionKey", &key)]);
+    }
+    let of_number = async |bundle: &Bundle, number: &str| {
+        let key = bundle.stored_key(PARTNER, number).await;
+        let mint = Mints::new(bundle.table().await).read(&channel_ref(PARTNER, number));
+        let sealed = mint.await.expect("the table").stored.expect("a key").sealed;
+        (key.expect("a key"), sealed)
+    };
+    let (first, before) = of_number(&bundle, "oneCH").await;
+    let said = says(&bundle, &["reseal", PARTNER]).await;
+    assert_eq!(
+        said.trim_end(),
+        format!("2 keys of {PARTNER} are sealed anew")
+    );
+    let (second, after) = of_number(&bundle, "oneCH").await;
+    assert_eq!(first, second);
+    assert_ne!(before, after);
+    if is_on_aws() {
+        let of_another = json!({"partner_id": PARTNER, "channel_id": "twoCH"});
+        let refused = bundle.aws().moto.open(&after, &of_another).unwrap_err();
+        assert!(
+            refused.to_string().contains("InvalidCiphertext"),
+            "{refused}"
+        );
+    }
+    // A bundle that runs on, and one that starts later, read and make keys as before.
+    bundle.grant("acme", "threeCH").await;
+    bundle.stored(PARTNER, "acme", "threeCH").await;
+    bundle.kill_and_restart().await;
+    for number in ["oneCH", "threeCH"] {
+        let key = says(&bundle, &["key", PARTNER, number]).await;
+        let (stored, _) = of_number(&bundle, number).await;
+        assert_eq!(key.trim_end(), text(&stored["api_key"]));
+        bundle.can_send(PARTNER, number).await;
     }
 }
 

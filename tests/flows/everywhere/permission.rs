@@ -13,7 +13,7 @@ use tests::{Ask, Bundle, PARTNER, id, until_seen};
 async fn a_revocation_leaves_the_key_and_a_new_grant_makes_no_second_one() {
     let bundle = Bundle::start().await;
     bundle.grant_and_store("acme", NUMBER).await;
-    let first = bundle.key_id(PARTNER, NUMBER);
+    let first = bundle.key_id(PARTNER, NUMBER).await;
 
     revoke(&bundle).await;
     let seen = bundle.channel_has(NUMBER, "permission", "revoked").await;
@@ -25,7 +25,7 @@ async fn a_revocation_leaves_the_key_and_a_new_grant_makes_no_second_one() {
     bundle.scan_when_quiet().await;
     let seen = bundle.channel(PARTNER, "acme", NUMBER).await;
     assert_eq!(seen.expect("a channel")["key"]["status"], "stored");
-    assert_eq!(bundle.key_id(PARTNER, NUMBER), first);
+    assert_eq!(bundle.key_id(PARTNER, NUMBER).await, first);
     bundle.can_send(PARTNER, NUMBER).await;
 }
 
@@ -80,7 +80,7 @@ async fn a_number_that_is_revoked_before_it_runs_waits_for_the_permission() {
         .key_is(NUMBER, "waiting", "awaiting_permission")
         .await;
     assert_eq!(seen["permission"], "revoked");
-    assert_eq!(bundle.vault_key(PARTNER, NUMBER), None);
+    assert_eq!(bundle.stored_key(PARTNER, NUMBER).await, None);
 
     bundle.grant_and_store("acme", NUMBER).await;
     bundle.can_send(PARTNER, NUMBER).await;
@@ -105,7 +105,7 @@ async fn with_provisioning_off_the_key_waits() {
     let bundle = Bundle::start_with(&[("AUTO_PROVISION", "off")]).await;
     bundle.grant("acme", NUMBER).await;
     bundle.key_is(NUMBER, "waiting", "switched_off").await;
-    assert_eq!(bundle.vault_key(PARTNER, NUMBER), None);
+    assert_eq!(bundle.stored_key(PARTNER, NUMBER).await, None);
 }
 
 async fn revoke(bundle: &Bundle) {

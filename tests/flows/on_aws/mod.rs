@@ -8,4 +8,5 @@ mod connect;
 mod faults;
 mod lost;
 mod payload;
+mod readme;
 mod soak;

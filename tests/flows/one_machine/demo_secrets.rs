@@ -7,7 +7,7 @@ use crate::everywhere::secrets_leak::run::Run;
 use crate::everywhere::secrets_leak::{TALKATIVE, nothing_is_misplaced};
 
 /// The files that may hold secrets when the demo made its own.
-const GENERATED: [&str; 3] = ["data/secrets.json", "data/vault.json", "data/hub.json"];
+const GENERATED: [&str; 2] = ["data/secrets.json", "data/hub.json"];
 
 #[tokio::test]
 async fn the_secrets_that_the_demo_makes_are_written_down_nowhere_else() {
@@ -37,7 +37,7 @@ async fn the_secrets_that_the_demo_makes_are_written_down_nowhere_else() {
     let list = run.request("demo", "GET", &format!("/{partner}/channels"));
     assert!(run.ask(list).await.text.contains("oneCH"));
 
-    let private = ["vault.json", "hub.json", "secrets.json"];
+    let private = ["encryption.key", "hub.json", "secrets.json"];
     let found = nothing_is_misplaced(&mut run, &private).await;
     let secrets = &found["data/secrets.json"];
     assert!(secrets.contains("the JWT secret"), "{found:#?}");

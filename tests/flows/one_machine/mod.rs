@@ -4,7 +4,7 @@ pub(crate) mod connect;
 mod demo;
 mod demo_secrets;
 mod large_events;
-mod readme;
+pub(crate) mod readme;
 mod settings;
 
 use tests::{Backend, Bundle, Secrets};

@@ -41,12 +41,16 @@ const TOKENS: [(&str, &str); 3] = [
 
 const IAM: [(&str, &str); 1] = [("CallerAuth", "IAM")];
 
+/// A KMS key that sealed before.
+const FORMER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/former";
+
 /// What adds rights.
-const MORE: [(&str, &str); 3] = [
+const MORE: [(&str, &str); 4] = [
     (
-        "ChannelSecretKmsKeyId",
+        "KeyEncryptionKey",
         "arn:aws:kms:eu-central-1:111122223333:key/k",
     ),
+    ("FormerKeyEncryptionKeys", FORMER_KEY),
     ("EventBusName", "bus"),
     ("AlarmEmail", "a@b.example"),
 ];

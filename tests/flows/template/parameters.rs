@@ -86,7 +86,7 @@ fn what_connects_a_deployment_finds_its_outputs() {
     let template = Template::here();
     let choice = super::everything();
     let named = template.deployed(&choice).outputs;
-    let outputs = "ApiUrl PartnerIds PartnerSecretPrefix ChannelSecretPrefix PartnerApiUrl PartnerApiRate \
+    let outputs = "ApiUrl PartnerIds PartnerSecretPrefix KeyEncryptionKey PartnerApiUrl PartnerApiRate \
                    HubApiKeysPath TableName EventBusName ReadChannelKeysPolicyArn AlarmTopicArn";
     for name in outputs.split_whitespace() {
         let output = &named[name];

@@ -4,16 +4,13 @@ use serde_json::{Value, json};
 use tests::aws::rights::Names;
 
 use super::evaluate::Deployment;
-use super::{IAM, MORE, TOKENS, TRACING, Template};
+use super::{FORMER_KEY, IAM, MORE, TOKENS, TRACING, Template};
 use super::{choice, entries, functions, holds, list, logical_id, texts};
 
 /// The policies that SAM adds to every function: for its log, and for its traces if it makes any.
 const LOGS: &str = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole";
 const TRACES: &str = "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess";
 
-const KEYS: &str =
-    "arn:aws:secretsmanager:eu-central-1:111122223333:secret:360dialog/stack/channels/*-??????";
-const KMS_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/k";
 const BUS: &str = "arn:aws:events:eu-central-1:111122223333:event-bus/bus";
 
 /// Rights of `fold` and `provision` that Lambda uses in their name, on the table's stream, which has no items to name.
@@ -31,11 +28,6 @@ fn rights(deployed: &Deployment, function: &str) -> Vec<String> {
     if ["fold", "provision"].contains(&function) {
         rights.extend(OF_THE_STREAM.map(str::to_owned));
         rights.push("sqs:SendMessage <FailedRecords.Arn>".to_owned());
-    }
-    if function == "provision" {
-        for action in ["Decrypt", "GenerateDataKey"] {
-            rights.push(format!("kms:{action} {KMS_KEY} through secretsmanager"));
-        }
     }
     rights
 }
@@ -79,7 +71,7 @@ fn what_sends_messages_may_read_the_keys_of_numbers_and_nothing_else() {
     holds(
         faults_of_readers,
         &[
-            r#"ReadChannelKeys/Properties/PolicyDocument/Statement/0/Resource/Fn::Sub = "x:secret:${SecretPrefix}${AWS::StackName}/partners/*" → 360dialog/stack/partners/"#,
+            r#"ReadChannelKeys/Properties/PolicyDocument/Statement/0/Condition/ForAllValues:StringLike/dynamodb:LeadingKeys = "*" → ReadChannelKeys may dynamodb:GetItem <Table.Arn> *"#,
         ],
     );
 }
@@ -109,14 +101,16 @@ fn faults_of_functions(deployed: &Deployment) -> Vec<String> {
 fn faults_of_readers(deployed: &Deployment) -> Vec<String> {
     let name = "ReadChannelKeys";
     let granted = lines(&deployed.properties(name)["PolicyDocument"]["Statement"]);
+    let key = &deployed.variables("ProvisionFunction")["KEY_ENCRYPTION_KEY"];
     let wanted = vec![
-        format!("secretsmanager:GetSecretValue {KEYS}"),
-        format!("kms:Decrypt {KMS_KEY} through secretsmanager"),
+        "dynamodb:GetItem <Table.Arn> KEY#*".to_owned(),
+        format!("kms:Decrypt {key}"),
+        format!("kms:Decrypt {FORMER_KEY}"),
     ];
     differences(name, granted, wanted, deployed)
 }
 
-/// What is granted or wanted, but not both. Where there is neither bus nor key of the partner's own, nobody has a right to them.
+/// What is granted or wanted, but not both. Where there is neither bus nor former key, nobody has a right to them.
 fn differences(
     who: &str,
     granted: Vec<String>,
@@ -124,7 +118,7 @@ fn differences(
     deployed: &Deployment,
 ) -> Vec<String> {
     if !deployed.outputs.contains_key("EventBusName") {
-        wanted.retain(|line| !line.contains(BUS) && !line.contains(KMS_KEY));
+        wanted.retain(|line| !line.contains(BUS) && !line.contains(FORMER_KEY));
     }
     let missing = wanted.iter().filter(|line| !granted.contains(line));
     let missing = missing.map(|line| format!("{who} may not {line}"));
@@ -137,17 +131,23 @@ fn differences(
 fn lines(statements: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     for statement in list(statements) {
-        let (resource, effect) = (&statement["Resource"], &statement["Effect"]);
-        let Some(resource) = resource.as_str().filter(|_| effect == "Allow") else {
+        let effect = &statement["Effect"];
+        let resources = texts(&statement["Resource"]);
+        let [resource] = resources.as_slice() else {
             return vec![format!("no plain right: {statement}")];
         };
+        if effect != "Allow" {
+            return vec![format!("no plain right: {statement}")];
+        }
         for action in texts(&statement["Action"]) {
             let right = format!("{action} {resource}");
             let is_of_stream = OF_THE_STREAM.contains(&right.as_str());
-            let condition = if action.starts_with("dynamodb:") && !is_of_stream {
-                items_of(&statement["Condition"])
-            } else {
-                service_of(&statement["Condition"])
+            let condition = match &statement["Condition"] {
+                condition if action.starts_with("dynamodb:") && !is_of_stream => {
+                    items_of(condition)
+                }
+                Value::Null => String::new(),
+                condition => format!(", on a condition that the test does not know: {condition}"),
             };
             lines.push(right + &condition);
         }
@@ -168,25 +168,14 @@ fn items_of(condition: &Value) -> String {
     }
 }
 
-/// The service through which a key may be used; empty where there is no condition.
-fn service_of(condition: &Value) -> String {
-    let service = "secretsmanager.eu-central-1.amazonaws.com";
-    let through = json!({"StringEquals": {"kms:ViaService": service}});
-    match condition {
-        Value::Null => String::new(),
-        condition if *condition == through => " through secretsmanager".to_owned(),
-        _ => format!(", on a condition that the test does not know: {condition}"),
-    }
-}
-
 #[test]
-fn without_a_bus_and_a_key_of_ones_own_nobody_has_a_right_to_them() {
+fn without_a_bus_and_a_former_key_nobody_has_a_right_to_them() {
     let template = Template::here();
     for (choice, has_both) in [(choice(&[&IAM]), false), (choice(&[&IAM, &MORE]), true)] {
         let all = json!(template.deployed(&choice).resources).to_string();
-        let has = ["kms:", "events:PutEvents"].map(|right| all.contains(right));
+        let has = [FORMER_KEY, "events:PutEvents"].map(|right| all.contains(right));
         assert_eq!(has, [has_both; 2]);
     }
     // Each is one that the choices of these tests decide.
-    assert_eq!(entries(&template.0["Conditions"]).count(), 5);
+    assert_eq!(entries(&template.0["Conditions"]).count(), 6);
 }

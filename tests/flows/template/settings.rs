@@ -16,7 +16,7 @@ const OF_LIBRARIES: [&str; 2] = ["RUST_LOG", "AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PA
 
 /// What a deployment says itself; all else has a default.
 const SAID: &str = "TABLE_NAME BODIES_TABLE_NAME PARTNER_IDS ALLOWED_ORIGINS TENANT_CLAIM \
-                    PARTNER_SECRET_PREFIX CHANNEL_SECRET_PREFIX";
+                    PARTNER_SECRET_PREFIX KEY_ENCRYPTION_KEY";
 
 #[test]
 fn a_function_is_told_exactly_what_it_asks_for() {
@@ -26,8 +26,7 @@ fn a_function_is_told_exactly_what_it_asks_for() {
             "WebhookFunction/Properties/Environment/Variables/PARTNER_SECRET_PREFIX = null → WebhookFunction asks or is told, not both: PARTNER_SECRET_PREFIX",
             r#"ChannelsFunction/Properties/Environment/Variables/EVENT_BUS_NAME = "x" → ChannelsFunction asks or is told, not both: EVENT_BUS_NAME"#,
             "RedirectFunction/Properties/Environment/Variables/AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH = null → RedirectFunction asks or is told, not both: AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH",
-            // The names of numbers' secrets would begin like those of partners'.
-            r#"ProvisionFunction/Properties/Environment/Variables/PARTNER_SECRET_PREFIX = "360dialog/" → ProvisionFunction does not start"#,
+            "ProvisionFunction/Properties/Environment/Variables/KEY_ENCRYPTION_KEY = null → ProvisionFunction does not start",
         ],
     );
 }
@@ -121,7 +120,7 @@ fn defaults(template: &Template) -> Vec<String> {
         for (name, default) in [
             // In every stack another one.
             ("PARTNER_SECRET_PREFIX", "360dialog/stack/partners/"),
-            ("CHANNEL_SECRET_PREFIX", "360dialog/stack/channels/"),
+            ("KEY_ENCRYPTION_KEY", "<SealingKey.Arn>"),
             ("RUST_LOG", "info"),
         ] {
             if told.get(name).is_some_and(|told| told != default) {
@@ -155,7 +154,7 @@ fn ask(function: &str, environment: &Environment) -> Result<String, String> {
         match &call[..end.unwrap_or(call.len())] {
             "environment" | "table" | "tls" => {}
             "partner_secrets" => drop(aws.partner_secrets().map_err(|why| why.to_string())?),
-            "vault" => drop(aws.vault()),
+            "seal" => drop(aws.seal().map_err(|why| why.to_string())?),
             "event_bus" => drop(aws.event_bus()),
             other => return Err(format!("the test does not know aws.{other}")),
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use store::stream::{Change, Record};
 use store::table::PK;
 use store::table::prefix::{
-    CHANNEL, CLAIM, CLAIMED, CLIENT, DEAD, DUE, FACT, HEARTBEAT, MINT, OUTBOX, PACE, RAW, SECOND,
+    CHANNEL, CLAIM, CLAIMED, CLIENT, DEAD, DUE, FACT, HEARTBEAT, KEY, OUTBOX, PACE, RAW, SECOND,
     WORK,
 };
 use tests::text;
@@ -25,7 +25,7 @@ const MAPPINGS: [Mapping; 2] = [
 
 /// Every kind of item, some that are to come, and some that only look like one.
 const KINDS: [&str; 20] = [
-    SECOND, FACT, RAW, CLAIM, CLAIMED, CLIENT, CHANNEL, MINT, WORK, PACE, DUE, OUTBOX, DEAD,
+    SECOND, FACT, RAW, CLAIM, CLAIMED, CLIENT, CHANNEL, KEY, WORK, PACE, DUE, OUTBOX, DEAD,
     HEARTBEAT, "HOOK", "SWEEP", "FACTS", "XFACT", "CHANNELS", "",
 ];
 

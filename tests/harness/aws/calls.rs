@@ -23,6 +23,8 @@ pub enum Service {
     SecretsManager,
     /// EventBridge.
     EventBridge,
+    /// KMS.
+    Kms,
     /// CloudFormation, which only the operator reads.
     CloudFormation,
 }
@@ -36,6 +38,7 @@ impl Service {
             "DynamoDBStreams_20120810" => Self::Streams,
             "secretsmanager" => Self::SecretsManager,
             "AWSEvents" => Self::EventBridge,
+            "TrentService" => Self::Kms,
             _ => return None,
         };
         Some((service, action))

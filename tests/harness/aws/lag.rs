@@ -155,7 +155,7 @@ impl Mirror {
             let is_before = last.row.lane.as_ref() == Some(lane)
                 && last.row.order.is_some_and(|before| before < order)
                 && last.at.elapsed() > LONG_ENOUGH;
-            let may_pass = !pk.starts_with(prefix::MINT) && other.starts_with(prefix::MINT);
+            let may_pass = !pk.starts_with(prefix::KEY) && other.starts_with(prefix::KEY);
             if is_before && !may_pass {
                 let waited = last.at.elapsed();
                 let words = format!("{pk} at {order} before {other}, {:?}, {waited:?}", last.row);
@@ -266,40 +266,30 @@ mod tests {
         let by = Duration::from_secs(2);
         let nothing = Mirror::default();
         let mut mirror = Mirror { by, ..nothing };
-        for (pk, order) in [("MINT#c", 3), ("MINT#a", 1), ("MINT#b", 2)] {
+        for (pk, order) in [("KEY#c", 3), ("KEY#a", 1), ("KEY#b", 2)] {
             mirror.see("UpdateItem", &sets(pk, 1, LINE, order, None));
         }
         assert_eq!(shown(&mirror, 9), [] as [&str; 0]);
         tokio::time::sleep(by).await;
-        assert_eq!(shown(&mirror, 9), ["MINT#a", "MINT#b"]);
-        assert_eq!(shown(&mirror, 1), ["MINT#a"]);
-        let mut removal = sets("MINT#a", 2, LINE, 1, None);
+        assert_eq!(shown(&mirror, 9), ["KEY#a", "KEY#b"]);
+        assert_eq!(shown(&mirror, 1), ["KEY#a"]);
+        let mut removal = sets("KEY#a", 2, LINE, 1, None);
         removal["UpdateExpression"] =
             json!("SET due_version = :due_version REMOVE due_order, due_pk");
         mirror.see("UpdateItem", &removal);
-        assert_eq!(shown(&mirror, 9), ["MINT#a", "MINT#b"]);
+        assert_eq!(shown(&mirror, 9), ["KEY#a", "KEY#b"]);
         tokio::time::sleep(by).await;
-        assert_eq!(shown(&mirror, 9), ["MINT#b", "MINT#c"]);
+        assert_eq!(shown(&mirror, 9), ["KEY#b", "KEY#c"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_passes_something_that_has_waited_is_too_early_but_for_a_look_that_passes_a_key() {
         let mut mirror = Mirror::default();
-        for (pk, order) in [
-            ("MINT#a", 1),
-            ("CLIENT#b", 2),
-            ("CLIENT#c", 3),
-            ("MINT#d", 4),
-        ] {
+        for (pk, order) in [("KEY#a", 1), ("CLIENT#b", 2), ("CLIENT#c", 3), ("KEY#d", 4)] {
             mirror.see("UpdateItem", &sets(pk, 1, LINE, order, None));
         }
         tokio::time::sleep(2 * LONG_ENOUGH).await;
-        for (pk, too_early) in [
-            ("CLIENT#b", 0),
-            ("MINT#d", 2),
-            ("CLIENT#c", 2),
-            ("MINT#a", 2),
-        ] {
+        for (pk, too_early) in [("CLIENT#b", 0), ("KEY#d", 2), ("CLIENT#c", 2), ("KEY#a", 2)] {
             let take = sets(pk, 2, "DUE#p#1", 9, Some("token"));
             mirror.see("UpdateItem", &take);
             assert_eq!(mirror.too_early.len(), too_early, "{pk}");

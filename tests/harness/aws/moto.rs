@@ -1,4 +1,4 @@
-//! What the harness itself wants of Secrets Manager, EventBridge and CloudFormation, asked of moto directly.
+//! What the harness itself wants of Secrets Manager, KMS, EventBridge and CloudFormation, asked of moto directly.
 //!
 //! Moto keeps the accounts apart that the header `x-moto-account-id` names, so that tests which share one server do
 //! not see each other. The calls wait on the spot: moto is another process and depends on nothing here.
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use data_encoding::BASE64;
 use reqwest::Url;
 use serde_json::{Value, json};
 
@@ -36,6 +37,21 @@ impl Moto {
     pub fn create_bus(&self, name: &str) {
         self.call("events", "AWSEvents.CreateEventBus", &json!({"Name": name}))
             .expect("an event bus");
+    }
+
+    /// Makes a KMS key; its ARN.
+    pub fn create_key(&self) -> String {
+        let made = self.call("kms", "TrentService.CreateKey", &json!({}));
+        text(&made.expect("a key")["KeyMetadata"]["Arn"]).to_owned()
+    }
+
+    /// Opens what a KMS key has sealed with `context`; the error is that of KMS.
+    pub fn open(&self, sealed: &[u8], context: &Value) -> Result<Vec<u8>, Value> {
+        let decrypt =
+            json!({"CiphertextBlob": BASE64.encode(sealed), "EncryptionContext": context});
+        let opened = self.call("kms", "TrentService.Decrypt", &decrypt)?;
+        let text = BASE64.decode(text(&opened["Plaintext"]).as_bytes());
+        Ok(text.expect("base64"))
     }
 
     /// Makes a CloudFormation stack that has nothing but these outputs.

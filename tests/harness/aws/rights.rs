@@ -25,8 +25,8 @@ pub struct Names {
     pub partners: Vec<String>,
     /// How the names of partner secrets start.
     pub partner_prefix: String,
-    /// How the names of the numbers' keys start.
-    pub channel_prefix: String,
+    /// The KMS key that seals the numbers' keys.
+    pub sealing_key: String,
     /// The event bus.
     pub bus: Option<String>,
 }
@@ -40,7 +40,7 @@ impl Names {
         Self {
             partners: partners.split(',').map(|id| id.trim().to_owned()).collect(),
             partner_prefix: or("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX),
-            channel_prefix: or("CHANNEL_SECRET_PREFIX", "360dialog/channels/"),
+            sealing_key: or("KEY_ENCRYPTION_KEY", ""),
             bus: text("EVENT_BUS_NAME").cloned(),
         }
     }
@@ -85,7 +85,7 @@ impl Names {
     }
 
     fn provision(&self) -> Vec<String> {
-        let mut rights = vec![
+        vec![
             items("PutItem", &[prefix::FACT]),
             items("GetItem", &[prefix::CHANNEL]),
             items("GetItem", &[prefix::CLAIM]),
@@ -99,21 +99,12 @@ impl Names {
             items("PutItem", &[prefix::CLIENT]),
             items("DeleteItem", &[prefix::CLIENT]),
             items("Query", &[prefix::CLIENT]),
-            items("GetItem", &[prefix::MINT, prefix::WORK, prefix::SWEEP]),
-            items("UpdateItem", &[prefix::MINT, prefix::WORK, prefix::SWEEP]),
+            items("GetItem", &[prefix::KEY, prefix::WORK, prefix::SWEEP]),
+            items("UpdateItem", &[prefix::KEY, prefix::WORK, prefix::SWEEP]),
             items("UpdateItem", &[prefix::PACE]),
             indexed(BY_DUE, &[prefix::DUE]),
-        ];
-        let keys = &self.channel_prefix;
-        for action in [
-            "CreateSecret",
-            "GetSecretValue",
-            "PutSecretValue",
-            "UpdateSecretVersionStage",
-        ] {
-            rights.push(format!("secretsmanager:{action} {SECRET}{keys}*"));
-        }
-        rights
+            format!("kms:Encrypt {}", self.sealing_key),
+        ]
     }
 }
 
@@ -185,6 +176,7 @@ impl Asked {
                 let bus = text(&body["Entries"][0]["EventBusName"])?;
                 ("events", format!("{BUS}{bus}"), Vec::new())
             }
+            Service::Kms => ("kms", text(&body["KeyId"])?, Vec::new()),
             Service::Streams | Service::CloudFormation => return None,
         };
         Some(Self {
@@ -262,7 +254,8 @@ mod tests {
         };
         let keys = ["CHANNEL#aPA#x", "FACT#aPA#x"].map(|pk| json!({"pk": {"S": pk}}));
         let mixed = json!({"RequestItems": {"t": {"Keys": keys}}});
-        let key = json!({"SecretId": "360dialog/channels/aPA/xCH"});
+        let secret = json!({"SecretId": "360dialog/partners/aPA"});
+        let with = |key: &str| json!({"KeyId": key});
         let event = |bus: &str| json!({"Entries": [{"EventBusName": bus}]});
         for (function, call, body, may) in [
             ("webhook", "PutItem", put("FACT#aPA#xCH"), true),
@@ -273,19 +266,27 @@ mod tests {
             ("channels", "Query", query("by_tenant", "bPA#acme#x"), true),
             ("channels", "Query", query("by_tenant", "cPA#acme"), false),
             ("channels", "Query", query("by_due", "bPA#acme"), false),
-            ("sign", "GetSecretValue", key.clone(), false),
-            ("fold", "GetSecretValue", key.clone(), false),
-            ("provision", "GetSecretValue", key.clone(), true),
-            ("provision", "DeleteSecret", key, false),
+            ("sign", "Encrypt", with("k"), false),
+            ("fold", "GetSecretValue", secret.clone(), false),
+            ("provision", "GetSecretValue", secret.clone(), true),
+            ("provision", "PutSecretValue", secret, false),
+            ("provision", "Encrypt", with("k"), true),
+            ("provision", "Encrypt", with("j"), false),
+            ("provision", "Decrypt", with("k"), false),
             ("provision", "PutEvents", event("bus"), false),
             ("fold", "PutEvents", event("bus"), true),
             ("fold", "PutEvents", event("default"), false),
         ] {
-            let names = [("PARTNER_IDS", "aPA, bPA"), ("EVENT_BUS_NAME", "bus")];
+            let names = [
+                ("PARTNER_IDS", "aPA, bPA"),
+                ("EVENT_BUS_NAME", "bus"),
+                ("KEY_ENCRYPTION_KEY", "k"),
+            ];
             let rights = Names::of(&crate::owned(&names)).rights(function);
             let service = match call {
                 "PutEvents" => Service::EventBridge,
                 call if call.contains("Secret") => Service::SecretsManager,
+                call if call.ends_with("crypt") => Service::Kms,
                 _ => Service::DynamoDb,
             };
             let checked = check(&rights, service, call, body.to_string().as_bytes());

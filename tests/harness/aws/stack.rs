@@ -55,7 +55,7 @@ pub struct Stack {
     pub hub: String,
     /// What the functions ask of AWS.
     pub calls: Calls,
-    /// Secrets Manager and EventBridge.
+    /// Secrets Manager, KMS and EventBridge.
     pub moto: Moto,
     functions: BTreeMap<&'static str, Arc<Function>>,
     environment: BTreeMap<String, String>,
@@ -90,7 +90,8 @@ impl Stack {
         let url = format!("http://{}", listener.local_addr().expect("its address"));
         let hub = start_hub(secrets, settings, &url).await;
         let hub_url = hub.as_ref().map_or("", |hub| hub.url()).to_owned();
-        let environment = environment(secrets, settings, &url, &hub_url, &calls.url);
+        let mut environment = environment(secrets, settings, &url, &hub_url, &calls.url);
+        environment.insert("KEY_ENCRYPTION_KEY".to_owned(), moto.create_key());
         moto.create_bus(BUS);
         calls.permit(Names::of(&environment));
         let watch = stream::Watch::default();
@@ -201,7 +202,7 @@ impl Stack {
             ("PartnerSecretPrefix", &names.partner_prefix),
             ("PartnerApiUrl", self.setting("PARTNER_API_URL")),
             ("PartnerApiRate", self.setting("PARTNER_API_RATE")),
-            ("ChannelSecretPrefix", &names.channel_prefix),
+            ("KeyEncryptionKey", &names.sealing_key),
             ("TableName", self.setting("TABLE_NAME")),
             ("BodiesTableName", self.setting("BODIES_TABLE_NAME")),
         ]);
@@ -355,6 +356,7 @@ fn environment(
         ("AWS_ENDPOINT_URL_DYNAMODB", aws),
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", aws),
         ("AWS_ENDPOINT_URL_EVENTBRIDGE", aws),
+        ("AWS_ENDPOINT_URL_KMS", aws),
     ]);
     if !hub.is_empty() {
         let permissions = format!("{hub}/dashboard/app/{{partner_id}}/permissions");

@@ -1,22 +1,24 @@
-//! The AWS clients, and the implementations of the three ports (secrets, key vault, event bus) on AWS.
+//! The AWS clients, and the implementations of the three ports (secrets, seal, event bus) on AWS.
 
 mod config;
 pub mod local;
 mod event_bridge;
+mod kms;
 mod secrets_manager;
 
 pub use event_bridge::EventBridge;
-pub use secrets_manager::{SecretsManagerSource, SecretsManagerVault};
+pub use kms::KmsSeal;
+pub use secrets_manager::SecretsManagerSource;
 
 use std::sync::Arc;
 
 use aws_types::SdkConfig;
 
 use crate::event_bus::EventBus;
+use crate::seal::KeySeal;
 use crate::secrets::SecretSource;
 use crate::settings::{Environment, SettingError};
 use crate::tls::{NoTls, Tls};
-use crate::vault::KeyVault;
 use store::table::Table;
 
 /// The prefix of the names of partner secrets, unless `PARTNER_SECRET_PREFIX` says otherwise.
@@ -58,17 +60,12 @@ impl Aws {
         )))
     }
 
-    /// The key vault in Secrets Manager. New secrets are encrypted with `CHANNEL_SECRET_KMS_KEY_ID`, or with the
-    /// account's own key if that is not set.
-    pub fn vault(&self) -> Arc<dyn KeyVault> {
-        let key = self
-            .environment
-            .text("CHANNEL_SECRET_KMS_KEY_ID")
-            .map(str::to_owned);
-        Arc::new(SecretsManagerVault::new(
-            aws_sdk_secretsmanager::Client::new(&self.config),
-            key,
-        ))
+    /// Sealing with the KMS key `KEY_ENCRYPTION_KEY`.
+    pub fn seal(&self) -> Result<Arc<dyn KeySeal>, SettingError> {
+        let advice = "Name the KMS key that seals the numbers' API keys.";
+        let key: String = self.environment.required("KEY_ENCRYPTION_KEY", advice)?;
+        let client = aws_sdk_kms::Client::new(&self.config);
+        Ok(Arc::new(KmsSeal::new(client, key)))
     }
 
     /// The event bus `EVENT_BUS_NAME`, or none if that is not set.

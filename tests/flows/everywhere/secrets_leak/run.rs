@@ -145,7 +145,11 @@ impl Run {
         let path = format!("/{partner}/channels/{channel}");
         let request = self.request(tenant, "GET", &path);
         self.ask(request).await.is(200);
-        let key = self.bundle.vault_key(partner, channel).expect("a key");
+        let key = self
+            .bundle
+            .stored_key(partner, channel)
+            .await
+            .expect("a key");
         self.add(&format!("the key of {channel}"), text(&key["api_key"]));
     }
 

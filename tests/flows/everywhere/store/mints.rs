@@ -177,24 +177,24 @@ async fn an_old_token_writes_nothing_any_more(table: Table) {
     let old = key.lease("old", 0).await;
     assert!(key.intend(&old, "first").await);
     let new = key.lease("new", LEASE + 1).await;
-    let before = items_of(&key.1, "MINT#").await;
+    let before = items_of(&key.1, "KEY#").await;
 
     assert!(!key.intend(&old, "second").await);
     assert!(!key.renew(&old, LEASE + 1).await);
     assert!(!key.release(&old, with_intent("second")).await);
     assert!(!key.release(&old, nothing()).await);
-    assert_eq!(items_of(&key.1, "MINT#").await, before);
+    assert_eq!(items_of(&key.1, "KEY#").await, before);
 
     assert!(key.intend(&new, "third").await);
     assert!(key.release(&new, nothing()).await);
-    let released = items_of(&key.1, "MINT#").await;
+    let released = items_of(&key.1, "KEY#").await;
     // Given back is given back; who only read the state has never had it.
     for outsider in [new, key.read().await] {
         assert!(!key.intend(&outsider, "fourth").await);
         assert!(!key.renew(&outsider, LEASE + 2).await);
         assert!(!key.release(&outsider, with_intent("fourth")).await);
     }
-    assert_eq!(items_of(&key.1, "MINT#").await, released);
+    assert_eq!(items_of(&key.1, "KEY#").await, released);
 }
 
 async fn a_lease_that_is_renewed_or_asked_for_again_holds_longer_unless_it_ran_out(table: Table) {

@@ -1,5 +1,5 @@
 //! `provision`, which may be cut at any moment: whatever happens to it while a key is being made, the hub's live key
-//! ends in the vault.
+//! is the stored one.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use tests::aws::calls::{Fault, FaultId, Harm, Service};
 use tests::partner_api::{NUMBER, SimulatedPartnerApi, claim};
 use tests::search::Search;
-use tests::{Bundle, PARTNER, assert_same, bodies, text, until_so};
+use tests::{Bundle, PARTNER, assert_same, bodies, text, until_seen, until_so};
 use tokio::task::JoinSet;
 
 impl Way {
@@ -160,8 +160,8 @@ async fn a_table_that_fails_or_throttles_for_a_while_only_makes_it_later() {
 
 /// I7
 #[tokio::test]
-async fn a_vault_that_fails_or_throttles_for_a_while_only_makes_it_later() {
-    is_away(Service::SecretsManager, &[Harm::Fail, Harm::Throttle]).await;
+async fn a_sealing_that_fails_or_is_throttled_for_a_while_only_makes_it_later() {
+    is_away(Service::Kms, &[Harm::Fail, Harm::Throttle]).await;
 }
 
 /// I7
@@ -172,8 +172,8 @@ async fn a_table_that_is_silent_for_a_while_only_makes_it_later() {
 
 /// I7
 #[tokio::test]
-async fn a_vault_that_is_silent_for_a_while_only_makes_it_later() {
-    is_away(Service::SecretsManager, &[Harm::Silence]).await;
+async fn a_sealing_that_is_silent_for_a_while_only_makes_it_later() {
+    is_away(Service::Kms, &[Harm::Silence]).await;
 }
 
 async fn is_away(service: Service, harms: &[Harm]) {
@@ -192,23 +192,77 @@ async fn is_away(service: Service, harms: &[Harm]) {
     }
 }
 
-/// I6, I8
+/// I6, I7
 #[tokio::test]
-async fn a_vault_that_refuses_a_new_key_makes_it_later_and_no_key_leaks() {
-    let bundle = Bundle::start_with(&[QUICK]).await;
+async fn while_no_key_can_be_sealed_none_is_made() {
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
     let calls = &bundle.aws().calls;
-    let steps = ["PutSecretValue", "UpdateSecretVersionStage"].map(str::to_owned);
-    for step in &steps {
-        let fault = Fault::of("provision", Harm::Fail)
-            .asking(step)
-            .about(&tag(step));
-        let fault = calls.hurt(fault.the_first(REFUSED.times));
-        onboard(&bundle, "acme", step).await;
-        until_so(step, || calls.hits(fault) == REFUSED.times).await;
+    calls.hurt(Fault::of("provision", Harm::Fail).at(Service::Kms));
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.key_is(NUMBER, "waiting", "vault_unavailable").await;
+    assert_eq!(api.posts(NUMBER).await, 0);
+    calls.heal();
+    bundle.waits_are_over().await;
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    api.has_live_key(&bundle, NUMBER).await;
+    assert_eq!(api.posts(NUMBER).await, 1);
+}
+
+/// I6, I7
+#[tokio::test]
+async fn a_new_key_that_cannot_be_sealed_for_a_while_is_sealed_then() {
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    // The first is the probe before the POST; three tries are one call of the SDK.
+    let seal = Fault::of("provision", Harm::Fail).asking("Encrypt");
+    let seal = bundle.aws().calls.hurt(seal.from_the(2, 2 * REFUSED.times));
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    assert_eq!(bundle.aws().calls.hits(seal), 2 * REFUSED.times);
+    api.has_live_key(&bundle, NUMBER).await;
+    assert_eq!(api.posts(NUMBER).await, 1);
+}
+
+/// I6, I7
+#[tokio::test]
+async fn a_new_key_that_cannot_be_sealed_at_all_is_replaced_once_one_can() {
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    let calls = &bundle.aws().calls;
+    calls.hurt(
+        Fault::of("provision", Harm::Fail)
+            .asking("Encrypt")
+            .from_the(2, 1000),
+    );
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.key_is(NUMBER, "waiting", "vault_unavailable").await;
+    for _ in 0..3 {
         bundle.waits_are_over().await;
-        has_the_live_key(&bundle, "acme", step).await;
+        bundle.scan_when_quiet().await;
     }
-    nothing_leaked(&bundle, &steps);
+    assert_eq!(
+        api.posts(NUMBER).await,
+        1,
+        "without a seal no other is made"
+    );
+    calls.heal();
+    bundle.waits_are_over().await;
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    api.has_live_key(&bundle, NUMBER).await;
+    assert_eq!(api.posts(NUMBER).await, 2);
+}
+
+/// I7
+#[tokio::test]
+async fn a_key_whose_run_ends_before_it_is_told_is_told_by_the_next() {
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    let stack = bundle.aws();
+    let written = Fault::of("provision", Harm::KillAfter).about(":sealed");
+    let written = stack.calls.hurt(written.the_first(1));
+    claim(&bundle, PARTNER, NUMBER).await;
+    until_so("the end", || stack.calls.hits(written) == 1).await;
+    bundle.waits_are_over().await;
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    api.has_live_key(&bundle, NUMBER).await;
+    assert_eq!(api.posts(NUMBER).await, 1);
 }
 
 /// I4, I6
@@ -270,7 +324,7 @@ pub(super) async fn calls_go_wrong(way: Way, which: impl Iterator<Item = usize>)
     for id in &ids {
         assert!(kept.contains(&odd(id).into_bytes()), "{id}");
     }
-    nothing_leaked(&bundle, &ids);
+    nothing_leaked(&bundle, &ids).await;
 }
 
 /// One number, up to its fault, or until its key is the one that counts: what comes behind that can go wrong later.
@@ -279,12 +333,13 @@ async fn run(bundle: Arc<Bundle>, way: Way, n: usize) -> (String, FaultId) {
     let calls = &bundle.aws().calls;
     let fault = Fault::of(way.function, (way.harm)(n)).about(&(way.about)(&id));
     let fault = calls.hurt(fault.from_the(n, way.times));
-    let moved = Fault::of("provision", Harm::Fail).asking("UpdateSecretVersionStage");
-    let moved = calls.hurt(moved.about(&tag(&id)).the_first(0));
     onboard(&bundle, way.name, &id).await;
     // Not understood, and sent while others are cut.
     bundle.webhook(PARTNER, &odd(&id)).await.is(200);
-    until_so(&id, || calls.hits(fault) > 0 || calls.fitting(moved) > 0).await;
+    let is_over = || async {
+        calls.hits(fault) > 0 || bundle.stored_key(PARTNER, &channel(&id)).await.is_some()
+    };
+    until_seen(is_over, |is_over| *is_over).await;
     (id, fault)
 }
 
@@ -311,10 +366,13 @@ pub(super) async fn has_the_live_key(bundle: &Bundle, tenant: &str, id: &str) {
     bundle.can_send(PARTNER, &channel(id)).await;
 }
 
-fn nothing_leaked(bundle: &Bundle, ids: &[String]) {
+async fn nothing_leaked(bundle: &Bundle, ids: &[String]) {
     let mut needles = Vec::new();
     for id in ids {
-        let key = bundle.vault_key(PARTNER, &channel(id)).expect("a key");
+        let key = bundle
+            .stored_key(PARTNER, &channel(id))
+            .await
+            .expect("a key");
         needles.push((id.clone(), text(&key["api_key"]).to_owned()));
     }
     for partner in bundle.secrets.file.as_object().expect("partners").values() {
