@@ -139,6 +139,7 @@ fn report(partner: &PartnerId, state: &QueueState) -> String {
             Lane::Line => "line",
             Lane::Alarm => "alarm",
             Lane::Background => "background",
+            Lane::Comparison => "comparison",
         };
         line(name, &lane_in_words(lane, *now));
     }

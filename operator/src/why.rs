@@ -20,6 +20,9 @@ pub(crate) fn report(channel: &Channel, facts: &[StoredFact], mint: &MintState) 
         None => "when something changes".to_owned(),
         Some(Due::InLine(place)) => format!("in its turn, at place {}", place.number()),
         Some(Due::At { at, .. } | Due::Background(at)) => at.to_string(),
+        Some(Due::Comparison(at)) => {
+            format!("{at}: the stored key is compared with 360dialog's list")
+        }
     };
     add_line(&mut text, &format!("  {:<16} {due_at}", "next run"));
     if let Some(intent) = &mint.intent {

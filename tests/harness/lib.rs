@@ -322,6 +322,12 @@ impl Bundle {
         }
     }
 
+    /// A day has passed for every stored key: it is compared with 360dialog's list, now.
+    pub async fn comparisons_are_due(&self) {
+        self.place_of_table().comparisons_are_due().await;
+        self.ring();
+    }
+
     /// The list of all channels of a partner is read once more, now.
     pub async fn sweep_is_due(&self, partner: &str) {
         self.place_of_table().sweep_is_due(&id(partner)).await;

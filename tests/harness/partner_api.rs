@@ -203,6 +203,14 @@ impl SimulatedPartnerApi {
         self.control(Method::POST, "key", key).await;
     }
 
+    /// Every key of `number` is revoked, by nobody who would say so.
+    pub async fn loses_keys(&self, number: &str) {
+        let keys = format!("partners/{PARTNER}/channels/{number}/api_keys");
+        let revoke = self.http.delete(format!("{}/api/v2/{keys}", self.url));
+        let token = crate::text(&self.secrets.file[PARTNER]["partner_token"]);
+        assert!(revoke.bearer_auth(token).ask().await.status < 300);
+    }
+
     /// The ids of the live keys.
     pub async fn keys(&self, partner: &str, number: &str) -> Value {
         let channel = format!("channel?partner={partner}&channel={number}");

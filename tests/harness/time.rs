@@ -58,14 +58,16 @@ impl Where {
         self.update(key, past, "taken = :token", values).await
     }
 
-    /// Ends every wait of what nobody is at.
+    /// Ends every wait of what nobody is at, but for sweeps and comparisons, which no customer waits for.
     pub(crate) async fn end_waits(&self) {
         for item in self.items().await {
             let lane = item.get(DUE_PK).and_then(|lane| lane.as_s().ok());
             let is_sweep = item[PK]
                 .as_s()
                 .is_ok_and(|pk| pk.starts_with(prefix::SWEEP));
-            if let Some(lane) = lane.filter(|lane| !lane.ends_with("#0") && !is_sweep) {
+            if let Some(lane) =
+                lane.filter(|lane| !lane.ends_with("#0") && !lane.ends_with("#3") && !is_sweep)
+            {
                 let past = "SET due_order = :past, not_before = :past";
                 // In the line it would be a place.
                 let is_free = "due_pk = :lane AND attribute_not_exists(lease) AND attribute_not_exists(taken)";
@@ -76,6 +78,25 @@ impl Where {
             if item[PK].as_s().is_ok_and(is_worker) {
                 self.end_stop(&item).await;
             }
+        }
+    }
+
+    /// Makes the comparison of every stored key due, as if a day had passed since the last one.
+    pub(crate) async fn comparisons_are_due(&self) {
+        for item in self.items().await {
+            let lane = item.get(DUE_PK).and_then(|lane| lane.as_s().ok());
+            let Some(lane) = lane.filter(|lane| lane.ends_with("#3")) else {
+                continue;
+            };
+            if item.contains_key("missing_since") {
+                self.put_back(&item, "missing_since", 24 * 3600 * 1000)
+                    .await;
+            }
+            let is_free =
+                "due_pk = :lane AND attribute_not_exists(lease) AND attribute_not_exists(taken)";
+            let lane = (":lane".to_owned(), AttributeValue::S(lane.clone()));
+            self.update(key(&item), "SET due_order = :past", is_free, [lane])
+                .await;
         }
     }
 

@@ -4,7 +4,7 @@ use dialog360::id::{ChannelRef, ClientId, PartnerId};
 use onboarding::channel::Channel;
 use onboarding::claim::{ClaimId, ClaimStatus};
 use onboarding::fact::{Assertion, Binding};
-use onboarding::queue::Task;
+use onboarding::queue::{Due, Task};
 use onboarding::tenant::Tenant;
 use runtime::clock;
 use runtime::metric::Metric;
@@ -96,6 +96,15 @@ impl Provision {
         };
         if old.and_then(Channel::tenant) != Some(tenant) {
             self.claimed_ids.forget_own(&new.id, tenant).await?;
+        }
+        // What a revocation does to a key is not known.
+        if key::is_granted_again(old, new) && key::is_stored(new) {
+            let (now, subject) = (clock::now(), Subject::Channel(new.id.clone()));
+            let due = Due::Comparison(now);
+            self.queue
+                .make_due(&subject, due, Some(tenant), now)
+                .await?;
+            return Ok(Vec::new());
         }
         let subject = self.make_key_due(&new.id).await?;
         Ok(subject.into_iter().collect())

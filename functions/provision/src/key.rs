@@ -1,6 +1,7 @@
 //! The key of a channel: what is known, what to do about it, and when it is due next. Every decision is made under the
 //! lease on the channel's key.
 
+use dialog360::event::Permission;
 use dialog360::id::ChannelRef;
 use jiff::{SignedDuration, Timestamp};
 use onboarding::channel::Channel;
@@ -16,6 +17,7 @@ use runtime::token;
 use store::{Error, LastAnswer, Leased, Mint, NextRun, Subject, Write};
 
 use crate::Provision;
+use crate::mint::StoredKeyIs;
 use crate::retry::RetryAt;
 use crate::worker::{NextTime, Stopped, Taken, Worker};
 
@@ -54,7 +56,12 @@ impl Wanted {
         }
     }
 
-    fn judge_unstored(channel: &Channel, billing: Billing, auto_provision: Switch) -> Self {
+    /// The same as if no key were stored.
+    pub(crate) fn judge_unstored(
+        channel: &Channel,
+        billing: Billing,
+        auto_provision: Switch,
+    ) -> Self {
         if channel.binding.is_none() {
             return Self::Waits(KeyReason::Unclaimed);
         }
@@ -97,6 +104,12 @@ pub(crate) fn is_relevant_change(old: Option<&Channel>, new: &Channel) -> bool {
         || old.is_fresh() != new.is_fresh()
 }
 
+/// Whether a permission that was taken back is there again.
+pub(crate) fn is_granted_again(old: Option<&Channel>, new: &Channel) -> bool {
+    let permission = old.and_then(|old| old.permission.as_ref());
+    permission.is_some_and(|before| before.value == Permission::Revoked) && new.is_permitted()
+}
+
 /// Outcome of the work on a key.
 pub(crate) struct Outcome {
     /// The verdict; `None` keeps the last one.
@@ -107,6 +120,8 @@ pub(crate) struct Outcome {
     pub(crate) intent: Option<Intent>,
     /// 360dialog's answer.
     pub(crate) heard: Heard,
+    /// Since when 360dialog does not list the stored key, if a comparison has shown that.
+    pub(crate) missing_since: Option<Timestamp>,
 }
 
 /// 360dialog's answer, as far as an operator wants to know.
@@ -144,6 +159,7 @@ impl Outcome {
             retry_at,
             intent,
             heard: Heard::Nothing,
+            missing_since: None,
         }
     }
 
@@ -178,13 +194,14 @@ impl Outcome {
             retry_at,
             intent,
             heard: Heard::Nothing,
+            missing_since: None,
         }
     }
 
     /// The outcome for a channel whose key no call can bring nearer; `None` if one can.
-    fn without_a_call(wanted: Wanted, intent: Option<Intent>) -> Option<Self> {
+    pub(crate) fn without_a_call(wanted: Wanted, intent: Option<Intent>) -> Option<Self> {
         Some(match wanted {
-            Wanted::Stored => Self::silent(RetryAt::OnChange, intent),
+            Wanted::Stored => Self::silent(RetryAt::Compare, intent),
             Wanted::Cancelled => Self::cancelled(intent),
             Wanted::Waits(reason) => Self::waiting(reason, RetryAt::Tomorrow, intent),
             Wanted::Yes => return None,
@@ -257,6 +274,9 @@ impl Worker<'_> {
         let intent = known.mint.intent.clone();
         let switch = self.provision.settings.auto_provision;
         let wanted = Wanted::judge(&known.channel, self.access.billing, switch, intent.as_ref());
+        if wanted == Wanted::Stored && known.mint.stored.is_some() && self.compares() {
+            return self.compare(known).await;
+        }
         if let Some(outcome) = Outcome::without_a_call(wanted, intent.clone()) {
             return Ok(Some(outcome));
         }
@@ -266,13 +286,13 @@ impl Worker<'_> {
         };
         match known.mint.not_before.filter(|then| *then > clock::now()) {
             Some(then) => Ok(Some(still_waiting(&known.channel, then, intent))),
-            None => self.mint(known, &binding).await,
+            None => self.mint(known, &binding, StoredKeyIs::Kept).await,
         }
     }
 }
 
 impl Known {
-    fn binding(&self) -> Option<Binding> {
+    pub(crate) fn binding(&self) -> Option<Binding> {
         let binding = self.channel.binding.as_ref();
         binding.map(|binding| binding.value.clone())
     }
@@ -415,6 +435,7 @@ impl Provision {
             },
             intent: outcome.intent,
             verdict: channel.key,
+            missing_since: outcome.missing_since,
         };
         let _released = self.mints.release(&mint, &next).await?;
         Ok(NextTime { due, failures })

@@ -11,6 +11,7 @@ mod look;
 mod key;
 mod mint;
 mod keep;
+mod compare;
 mod sweep;
 mod retry;
 

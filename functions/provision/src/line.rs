@@ -150,7 +150,10 @@ impl Line {
         rows.dedup();
         self.rows = rows;
         self.background = background.into_iter().find(|row| self.is_current(row));
-        if self.background.is_some() {
+        if self.background.is_none() {
+            let comparisons = queue.rows(partner, Lane::Comparison, now, limit).await?;
+            self.background = comparisons.into_iter().find(|row| self.is_current(row));
+        } else {
             self.sweep_first(provision, partner, now).await?;
         }
         Ok(())

@@ -26,6 +26,15 @@ const MAX_UNCLEAR_POSTS: usize = 5;
 /// How long after a POST without a clear answer the list of keys is read once more, although a key is stored.
 const LATE_POST: SignedDuration = SignedDuration::from_mins(10);
 
+/// Whether a key that is stored may be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoredKeyIs {
+    /// It counts as live, although a list is empty.
+    Kept,
+    /// Comparisons have shown that 360dialog does not list it any more.
+    Lost,
+}
+
 /// Judgement of 360dialog's list of keys before the POST.
 enum Listed {
     /// The stored key is live.
@@ -45,10 +54,11 @@ impl Worker<'_> {
         &mut self,
         known: &mut Known,
         binding: &Binding,
+        stored_key: StoredKeyIs,
     ) -> Result<Option<Outcome>, Stopped> {
         let open = known.mint.intent.clone();
         let (provision, id) = (self.provision, known.channel.id.clone());
-        let is_stored = key::is_stored(&known.channel);
+        let is_stored = key::is_stored(&known.channel) && stored_key == StoredKeyIs::Kept;
         if !provision.can_seal(&id).await {
             return Ok(Some(kept_if(is_stored, not_sealed(open))));
         }
@@ -59,7 +69,7 @@ impl Worker<'_> {
             Listed::Ours => return Ok(Some(stored(known.stored_id()))),
             // That a list is empty says nothing about a key that is stored.
             Listed::Clear { ours, .. } if is_stored && ours.is_empty() => {
-                return Ok(Some(Outcome::silent(RetryAt::OnChange, None)));
+                return Ok(Some(Outcome::silent(RetryAt::Compare, None)));
             }
             Listed::Clear { baseline, ours } => (baseline, ours),
             Listed::Stop(outcome) => return Ok(Some(kept_if(is_stored, outcome))),
@@ -138,13 +148,21 @@ impl Worker<'_> {
 
     /// Reads the channel's keys, to find out whether a new key would revoke one that is in use.
     async fn list_keys(&mut self, known: &Known) -> Result<Listed, Stopped> {
-        let (channel, open) = (&known.channel, known.mint.intent.as_ref());
+        let keys = self.read_keys(known).await?;
+        Ok(judge_keys(known, keys))
+    }
+
+    /// The ids of the channel's keys, as 360dialog lists them. Extends the lease.
+    pub(crate) async fn read_keys(
+        &mut self,
+        known: &Known,
+    ) -> Result<Result<Vec<String>, ApiError>, Stopped> {
+        let channel = &known.channel;
         let about = channel.id.channel.as_str();
         let mut tried = false;
         let keys = loop {
             if let Err(why) = self.prepare_call(about).await? {
-                let outcome = not_read(channel, "a login", &why, open.cloned());
-                return Ok(Listed::Stop(outcome));
+                return Ok(Err(why));
             }
             match self.api().key_ids(&channel.id.channel).await {
                 Err(why) if self.tries_another_token(why.kind, &mut tried) => {}
@@ -159,7 +177,7 @@ impl Worker<'_> {
         if renewed == Write::Conflict {
             return Err(Stopped::LeaseLost);
         }
-        Ok(judge_keys(known, keys))
+        Ok(keys)
     }
 }
 
@@ -178,7 +196,7 @@ fn heard(outcome: &KeyOutcome) -> onboarding::queue::Heard {
 fn stored(key_id: Option<&str>) -> Outcome {
     Outcome {
         verdict: Some(KeyState::stored(key_id.map(str::to_owned))),
-        ..Outcome::silent(RetryAt::OnChange, None).understood()
+        ..Outcome::silent(RetryAt::Compare, None).understood()
     }
 }
 
@@ -186,7 +204,7 @@ fn stored(key_id: Option<&str>) -> Outcome {
 pub(crate) fn until_late_posts(open: Option<&Intent>) -> RetryAt {
     let last = open.and_then(|open| open.unanswered.last());
     let later = last.and_then(|post| post.at.saturating_add(LATE_POST).ok());
-    later.map_or(RetryAt::OnChange, RetryAt::Until)
+    later.map_or(RetryAt::Compare, RetryAt::Until)
 }
 
 /// An outcome before any POST: a key that is stored stays so.

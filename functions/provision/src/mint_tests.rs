@@ -165,7 +165,7 @@ fn an_operator_reads_what_360dialog_answered() {
 fn after_a_stored_key_the_list_is_read_again_if_an_older_post_may_make_another() {
     let closed = intent(1).stored(clock::now());
     assert_eq!(closed, None);
-    assert_eq!(until_late_posts(closed.as_ref()), RetryAt::OnChange);
+    assert_eq!(until_late_posts(closed.as_ref()), RetryAt::Compare);
     let open = intent(2).stored(clock::now()).expect("the first POST");
     let later = open.unanswered[0].at.saturating_add(LATE_POST).unwrap();
     assert_eq!(until_late_posts(Some(&open)), RetryAt::Until(later));

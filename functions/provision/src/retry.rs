@@ -45,6 +45,8 @@ pub(crate) enum RetryAt {
     Tomorrow,
     /// In an hour, in the background.
     Hourly,
+    /// When a stored key is compared with 360dialog's list once more: tomorrow.
+    Compare,
     /// After so many POSTs for a key without a clear answer.
     Unclear(usize),
     /// After an error: in 2 s, doubling to 15 min, but not before 360dialog's `Retry-After`.
@@ -74,6 +76,7 @@ impl RetryAt {
         Some(match self {
             Self::OnChange => return None,
             Self::Tomorrow => Due::Background(after(ONE_DAY)),
+            Self::Compare => Due::Comparison(after(ONE_DAY)),
             Self::Hourly => Due::Background(after(ONE_HOUR)),
             Self::Unclear(posts) => {
                 let wait = POSTS.get(posts.saturating_sub(1));

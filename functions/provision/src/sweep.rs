@@ -179,10 +179,10 @@ impl Provision {
             || (seen.was_claimed() && self.clients.claimant(partner, client).await?.is_some()))
     }
 
-    /// Makes the key of a bound channel due that has none and waits for nothing: its record was lost. A verdict that the
-    /// channel does not show is told once more.
+    /// Makes the key of a bound channel due that waits for nothing: its record was lost, or a stored key is not compared. A
+    /// verdict that the channel does not show is told once more.
     async fn heal_key(&self, known: &mut Channel) -> Result<(), Error> {
-        if known.is_cancelled() || key::is_stored(known) {
+        if known.is_cancelled() {
             return Ok(());
         }
         let mint = self.mints.read(&known.id).await?;
@@ -196,7 +196,11 @@ impl Provision {
             return Ok(());
         }
         let now = clock::now();
-        let due = Due::Background(now);
+        let due = match key::is_stored(known) {
+            true => RetryAt::Compare.due(now, 0, None),
+            false => Some(Due::Background(now)),
+        };
+        let due = due.unwrap_or(Due::Background(now));
         self.queue
             .make_due(&subject, due, known.tenant(), now)
             .await

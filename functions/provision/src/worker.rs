@@ -297,7 +297,7 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         self.lane = entry.entry.due.map_or(Lane::Line, Due::lane);
-        if self.lane == Lane::Background {
+        if self.lane.is_background() {
             self.work.had_background();
         }
         // An item that passes the head of the line does not move it on.
@@ -330,12 +330,12 @@ impl<'a> Worker<'a> {
         }
         let NextTime { due, failures } = next;
         // Nobody waits for what came from the background, and nobody pays for it.
-        let due = match (self.lane, due) {
-            (Lane::Background, Some(due)) => {
-                Some(Due::Background(due.time().unwrap_or(clock::now())))
+        let due = due.map(|due| match due {
+            Due::InLine(_) | Due::At { .. } if self.lane.is_background() => {
+                Due::Background(due.time().unwrap_or(clock::now()))
             }
-            (_, due) => due,
-        };
+            due => due,
+        });
         let (subject, token) = (&taken.subject, &taken.token);
         queue
             .done(subject, token, due, failures, clock::now())
@@ -444,6 +444,18 @@ impl<'a> Worker<'a> {
         if let Some((until, why)) = self.work.circuit.stopped(clock::now()) {
             tracing::warn!(partner = %self.partner, ?why, %until, "360dialog is not called for a while");
         }
+    }
+
+    /// Whether what was taken is to be compared: in any other lane a stored key costs no call.
+    pub(crate) fn compares(&self) -> bool {
+        self.lane == Lane::Comparison
+    }
+
+    /// Whether one more lost key may be made again today, of `most`; it is counted.
+    pub(crate) async fn may_replace(&mut self, most: usize) -> Result<bool, Stopped> {
+        let may = self.work.replaces(most, clock::now());
+        self.save().await?;
+        Ok(may)
     }
 
     async fn save(&mut self) -> Result<(), Stopped> {

@@ -31,6 +31,7 @@ const SEALED: &str = "sealed";
 const KEY_ID: &str = "key_id";
 const ADDRESS: &str = "address";
 const STORED_AT: &str = "stored_at";
+const MISSING_SINCE: &str = "missing_since";
 
 /// A channel's API key, as the table holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub struct Mint {
     pub client_seen: Option<ClientSeen>,
     /// The stored key.
     pub stored: Option<StoredKey>,
+    /// Since when 360dialog does not list the stored key, if a comparison has shown that.
+    pub missing_since: Option<Timestamp>,
 }
 
 impl Mint {
@@ -86,6 +89,7 @@ impl Mint {
             last_answer: None,
             client_seen: None,
             stored: None,
+            missing_since: None,
         }
     }
 }
@@ -131,6 +135,8 @@ pub struct NextRun {
     pub verdict: Option<LastWrite<KeyState>>,
     /// The last answer without a key.
     pub last_answer: Option<LastAnswer>,
+    /// Since when 360dialog does not list the stored key.
+    pub missing_since: Option<Timestamp>,
 }
 
 /// May hold leases and intents.
@@ -275,6 +281,11 @@ impl Mints {
             (INTENT, ":intent", intent),
             (VERDICT, ":verdict", verdict),
             (LAST_ANSWER, ":last_answer", last_answer),
+            (
+                MISSING_SINCE,
+                ":missing_since",
+                next.missing_since.map(millis),
+            ),
         ];
         let token = [(LEASE_TOKEN, "", None), (LEASE_UNTIL, "", None)];
         let changes = Changes::new(fields.into_iter().chain(token));
@@ -354,6 +365,7 @@ fn mint(channel: &ChannelRef, token: &str, item: &Item) -> Result<Mint, StoreErr
         last_answer: attribute(item, LAST_ANSWER)?,
         client_seen: attribute(item, CLIENT_SEEN)?,
         stored: stored(item)?,
+        missing_since: time_of(item, MISSING_SINCE),
     })
 }
 

@@ -139,6 +139,7 @@ impl StoredEntry {
                 kept: place(PLACE),
             }),
             Some(Lane::Background) => at.map(Due::Background),
+            Some(Lane::Comparison) => at.map(Due::Comparison),
             None => None,
         };
         Self {
@@ -180,7 +181,7 @@ impl Queue {
     ) -> Result<Vec<DueRow>, StoreError> {
         let latest = match lane {
             Lane::Line => number(MOST),
-            Lane::Alarm | Lane::Background => millis(now),
+            Lane::Alarm | Lane::Background | Lane::Comparison => millis(now),
         };
         let query = self.0.client.query().table_name(&*self.0.name);
         let query = query

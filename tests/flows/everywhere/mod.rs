@@ -5,6 +5,7 @@ mod channels;
 mod claims;
 mod events;
 pub(crate) mod found;
+mod comparison;
 mod keys;
 pub(crate) mod large_events;
 mod onboarding;

@@ -86,8 +86,12 @@ async fn keys_that_are_sealed_anew_stay_what_they_were() {
     }
     let of_number = async |bundle: &Bundle, number: &str| {
         let key = bundle.stored_key(PARTNER, number).await;
-        let mint = Mints::new(bundle.table().await).read(&channel_ref(PARTNER, number));
-        let sealed = mint.await.expect("the table").stored.expect("a key").sealed;
+        let (mints, id) = (
+            Mints::new(bundle.table().await),
+            channel_ref(PARTNER, number),
+        );
+        let mint = mints.read(&id).await.expect("the table");
+        let sealed = mint.stored.expect("a key").sealed;
         (key.expect("a key"), sealed)
     };
     let (first, before) = of_number(&bundle, "oneCH").await;

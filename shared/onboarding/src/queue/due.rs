@@ -1,4 +1,4 @@
-//! Due work. Whatever is due is in one of three lanes, and nothing that was made due is lost.
+//! Due work. Whatever is due is in one of four lanes, and nothing that was made due is lost.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -19,11 +19,13 @@ pub enum Lane {
     Alarm,
     /// The background: ordered by time, with one call in ten.
     Background,
+    /// Stored keys that are compared with 360dialog's list: ordered by time, behind the rest of the background.
+    Comparison,
 }
 
 impl Lane {
     /// All lanes.
-    pub const ALL: [Self; 3] = [Self::Line, Self::Alarm, Self::Background];
+    pub const ALL: [Self; 4] = [Self::Line, Self::Alarm, Self::Background, Self::Comparison];
 
     /// Its number.
     pub fn number(self) -> u8 {
@@ -31,7 +33,13 @@ impl Lane {
             Self::Line => 0,
             Self::Alarm => 1,
             Self::Background => 2,
+            Self::Comparison => 3,
         }
+    }
+
+    /// Whether nobody waits for what is in it.
+    pub fn is_background(self) -> bool {
+        matches!(self, Self::Background | Self::Comparison)
     }
 }
 
@@ -68,6 +76,8 @@ pub enum Due {
     },
     /// In the background from a time on (ms).
     Background(Timestamp),
+    /// To be compared from a time on (ms).
+    Comparison(Timestamp),
 }
 
 impl Due {
@@ -77,6 +87,7 @@ impl Due {
             Self::InLine(_) => Lane::Line,
             Self::At { .. } => Lane::Alarm,
             Self::Background(_) => Lane::Background,
+            Self::Comparison(_) => Lane::Comparison,
         }
     }
 
@@ -88,7 +99,9 @@ impl Due {
                 let halves = i128::from(place.number()) * 2 + i128::from(task == Task::Look);
                 halves * PLACE_STEP + i128::from(lined_up.as_millisecond())
             }
-            Self::At { at, .. } | Self::Background(at) => at.as_millisecond().into(),
+            Self::At { at, .. } | Self::Background(at) | Self::Comparison(at) => {
+                at.as_millisecond().into()
+            }
         }
     }
 
@@ -97,7 +110,7 @@ impl Due {
         match self {
             Self::InLine(place) => Some(place),
             Self::At { kept, .. } => kept,
-            Self::Background(_) => None,
+            Self::Background(_) | Self::Comparison(_) => None,
         }
     }
 
@@ -112,11 +125,17 @@ impl Due {
                 at: at.min(other.time().unwrap_or(at)),
                 kept: kept.or(other.place()),
             },
-            (Self::Background(at), Self::At { at: other, kept }) => Self::At {
-                at: at.min(other),
-                kept,
-            },
-            (Self::Background(at), Self::Background(other)) => Self::Background(at.min(other)),
+            (Self::Background(at) | Self::Comparison(at), Self::At { at: other, kept }) => {
+                Self::At {
+                    at: at.min(other),
+                    kept,
+                }
+            }
+            (Self::Comparison(at), Self::Comparison(other)) => Self::Comparison(at.min(other)),
+            (
+                Self::Background(at) | Self::Comparison(at),
+                Self::Background(other) | Self::Comparison(other),
+            ) => Self::Background(at.min(other)),
         }
     }
 
@@ -124,7 +143,7 @@ impl Due {
     pub fn time(self) -> Option<Timestamp> {
         match self {
             Self::InLine(_) => None,
-            Self::At { at, .. } | Self::Background(at) => Some(at),
+            Self::At { at, .. } | Self::Background(at) | Self::Comparison(at) => Some(at),
         }
     }
 }
@@ -164,6 +183,7 @@ impl Entry {
         let at = now.saturating_add(TAKEN_FOR).unwrap_or(now);
         let due = match self.due {
             Some(Due::Background(_)) => Due::Background(at),
+            Some(Due::Comparison(_)) => Due::Comparison(at),
             due => Due::At {
                 at,
                 kept: due.and_then(Due::place),
@@ -218,6 +238,8 @@ mod tests {
             },
             Due::Background(at(1)),
             Due::Background(at(100)),
+            Due::Comparison(at(2)),
+            Due::Comparison(at(200)),
         ];
         for one in all {
             for other in all {

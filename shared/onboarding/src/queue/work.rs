@@ -11,6 +11,9 @@ const BACKGROUND_SHARE: u32 = 10;
 /// The calls of a new number, a look and a key, which the background leaves free while nobody waits.
 const LEFT_FREE: usize = 3;
 
+/// A day, ms.
+const ONE_DAY: i64 = 24 * 3600 * 1000;
+
 /// A place in the line, counted in calls.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -73,6 +76,9 @@ pub struct Work {
     /// Whether calls are made at all.
     #[serde(default)]
     pub circuit: Circuit,
+    /// When lost keys were made again (ms), the oldest first; of one day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    replaced: Vec<i64>,
 }
 
 impl Work {
@@ -106,7 +112,7 @@ impl Work {
             .and_then(|at| Timestamp::from_millisecond(*at).ok());
         let at = last.map_or(now, |last| last.max(now));
         self.since_background = match lane {
-            Lane::Background => 0,
+            Lane::Background | Lane::Comparison => 0,
             Lane::Line | Lane::Alarm => self.since_background.saturating_add(1),
         };
         if let Rate::Limit { calls, .. } = rate {
@@ -115,6 +121,17 @@ impl Work {
             self.sent.drain(..too_many);
         }
         at
+    }
+
+    /// Whether one more key may be made again because it was lost, of `most` in a day; if so, it is counted.
+    pub fn replaces(&mut self, most: usize, now: Timestamp) -> bool {
+        let yesterday = now.as_millisecond().saturating_sub(ONE_DAY);
+        self.replaced.retain(|at| *at > yesterday);
+        let may = self.replaced.len() < most;
+        if may {
+            self.replaced.push(now.as_millisecond());
+        }
+        may
     }
 
     /// Notes that the background had its turn, whether or not it needed a call.
@@ -204,6 +221,22 @@ mod tests {
 
     fn rate() -> Rate {
         "5/30s".parse().unwrap()
+    }
+
+    #[test]
+    fn so_many_lost_keys_are_made_again_in_a_day_and_no_more() {
+        let mut work = Work::default();
+        let day = 24.0 * 3600.0;
+        for (time, may) in [
+            (1.0, true),
+            (2.0, true),
+            (3.0, true),
+            (day, false),
+            (day + 1.5, true),
+            (day + 1.6, false),
+        ] {
+            assert_eq!(work.replaces(3, at(time)), may, "{time}");
+        }
     }
 
     fn sent(times: &[f64]) -> Work {
