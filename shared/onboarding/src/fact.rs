@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::tenant::Tenant;
 
 /// How long facts of the kinds [`Kind::Raw`], [`Kind::Descriptive`] and [`Kind::Stage`] are kept, in hours (90 days), if no
-/// operator said them.
+/// operator said them. A cancellation stays for ever: sent again later it would be a new fact, and cancel a channel that
+/// was reopened.
 pub const PASSING_FACT_HOURS: i64 = 90 * 24;
 
 /// Who said it.
@@ -37,8 +38,10 @@ pub enum Kind {
     Raw,
     /// Phone number, display name, quality, limit, client.
     Descriptive,
-    /// Stage, cancellation.
+    /// Stage.
     Stage,
+    /// Cancelled, or reopened by an operator.
+    Cancellation,
     /// Permission granted or revoked.
     Permission,
     /// The channel belongs to a tenant.
@@ -223,10 +226,10 @@ impl Assertion {
                 ..
             }
             | Self { claimed: true, .. } => Kind::Permission,
-            Self { stage: Some(_), .. }
-            | Self {
+            Self {
                 cancelled: Some(_), ..
-            } => Kind::Stage,
+            } => Kind::Cancellation,
+            Self { stage: Some(_), .. } => Kind::Stage,
             assertion if assertion.is_nothing() => Kind::Raw,
             _ => Kind::Descriptive,
         }

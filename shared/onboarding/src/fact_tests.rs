@@ -57,7 +57,7 @@ fn the_same_content_and_cause_is_the_same_fact_whenever_it_is_said() {
 }
 
 #[test]
-fn only_events_stages_and_descriptions_are_forgotten() {
+fn only_unknown_events_stages_and_descriptions_are_forgotten() {
     let live = || Assertion {
         stage: Some(Stage::Live),
         ..described("1")
@@ -73,9 +73,9 @@ fn only_events_stages_and_descriptions_are_forgotten() {
         client: "xCL".parse().unwrap(),
         fresh: false,
     };
-    let reopened = Assertion {
-        cancelled: Some(false),
-        ..Assertion::default()
+    let cancelled = |is_so| Assertion {
+        cancelled: Some(is_so),
+        ..live()
     };
     let revoked = Assertion {
         permission: Some(Permission::Revoked),
@@ -93,7 +93,8 @@ fn only_events_stages_and_descriptions_are_forgotten() {
         (Assertion::default(), Kind::Raw, true),
         (described("1"), Kind::Descriptive, true),
         (live(), Kind::Stage, true),
-        (reopened, Kind::Stage, true),
+        (cancelled(true), Kind::Cancellation, false),
+        (cancelled(false), Kind::Cancellation, false),
         (revoked, Kind::Permission, false),
         (claimed, Kind::Permission, false),
         (with_key(waiting), Kind::Key, false),

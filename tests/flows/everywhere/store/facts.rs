@@ -81,11 +81,16 @@ async fn only_facts_that_pass_have_an_end(table: Table) {
         ..Assertion::default()
     };
     let ninety_days = Some(after(PASSING_FACT_HOURS * 3600).as_second());
+    let cancelled = Assertion {
+        cancelled: Some(true),
+        ..live.clone()
+    };
     for (id, assertion, end) in [
         ("rawCH", Assertion::default(), ninety_days),
         ("nameCH", named("a"), ninety_days),
         ("stageCH", live, ninety_days),
         ("grantCH", granted(), None),
+        ("endCH", cancelled, None),
     ] {
         assert!(append(&facts, id, assertion, 0).await);
         let items = items_of(&table, &format!("FACT#{}#{id}", partner())).await;
