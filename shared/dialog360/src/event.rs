@@ -31,7 +31,10 @@ const CHATS: [&str; 2] = ["history", "smb_app_state_sync"];
 const LONGEST_FIELD: usize = 16 * 1024;
 
 /// The fields of the envelope that are read.
-const ENVELOPE: [&str; 4] = ["event", "type", "data", "payload"];
+const ENVELOPE: [&str; 5] = ["id", "event", "type", "data", "payload"];
+
+/// The JSON texts of an `id` that names nothing.
+const NO_ID: [&str; 2] = ["null", "\"\""];
 
 /// The fields of `data` that are read, beside those that describe a channel.
 const DATA: [&str; 9] = [
@@ -113,6 +116,8 @@ pub enum Permission {
 pub struct HubEvent {
     /// What names it; the same bytes have the same id.
     pub id: EventId,
+    /// Whether its envelope has an `id` of its own, so that the same bytes are surely the same event.
+    pub has_own_id: bool,
     /// `event` or `type`, at most 256 characters; it need not be one we know.
     pub name: Option<String>,
     /// The channel it is about.
@@ -174,6 +179,7 @@ impl HubEvent {
     fn kept(raw: &[u8]) -> Self {
         Self {
             id: EventId::hash(raw),
+            has_own_id: false,
             name: None,
             channel: None,
             client: None,
@@ -192,7 +198,9 @@ impl HubEvent {
             return kept;
         };
         let named = |field| text(envelope.get(field).copied().and_then(value).as_ref());
-        let event = kept.named(named("event").or_else(|| named("type")));
+        let mut event = kept.named(named("event").or_else(|| named("type")));
+        let own = envelope.get("id").map(|id| id.get());
+        event.has_own_id = own.is_some_and(|id| !NO_ID.contains(&id));
         if event.name.is_some() && event.holds_chats() {
             return event;
         }

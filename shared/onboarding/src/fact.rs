@@ -18,6 +18,9 @@ use crate::tenant::Tenant;
 /// was reopened.
 pub const PASSING_FACT_HOURS: i64 = 90 * 24;
 
+/// Seconds of an hour.
+const HOUR: i64 = 3600;
+
 /// Who said it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -74,6 +77,19 @@ impl FactId {
         // A tuple of plain data always serialises; an empty text would still be a valid, if shared, id.
         let content = serde_json::to_vec(&(source, kind, assertion, cause)).unwrap_or_default();
         Self(HEXLOWER.encode(&Sha256::digest(content)))
+    }
+
+    /// The id of an event that was received at `at`: that of its bytes.
+    ///
+    /// The same bytes may grant a permission again after a revocation. If nothing in them tells the two apart, the hour
+    /// of the receipt does.
+    fn from_event(event: &HubEvent, at: Timestamp) -> Self {
+        let bytes = event.id.as_str();
+        if event.permission != Some(Permission::Granted) || event.has_own_id {
+            return Self(bytes.to_owned());
+        }
+        let hour = at.as_second().div_euclid(HOUR);
+        Self(HEXLOWER.encode(&Sha256::digest(format!("{bytes} {hour}"))))
     }
 }
 
@@ -279,7 +295,8 @@ impl Fact {
 
     /// The fact a verified webhook event states, or `None` if it names no channel.
     ///
-    /// Its id is the hash of the event's own bytes: the envelope's `id` is not known to be unique.
+    /// Its id is the hash of the event's own bytes, for a grant of permission without an `id` of its own also of the hour:
+    /// the envelope's `id` is not known to be unique.
     pub fn from_event(
         partner: &PartnerId,
         event: &HubEvent,
@@ -292,7 +309,7 @@ impl Fact {
             Assertion::default()
         };
         Some(Self {
-            id: FactId(event.id.as_str().to_owned()),
+            id: FactId::from_event(event, received_at),
             channel,
             source: Source::Webhook,
             kind: assertion.kind(),

@@ -122,6 +122,29 @@ fn an_event_is_one_fact_named_by_its_bytes() {
 }
 
 #[test]
+fn a_grant_without_an_id_of_its_own_is_another_fact_in_another_hour() {
+    let id_at = |body: &str, second| {
+        let at = Timestamp::from_second(second).unwrap();
+        let fact = Fact::from_event(&channel().partner, &event(body), at);
+        fact.unwrap().id
+    };
+    let grant = r#"{"event":"channel_permission_granted","data":{"id":"xCH"}}"#;
+    for (body, is_another) in [
+        (grant, true),
+        (&*grant.replacen('{', r#"{"id":null,"#, 1), true),
+        (&*grant.replacen('{', r#"{"id":"","#, 1), true),
+        (&*grant.replacen('{', r#"{"id":"evt_1","#, 1), false),
+        (&*grant.replacen('{', r#"{"id":1,"#, 1), false),
+        (&*grant.replace("granted", "revoked"), false),
+        (&*grant.replace("channel_permission_granted", "cancellation_processed"), false),
+    ] {
+        let first = id_at(body, 7200);
+        assert_eq!(first, id_at(body, 10_799), "{body}");
+        assert_eq!(first != id_at(body, 10_800), is_another, "{body}");
+    }
+}
+
+#[test]
 fn an_event_asserts_what_its_name_and_its_data_say() {
     let asserted = |name: &str| {
         let data = r#"{"id":"xCH","client_id":"xCL","phone_number":"1"}"#;

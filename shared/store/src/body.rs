@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
-use super::{keyed_alone, number, number_of};
+use super::{as_text, keyed_alone, number, number_of, text};
 use crate::table::{self, EXPIRES_AT, Item, StoreError, Table};
 
 /// How long a body is kept.
@@ -30,6 +30,8 @@ const AT_ONCE: usize = 4;
 const DATA: &str = "data";
 /// The number of parts.
 const PARTS: &str = "parts";
+/// The SHA-256 of the whole body.
+const SHA256: &str = "sha256";
 
 /// May write and read large bodies.
 #[derive(Clone)]
@@ -41,24 +43,26 @@ impl Bodies {
         Self(table)
     }
 
-    /// Writes the body of an event, over what an attempt that was cut off has left. Returns the number of parts.
+    /// Writes the body of the event `id`, over what an attempt that was cut off has left. Returns the number of parts.
     pub async fn put(
         &self,
         partner: &PartnerId,
-        id: &EventId,
+        id: &str,
         body: &[u8],
         now: Timestamp,
     ) -> Result<usize, StoreError> {
         let expires_at = now.saturating_add(KEEP_FOR).unwrap_or(now).as_second();
         let parts = body.chunks(PART).len();
+        let hash = EventId::hash(body);
         let mut writes = JoinSet::new();
         for (index, part) in body.chunks(PART).enumerate() {
-            let mut item = keyed_alone(table::body(partner, id.as_str(), index));
+            let mut item = keyed_alone(table::body(partner, id, index));
             item.insert(
                 DATA.to_owned(),
                 AttributeValue::B(Blob::new(compress(part)?)),
             );
             item.insert(PARTS.to_owned(), number(parts));
+            item.insert(SHA256.to_owned(), text(hash.as_str()));
             item.insert(EXPIRES_AT.to_owned(), number(expires_at));
             if writes.len() >= AT_ONCE {
                 finished(writes.join_next().await)?;
@@ -79,32 +83,32 @@ impl Bodies {
         id: &str,
         now: Timestamp,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some((parts, first)) = self.part(partner, id, 0, now).await? else {
+        let Some(first) = self.part(partner, id, 0, now).await? else {
             return Ok(None);
         };
-        let mut compressed = first;
-        for index in 1..parts {
+        let mut compressed = first.data;
+        for index in 1..first.parts {
             match self.part(partner, id, index, now).await? {
-                Some((_, part)) => compressed.extend_from_slice(&part),
+                Some(part) => compressed.extend_from_slice(&part.data),
                 None => return Ok(None),
             }
         }
         let mut body = Vec::new();
         let read = MultiGzDecoder::new(compressed.as_slice()).read_to_end(&mut body);
-        let is_whole = read.is_ok() && EventId::hash(&body).as_str() == id;
+        let is_whole = read.is_ok() && EventId::hash(&body).as_str() == first.sha256;
         is_whole
             .then_some(Some(body))
             .ok_or(StoreError::Malformed("a large body"))
     }
 
-    /// The number of parts, and one of them.
+    /// One part; `None` if it is not there, or has expired.
     async fn part(
         &self,
         partner: &PartnerId,
         id: &str,
         index: usize,
         now: Timestamp,
-    ) -> Result<Option<(usize, Vec<u8>)>, StoreError> {
+    ) -> Result<Option<Part>, StoreError> {
         let item = self.0.read_alone(table::body(partner, id, index)).await?;
         let is_kept =
             |item: &Item| number_of(item, EXPIRES_AT).is_some_and(|at| at > now.as_second());
@@ -113,11 +117,22 @@ impl Bodies {
         };
         let parts = number_of(&item, PARTS).and_then(|parts| usize::try_from(parts).ok());
         let data = item.get(DATA).and_then(|data| data.as_b().ok());
-        parts
-            .zip(data)
-            .map(|(parts, data)| Some((parts, data.as_ref().to_vec())))
-            .ok_or(StoreError::Malformed("a part of a large body"))
+        let sha256 = as_text(&item, SHA256);
+        let malformed = StoreError::Malformed("a part of a large body");
+        let ((parts, data), sha256) = parts.zip(data).zip(sha256).ok_or(malformed)?;
+        Ok(Some(Part {
+            parts,
+            sha256: sha256.to_owned(),
+            data: data.as_ref().to_vec(),
+        }))
     }
+}
+
+/// One part of a body, with what every part says of the whole.
+struct Part {
+    parts: usize,
+    sha256: String,
+    data: Vec<u8>,
 }
 
 fn finished(

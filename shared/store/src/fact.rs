@@ -8,7 +8,7 @@ use jiff::{Timestamp, ToSpan};
 use onboarding::fact::{Fact, PASSING_FACT_HOURS};
 
 use super::{
-    Bodies, VALUE, Write, keyed, millis, number, number_of, text, time_of, to_value, value_of,
+    Bodies, VALUE, Write, as_text, keyed, millis, number, number_of, text, time_of, to_value, value_of,
 };
 use crate::table::{self, ALONE, EXPIRES_AT, Item, PK, SK, StoreError, Table};
 
@@ -213,7 +213,8 @@ impl Events {
             if self.facts.0.has(&item).await? {
                 return Ok(Write::Conflict);
             }
-            let parts = self.bodies.put(partner, &event.id, &event.raw, now).await?;
+            let id = as_text(&item, SK).unwrap_or(event.id.as_str());
+            let parts = self.bodies.put(partner, id, &event.raw, now).await?;
             item.insert(BODY_SIZE.to_owned(), number(event.raw.len()));
             item.insert(BODY_SHA256.to_owned(), text(event.id.as_str()));
             item.insert(BODY_PARTS.to_owned(), number(parts));

@@ -5,7 +5,7 @@ use dialog360::event::{Permission, Stage};
 use dialog360::id::{ChannelRef, PartnerId};
 use onboarding::fact::{Assertion, PASSING_FACT_HOURS};
 use store::table::{EXPIRES_AT, SK, Table};
-use store::{Events, Facts, StoredBody, StoredFact, Write};
+use store::{Bodies, Events, Facts, StoredBody, StoredFact, Write};
 use tests::{bodies, id};
 
 use super::{Succeeds, after, bodies_beside, channel, event, fact_of, items_of, named, number_of};
@@ -21,6 +21,7 @@ contract! {
     an_event_keeps_its_own_bytes,
     an_event_without_a_channel_is_kept_byte_for_byte_beside_the_facts_and_passes,
     the_same_event_of_two_partners_is_kept_twice,
+    a_grant_that_comes_again_in_a_later_hour_is_a_fact_again_and_keeps_its_bytes,
 }
 
 fn granted() -> Assertion {
@@ -189,4 +190,49 @@ async fn the_same_event_of_two_partners_is_kept_twice(table: Table) {
         assert!(append_event(&table, &other_partner(), body).await);
     }
     assert_eq!(table.scan().ok().await.len(), 4);
+}
+
+async fn a_grant_that_comes_again_in_a_later_hour_is_a_fact_again_and_keeps_its_bytes(
+    table: Table,
+) {
+    let bodies = bodies_beside(&table).await;
+    let events = Events::new(table.clone(), bodies.clone());
+    let padding = "x".repeat(100 * 1024);
+    for padding in ["", &padding] {
+        let body = |own: &str, what: &str| {
+            let data = format!(r#"{{"id":"oneCH","x":"{padding}"}}"#);
+            let text = format!(r#"{{{own}"event":"channel_permission_{what}","data":{data}}}"#);
+            event(text.as_bytes())
+        };
+        let (own, of_us) = (r#""id":"evt_1","#, partner());
+        for (event, seconds, written) in [
+            (body("", "granted"), 0, Write::Done),
+            (body("", "granted"), 3599, Write::Conflict),
+            (body("", "revoked"), 3599, Write::Done),
+            (body("", "granted"), 3600, Write::Done),
+            (body("", "revoked"), 3600, Write::Conflict),
+            (body(own, "granted"), 0, Write::Done),
+            (body(own, "granted"), 3600, Write::Conflict),
+        ] {
+            let appended = events.append(&of_us, &event, after(seconds)).ok().await;
+            assert_eq!(appended, written, "{:?} {seconds}", event.name);
+        }
+    }
+    let stored = facts_of(&Facts::new(table), "oneCH").await;
+    assert_eq!(stored.len(), 8);
+    let last = stored.last().expect("a fact");
+    assert_eq!(last.fact.assertion, granted());
+    let bodies = Bodies::new(bodies);
+    for fact in stored {
+        let size = match fact.body.expect("a body") {
+            StoredBody::Here(body) => body.len(),
+            StoredBody::Apart { size } => {
+                let id = fact.fact.id.as_str();
+                let read = bodies.read(&partner(), id, after(3600)).ok().await;
+                assert_eq!(read.map(|body| body.len()), Some(size));
+                continue;
+            }
+        };
+        assert!(size < 200);
+    }
 }
