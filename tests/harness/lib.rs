@@ -334,6 +334,12 @@ impl Bundle {
         self.ring();
     }
 
+    /// All facts of every bound channel are joined once more, now.
+    pub async fn refold_is_due(&self) {
+        self.place_of_table().refold_is_due().await;
+        self.ring();
+    }
+
     /// Makes the time in an attribute of an item a day earlier.
     pub async fn put_back_a_day(&self, item: &Item, attribute: &str) {
         let day = 24 * 3600 * 1000;
@@ -345,15 +351,12 @@ impl Bundle {
         self.table().await.scan().await.expect("a scan")
     }
 
-    /// Every item of the table in words, sorted, but for those about markers, the heartbeat and the fingerprint.
+    /// Every item of the table in words, sorted, but for those about markers, those that change by the clock alone, and the fingerprint.
     pub async fn scan(&self) -> Vec<String> {
         let mut items: Vec<String> = self.items().await.iter().map(in_words).collect();
-        items.retain(|item| {
-            !item.contains(MARKER)
-                && !["HEARTBEAT#", "FINGERPRINT#"]
-                    .iter()
-                    .any(|it| item.contains(it))
-        });
+        let left_out = ["HEARTBEAT#", "REFOLD#", "FINGERPRINT#"];
+        let is_left_out = |item: &String| left_out.iter().any(|it| item.contains(it));
+        items.retain(|item| !item.contains(MARKER) && !is_left_out(item));
         items.sort();
         items
     }

@@ -62,12 +62,13 @@ impl Where {
     pub(crate) async fn end_waits(&self) {
         for item in self.items().await {
             let lane = item.get(DUE_PK).and_then(|lane| lane.as_s().ok());
-            let is_sweep = item[PK]
-                .as_s()
-                .is_ok_and(|pk| pk.starts_with(prefix::SWEEP));
-            if let Some(lane) =
-                lane.filter(|lane| !lane.ends_with("#0") && !lane.ends_with("#3") && !is_sweep)
-            {
+            let is_daily = |pk: &String| {
+                [prefix::SWEEP, prefix::REFOLD]
+                    .iter()
+                    .any(|it| pk.starts_with(it))
+            };
+            let is_daily = item[PK].as_s().is_ok_and(is_daily);
+            if let Some(lane) = lane.filter(|lane| !lane.ends_with("#0") && !lane.ends_with("#3") && !is_daily) {
                 let past = "SET due_order = :past, not_before = :past";
                 // In the line it would be a place.
                 let is_free = "due_pk = :lane AND attribute_not_exists(lease) AND attribute_not_exists(taken)";
@@ -110,6 +111,22 @@ impl Where {
             self.update(key.into(), past, is_free, []).await,
             "no sweep waits"
         );
+    }
+
+    /// Makes the facts of every channel that are joined anew every day due.
+    pub(crate) async fn refold_is_due(&self) {
+        let mut all = 0;
+        for item in self.items().await {
+            if item[PK]
+                .as_s()
+                .is_ok_and(|pk| pk.starts_with(prefix::REFOLD))
+            {
+                let past = "SET due_order = :past";
+                let is_there = "attribute_exists(due_order)";
+                all += usize::from(self.update(key(&item), past, is_there, []).await);
+            }
+        }
+        assert!(all > 0, "no channel waits for it");
     }
 
     /// Lets a partner be called again, between two who hold its lease.

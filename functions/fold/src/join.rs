@@ -4,22 +4,25 @@ use std::collections::BTreeMap;
 
 use dialog360::id::ChannelRef;
 use onboarding::fact::Fact;
+use runtime::clock;
 use store::{Error, Write};
 use tokio::time::{Duration, Instant};
 
 use crate::Fold;
+use crate::refold::next_refold;
 
 /// How often a save is tried in a run if other workers save the channel at the same time.
 const SAVE_ATTEMPTS: usize = 10;
 
-/// The run time that must be left to begin a channel: a read and a save, 4 s each at most, and the events of the batch.
-const CHANNEL_TIME: Duration = Duration::from_secs(28);
+/// The run time that must be left to begin a channel: a read, a due time and a save, 4 s each at most, and the events of the
+/// batch.
+const CHANNEL_TIME: Duration = Duration::from_secs(32);
 
 /// The facts of a batch by channel, each with the index of its record in the batch.
 #[derive(Default)]
-pub(crate) struct Facts(BTreeMap<ChannelRef, Vec<(usize, Fact)>>);
+pub(crate) struct NewFacts(BTreeMap<ChannelRef, Vec<(usize, Fact)>>);
 
-impl Extend<(usize, Fact)> for Facts {
+impl Extend<(usize, Fact)> for NewFacts {
     fn extend<I: IntoIterator<Item = (usize, Fact)>>(&mut self, facts: I) {
         for (place, fact) in facts {
             let facts_of_channel = self.0.entry(fact.channel.clone()).or_default();
@@ -28,10 +31,19 @@ impl Extend<(usize, Fact)> for Facts {
     }
 }
 
+/// Whose the channel is into which facts were joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joined {
+    /// It belongs to a tenant.
+    ToBound,
+    /// It belongs to nobody, or is not there.
+    ToUnbound,
+}
+
 impl Fold {
     /// Joins facts into their channels, as long as there is time before `until`. Returns the indexes of the records to
     /// repeat. One channel that fails does not stop the others.
-    pub(crate) async fn join(&self, facts: Facts, until: Instant) -> Vec<usize> {
+    pub(crate) async fn join(&self, facts: NewFacts, until: Instant) -> Vec<usize> {
         let mut failed = Vec::new();
         for (channel, facts) in facts.0 {
             let (places, facts): (Vec<usize>, Vec<Fact>) = facts.into_iter().unzip();
@@ -44,7 +56,7 @@ impl Fold {
                 channel: id,
             } = &channel;
             match self.join_into(&channel, &facts).await {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(Error::Malformed(what)) => {
                     tracing::error!(%partner, channel = %id, what, "facts were skipped: the channel cannot be read");
                 }
@@ -57,19 +69,33 @@ impl Fold {
         failed
     }
 
-    async fn join_into(&self, channel: &ChannelRef, facts: &[Fact]) -> Result<(), Error> {
+    /// Joins facts into one channel, and saves it if that changes it. Without facts nothing is saved.
+    pub(crate) async fn join_into(
+        &self,
+        channel: &ChannelRef,
+        facts: &[Fact],
+    ) -> Result<Joined, Error> {
         for _ in 0..SAVE_ATTEMPTS {
             let mut stored = self.channels.read(channel).await?;
             let before = stored.channel.clone();
             stored.channel.join_all(facts);
+            let joined = match stored.channel.tenant() {
+                Some(_) => Joined::ToBound,
+                None => Joined::ToUnbound,
+            };
             // A fact without content is saved once too, so that the channel exists and can be looked up.
-            if stored.channel == before && stored.exists() {
-                return Ok(());
+            if stored.channel == before && (stored.exists() || facts.is_empty()) {
+                return Ok(joined);
+            }
+            // First, so that no bound channel is without.
+            if joined == Joined::ToBound && before.tenant().is_none() {
+                let first = next_refold(channel, clock::now());
+                self.refolds.begin(channel, first).await?;
             }
             if self.channels.save(&stored).await? == Write::Done {
                 let ChannelRef { partner, channel } = channel;
                 tracing::info!(%partner, %channel, facts = facts.len(), "folded");
-                return Ok(());
+                return Ok(joined);
             }
         }
         let why = "other workers keep saving the channel";
@@ -81,7 +107,6 @@ impl Fold {
 mod tests {
     use onboarding::fact::{Assertion, Source};
     use runtime::aws::local;
-    use runtime::clock;
 
     use super::*;
     use crate::Settings;
@@ -97,9 +122,9 @@ mod tests {
             partner_ids: "aPA".parse().unwrap(),
         };
         let fold = Fold::new(settings, table.clone(), table, None);
-        for (left, is_begun) in [(27, false), (29, true)] {
+        for (left, is_begun) in [(31, false), (33, true)] {
             let channel = ChannelRef::new("aPA".parse().unwrap(), "aCH".parse().unwrap());
-            let mut facts = Facts::default();
+            let mut facts = NewFacts::default();
             facts.extend([(
                 7,
                 Fact::new(

@@ -1,12 +1,14 @@
 //! Joins facts into channels and publishes events to the partner's application, driven by the table's stream.
 //!
 //! It has no right to secrets, to keys or to the Partner API. Nothing slow holds up the stream: an event that the bus
-//! does not accept goes to the outbox, and a schedule sends it again. Records may come in any order: the join is
+//! does not accept goes to the outbox, and a schedule sends it again. The schedule also joins all facts of each bound channel
+//! anew once a day, so that a lost record heals. Records may come in any order: the join is
 //! commutative, and saves are versioned.
 
 mod events;
 mod join;
 mod publish;
+mod refold;
 
 use std::sync::Arc;
 
@@ -16,11 +18,11 @@ use runtime::metric::Metric;
 use runtime::settings::{Environment, PartnerIds, SettingError};
 use store::stream::{Change, Record, StoppedBefore};
 use store::table::{Table, prefix};
-use store::{Bodies, Channels, Error, Heartbeat, Outbox};
+use store::{Bodies, Channels, Error, Facts, Heartbeat, Outbox, Refolds};
 use tokio::time::{Duration, Instant};
 
 use events::Room;
-use join::Facts;
+use join::NewFacts;
 
 /// The most that the large bodies of one batch may have together, bytes. The events of the rest are published without
 /// them: all events of a batch are in memory at once.
@@ -61,6 +63,10 @@ pub struct Fold {
     pub channels: Channels,
     /// The large bodies of events, which it reads.
     pub bodies: Bodies,
+    /// The facts, which it reads.
+    pub facts: Facts,
+    /// When the facts of channels are joined anew.
+    pub refolds: Refolds,
     /// The events that the bus did not accept.
     pub outbox: Outbox,
     /// The heartbeat, which comes back through the stream.
@@ -81,6 +87,8 @@ impl Fold {
             settings,
             bodies: Bodies::new(bodies),
             channels: Channels::new(table.clone()),
+            facts: Facts::new(table.clone()),
+            refolds: Refolds::new(table.clone()),
             outbox: Outbox::new(table.clone()),
             heartbeat: Heartbeat::new(table),
             bus,
@@ -94,11 +102,18 @@ impl Fold {
         }
     }
 
-    /// The scheduled run: writes the heartbeat, and sends the events of the outbox again. One that fails does not stop
-    /// the other; the last error is returned.
+    /// The scheduled run: writes the heartbeat, and catches up. One that fails does not stop the other; the last error is
+    /// returned.
     pub async fn tick(&self, now: Timestamp, until: Instant) -> Result<(), Error> {
         let beaten = self.heartbeat.beat(now).await;
-        self.send_again(now, until).await.and(beaten)
+        self.catch_up(now, until).await.and(beaten)
+    }
+
+    /// Sends the events of the outbox again, and meanwhile joins the facts of the channels that are due anew. One that fails
+    /// does not stop the other; an error of either is returned.
+    pub async fn catch_up(&self, now: Timestamp, until: Instant) -> Result<(), Error> {
+        let (sent, joined) = tokio::join!(self.send_again(now, until), self.refold(now, until));
+        sent.and(joined)
     }
 
     /// Whether the stream mapping passes a record on: inserted facts and raw events, inserted and changed channels, the
@@ -116,7 +131,7 @@ impl Fold {
     /// A record that cannot be read is logged and skipped. Only a table that fails or is slow makes Lambda repeat
     /// records; joining and publishing twice is harmless.
     pub async fn handle(&self, records: &[Record], until: Instant) -> Result<(), StoppedBefore> {
-        let (mut facts, mut events) = (Facts::default(), Vec::new());
+        let (mut facts, mut events) = (NewFacts::default(), Vec::new());
         let mut room = Room {
             bytes: BODIES_OF_A_BATCH,
             until: until.checked_sub(AFTER_BODIES).unwrap_or(until),

@@ -57,10 +57,10 @@ impl Workers {
                 loop {
                     tokio::time::sleep(PASS).await;
                     if let Err(error) = sender
-                        .send_again(clock::now(), Instant::now() + FOLD_RUN_TIME)
+                        .catch_up(clock::now(), Instant::now() + FOLD_RUN_TIME)
                         .await
                     {
-                        tracing::error!(%error, "events of the outbox could not be sent again");
+                        tracing::error!(%error, "events of the outbox, or lost facts, were not caught up with");
                     }
                 }
             }),

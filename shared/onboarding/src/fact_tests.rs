@@ -136,7 +136,10 @@ fn a_grant_without_an_id_of_its_own_is_another_fact_in_another_hour() {
         (&*grant.replacen('{', r#"{"id":"evt_1","#, 1), false),
         (&*grant.replacen('{', r#"{"id":1,"#, 1), false),
         (&*grant.replace("granted", "revoked"), false),
-        (&*grant.replace("channel_permission_granted", "cancellation_processed"), false),
+        (
+            &*grant.replace("channel_permission_granted", "cancellation_processed"),
+            false,
+        ),
     ] {
         let first = id_at(body, 7200);
         assert_eq!(first, id_at(body, 10_799), "{body}");

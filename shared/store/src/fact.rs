@@ -8,7 +8,8 @@ use jiff::{Timestamp, ToSpan};
 use onboarding::fact::{Fact, PASSING_FACT_HOURS};
 
 use super::{
-    Bodies, VALUE, Write, as_text, keyed, millis, number, number_of, text, time_of, to_value, value_of,
+    Bodies, VALUE, Write, as_text, keyed, millis, number, number_of, text, time_of, to_value,
+    value_of,
 };
 use crate::table::{self, ALONE, EXPIRES_AT, Item, PK, SK, StoreError, Table};
 
@@ -165,6 +166,24 @@ impl Facts {
             (a.fact.received_at, &a.fact.id).cmp(&(b.fact.received_at, &b.fact.id))
         });
         Ok(facts)
+    }
+
+    /// All facts about a channel in no order, without the bytes of their events, and how many others cannot be read.
+    pub async fn read_all(&self, channel: &ChannelRef) -> Result<(Vec<Fact>, usize), StoreError> {
+        let query = self.0.client.query().table_name(&*self.0.name);
+        let query = query
+            .key_condition_expression("#pk = :pk")
+            .projection_expression("#value")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_names("#value", VALUE)
+            .expression_attribute_values(":pk", text(table::facts(channel)))
+            .consistent_read(true);
+        let items = query.into_paginator().items().send();
+        let items = items.collect::<Result<Vec<_>, _>>().await?;
+        let facts = items.iter().map(|item| value_of(item, "fact"));
+        let facts: Vec<Fact> = facts.filter_map(Result::ok).collect();
+        let unreadable = items.len().saturating_sub(facts.len());
+        Ok((facts, unreadable))
     }
 
     async fn put(&self, item: Item) -> Result<Write, StoreError> {

@@ -17,6 +17,7 @@ mod sweep;
 mod work;
 mod connect;
 mod outbox;
+mod refold;
 mod heartbeat;
 mod fingerprint;
 mod server_date;
@@ -34,6 +35,7 @@ pub use io_timestamp::{IoTimestamps, Taken};
 pub use mint::{ClientSeen, LastAnswer, Leased, Mint, MintState, Mints, NextRun, StoredKey};
 pub use outbox::{Outbox, WaitingEvent, WaitingPage};
 pub use queue::{DueRow, Queue, StoredEntry, Subject};
+pub use refold::{DueRefold, RefoldPage, Refolds};
 pub use sweep::Sweeps;
 pub use work::{Released, WorkState, Works};
 

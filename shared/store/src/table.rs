@@ -24,7 +24,7 @@ pub type Item = HashMap<String, AttributeValue>;
 
 /// Index of channels, claims that are not registered, and claimed ids by tenant.
 pub const BY_TENANT: &str = "by_tenant";
-/// Index of due work, a partition for each lane of a partner.
+/// Index of due work, a partition for each lane of a partner, and one for the channels whose facts are joined anew.
 pub const BY_DUE: &str = "by_due";
 
 /// Partition key.
@@ -61,6 +61,7 @@ pub mod prefix {
     pub const PACE: &str = "PACE";
     pub const SWEEP: &str = "SWEEP";
     pub const DUE: &str = "DUE";
+    pub const REFOLD: &str = "REFOLD";
     pub const CONNECT: &str = "CONNECT";
     pub const OUTBOX: &str = "OUTBOX";
     pub const DEAD: &str = "DEAD";
@@ -129,6 +130,17 @@ pub fn channel(channel: &ChannelRef) -> String {
 /// The partition key of a channel's key, with its lease and the intent to make it.
 pub fn mint(channel: &ChannelRef) -> String {
     key(prefix::KEY, &channel.partner, channel.channel.as_str())
+}
+
+/// The partition key of the time at which the facts of a channel are joined anew.
+pub fn refold(channel: &ChannelRef) -> String {
+    key(prefix::REFOLD, &channel.partner, channel.channel.as_str())
+}
+
+/// The partition key of a partner's channels in [`BY_DUE`], by the time at which their facts are joined anew. No lane of
+/// the queue: `provision` may not read it.
+pub fn refolds(partner: &PartnerId) -> String {
+    format!("{}#{partner}", prefix::REFOLD)
 }
 
 /// The partition key of the state of a partner's worker.

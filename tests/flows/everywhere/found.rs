@@ -17,7 +17,7 @@ pub(crate) enum Records {
 impl Records {
     fn begin(self, bundle: &Bundle) {
         if let Self::AreLost(about) = self {
-            bundle.aws().loses_records_with(about);
+            bundle.aws().loses_records_with("provision", about);
         }
     }
 

@@ -1,7 +1,12 @@
-//! Records of the stream that get lost: what they would have made due is done all the same.
+//! Records of the stream that get lost: what they would have made due is done all the same, and what they would have changed
+//! is joined within a day.
 
-use serde_json::json;
-use tests::partner_api::CLIENT;
+use onboarding::fact::{Assertion, Binding, Fact, Source};
+use runtime::clock;
+use serde_json::{Value, json};
+use store::{Facts, Write};
+use tests::partner_api::{CLIENT, NUMBER, SimulatedPartnerApi, channel, claim};
+use tests::{Bundle, PARTNER, channel_ref, id, until_seen};
 
 use crate::everywhere::found::{
     Records, by_a_bound_client, by_a_claimed_client, by_the_look, by_the_sweep,
@@ -43,4 +48,108 @@ async fn the_records_of_a_number_that_a_claim_names() {
 #[tokio::test]
 async fn the_records_of_a_number_that_the_sweep_has_found() {
     by_the_sweep(LATER).await;
+}
+
+/// I13
+#[tokio::test]
+async fn the_record_of_the_fact_that_a_key_is_stored() {
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    bundle
+        .aws()
+        .loses_records_with("fold", r#""status": S("stored")"#);
+    claim(&bundle, PARTNER, NUMBER).await;
+    api.is_posted(NUMBER, 1).await;
+    heals_in_a_day(&bundle, "acme", NUMBER, |seen| {
+        seen["key"]["status"] == "stored"
+    })
+    .await;
+    assert_eq!(api.posts(NUMBER).await, 1);
+}
+
+/// I13
+#[tokio::test]
+async fn the_record_of_a_stage_and_of_a_revocation() {
+    let (_api, bundle) = with_stored_key().await;
+    for (name, field, value) in [
+        ("channel_live", "stage", "live"),
+        ("channel_permission_revoked", "permission", "revoked"),
+    ] {
+        let about = format!("S({name:?})");
+        bundle.aws().loses_records_with("fold", &about);
+        bundle.event(name, NUMBER).await;
+        heals_in_a_day(&bundle, "acme", NUMBER, |seen| seen[field] == value).await;
+        let is_told = |event: &Value| {
+            let detail = &event["detail"];
+            detail["changed"] == json!([field]) && detail["channel"][field] == value
+        };
+        until_seen(|| bundle.events(), |all| all.iter().any(is_told)).await;
+    }
+}
+
+/// I13
+#[tokio::test]
+async fn the_record_of_the_fact_that_a_claim_is_confirmed() {
+    let (api, bundle) = with_stored_key().await;
+    api.adds(channel("laterCH", None)).await;
+    let runs = json!({"event": "channel_running", "data": {"id": "laterCH", "client_id": CLIENT}});
+    bundle.webhook(PARTNER, &runs.to_string()).await.is(200);
+    bundle.channel_has("laterCH", "claim", "none").await;
+    bundle.scan_when_quiet().await;
+    let asked = api.asked("channels").await;
+    bundle
+        .aws()
+        .loses_records_with("fold", r#""claimed": Bool(true)"#);
+    claim(&bundle, PARTNER, "laterCH").await;
+    api.is_asked("channels", asked + 1).await;
+    heals_in_a_day(&bundle, "acme", "laterCH", |seen| {
+        seen["claim"] == "confirmed"
+    })
+    .await;
+}
+
+/// I5, I13
+#[tokio::test]
+async fn the_record_of_the_fact_that_a_client_has_moved() {
+    let (_api, bundle) = with_stored_key().await;
+    bundle.aws().loses_records_with("fold", r#"S("globex")"#);
+    let binding = Binding {
+        tenant: id("globex"),
+        client: id(CLIENT),
+        fresh: false,
+    };
+    let moved = Assertion {
+        binding: Some(binding),
+        ..Assertion::default()
+    };
+    let (number, source) = (channel_ref(PARTNER, NUMBER), Source::Operator);
+    let fact = Fact::new(number, source, moved, clock::now(), "move");
+    let appended = Facts::new(bundle.table().await).append(&fact).await;
+    assert_eq!(appended.expect("the table"), Write::Done);
+    heals_in_a_day(&bundle, "globex", NUMBER, |seen| !seen.is_null()).await;
+    let before = bundle.channel(PARTNER, "acme", NUMBER).await;
+    assert_eq!(before, None);
+}
+
+async fn with_stored_key() -> (SimulatedPartnerApi, Bundle) {
+    let (api, bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    bundle.scan_when_quiet().await;
+    (api, bundle)
+}
+
+/// Once all that is lost has been lost, a channel is not as `is_so` says; it is when a day has passed.
+async fn heals_in_a_day(
+    bundle: &Bundle,
+    tenant: &str,
+    number: &str,
+    is_so: impl Fn(&Value) -> bool,
+) {
+    bundle.scan_when_quiet().await;
+    let lost = bundle.channel(PARTNER, tenant, number).await;
+    let lost = lost.unwrap_or(Value::Null);
+    assert!(!is_so(&lost), "{lost}");
+    bundle.aws().loses_no_record();
+    bundle.refold_is_due().await;
+    bundle.channel_until((PARTNER, tenant, number), is_so).await;
 }

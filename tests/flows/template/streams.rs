@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use store::stream::{Change, Record};
 use store::table::PK;
 use store::table::prefix::{
-    CHANNEL, CLAIM, CLAIMED, CLIENT, DEAD, DUE, FACT, HEARTBEAT, KEY, OUTBOX, PACE, RAW, SECOND,
-    WORK,
+    CHANNEL, CLAIM, CLAIMED, CLIENT, DEAD, DUE, FACT, HEARTBEAT, KEY, OUTBOX, PACE, RAW, REFOLD,
+    SECOND, WORK,
 };
 use tests::text;
 
@@ -24,9 +24,9 @@ const MAPPINGS: [Mapping; 2] = [
 ];
 
 /// Every kind of item, some that are to come, and some that only look like one.
-const KINDS: [&str; 20] = [
+const KINDS: [&str; 21] = [
     SECOND, FACT, RAW, CLAIM, CLAIMED, CLIENT, CHANNEL, KEY, WORK, PACE, DUE, OUTBOX, DEAD,
-    HEARTBEAT, "HOOK", "SWEEP", "FACTS", "XFACT", "CHANNELS", "",
+    HEARTBEAT, REFOLD, "HOOK", "SWEEP", "FACTS", "XFACT", "CHANNELS", "",
 ];
 
 #[test]

@@ -72,6 +72,10 @@ impl Names {
         let mut rights = vec![
             items("GetItem", &[prefix::CHANNEL]),
             items("PutItem", &[prefix::CHANNEL]),
+            items("Query", &[prefix::FACT]),
+            items("UpdateItem", &[prefix::REFOLD]),
+            items("DeleteItem", &[prefix::REFOLD]),
+            indexed(BY_DUE, &[prefix::REFOLD]),
             items("PutItem", &[prefix::OUTBOX]),
             items("Query", &[prefix::OUTBOX]),
             items("DeleteItem", &[prefix::OUTBOX]),

@@ -232,10 +232,11 @@ impl Stack {
         self.watch.most_tries.store(tries, Ordering::SeqCst);
     }
 
-    /// The stream loses what `provision` should get and holds this text.
-    pub fn loses_records_with(&self, text: &str) {
-        let lost = self.watch.lost.lock();
-        lost.expect("nobody panics with it").push(text.to_owned());
+    /// The stream loses what `function` should get and holds this text.
+    pub fn loses_records_with(&self, function: &'static str, text: &str) {
+        let lost = (function, text.to_owned());
+        let all = self.watch.lost.lock();
+        all.expect("nobody panics with it").push(lost);
     }
 
     /// The stream loses no record any more.

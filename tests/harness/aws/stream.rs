@@ -39,8 +39,8 @@ pub(super) struct Watch {
     pub(super) metrics: Metrics,
     /// After how many failures a record is given up; 0 for never.
     pub(super) most_tries: Arc<AtomicUsize>,
-    /// The stream loses the records that hold one of these texts, and does not hand them to `provision`.
-    pub(super) lost: Arc<Mutex<Vec<String>>>,
+    /// The stream loses the records that hold one of these texts, and does not hand them to the function beside it.
+    pub(super) lost: Arc<Mutex<Vec<(&'static str, String)>>>,
 }
 
 /// Starts both mappings on the table `table` at `endpoint`, in the order of `functions`.
@@ -101,10 +101,14 @@ impl Mapping {
 
     fn without_lost(&self, mut records: Vec<Record>) -> Vec<Record> {
         let lost = self.watch.lost.lock().expect("nobody panics with it");
-        if self.function.name() == "provision" {
+        let lost = lost
+            .iter()
+            .filter(|(name, _)| *name == self.function.name());
+        let lost: Vec<&String> = lost.map(|(_, text)| text).collect();
+        if !lost.is_empty() {
             let is_lost = |record: &Record| {
                 let text = format!("{:?}", record.new);
-                lost.iter().any(|lost| text.contains(lost))
+                lost.iter().any(|lost| text.contains(*lost))
             };
             records.retain(|record| !is_lost(record));
         }

@@ -61,6 +61,7 @@ mod clients;
 mod channels;
 mod mints;
 mod queue;
+mod refolds;
 mod taken;
 mod interleavings;
 mod workers;
