@@ -14,6 +14,7 @@ mod partner_api;
 mod permission;
 mod queue;
 mod redirect;
+mod refold;
 mod restart;
 pub(crate) mod secrets_leak;
 mod sign;
