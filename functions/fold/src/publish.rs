@@ -106,17 +106,18 @@ impl Fold {
             Some((waiting, event))
         });
         let (waiting, events): (Vec<WaitingEvent>, Vec<BusEvent>) = readable.unzip();
-        let (not_taken, tried) = match bus.put(&events).await {
-            Ok(()) => (Vec::new(), events.len()),
-            Err(error) => (error.places, error.tried),
+        let not_taken = bus.put(&events).await.err();
+        let (why, not_taken, tried) = match not_taken {
+            None => (String::new(), Vec::new(), events.len()),
+            Some(error) => (error.why, error.places, error.tried),
         };
         for (place, event) in waiting.iter().enumerate() {
             if !not_taken.contains(&place) {
                 self.outbox.remove(event).await?;
             } else if place < tried && event.is_given_up(now) {
                 let (partner, id) = (&event.partner, &event.id);
-                tracing::error!(%partner, id, "the bus has not accepted an event for a day: it is given up");
-                self.outbox.give_up(event, now).await?;
+                tracing::error!(%partner, id, why, "the bus has not accepted an event for a day: it is given up");
+                self.outbox.give_up(event, &why, now).await?;
                 Metric::EventsGivenUp.count();
             }
         }

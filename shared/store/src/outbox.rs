@@ -4,7 +4,7 @@ use dialog360::id::PartnerId;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Table, as_text, keyed, millis, number, text, time_of};
-use crate::table::{self, EXPIRES_AT, Item, PK, SK, StoreError, prefix};
+use crate::table::{self, EXPIRES_AT, Item, PK, SK, StoreError};
 
 /// How long an event is sent again.
 const RETRY_FOR: SignedDuration = SignedDuration::from_hours(24);
@@ -12,9 +12,15 @@ const RETRY_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// How long an event that was given up is kept for operators.
 const KEEP_DEAD_FOR: SignedDuration = SignedDuration::from_hours(90 * 24);
 
+/// How the sort keys of events begin that were given up.
+pub(crate) const DEAD_SORT: &str = "OUTBOX#";
+
 const DETAIL_TYPE: &str = "detail_type";
 const DETAIL: &str = "detail";
 const PUT_AT: &str = "put_at";
+/// Of an event that was given up: when (ms), and the last error of the bus.
+pub(crate) const GIVEN_UP_AT: &str = "given_up_at";
+pub(crate) const WHY: &str = "why";
 
 /// An event that waits to be sent again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +55,13 @@ impl WaitingEvent {
         item
     }
 
-    fn from_item(item: &Item) -> Option<Self> {
+    /// The event that an OUTBOX item holds, or a DEAD one.
+    pub(crate) fn from_item(item: &Item) -> Option<Self> {
         let (_, partner, _) = table::parse(as_text(item, PK)?)?;
         let detail_type = as_text(item, DETAIL_TYPE)?;
-        let id = as_text(item, SK)?.strip_prefix(detail_type)?;
+        let sort = as_text(item, SK)?;
+        let sort = sort.strip_prefix(DEAD_SORT).unwrap_or(sort);
+        let id = sort.strip_prefix(detail_type)?;
         Some(Self {
             partner,
             id: id.strip_prefix('#')?.to_owned(),
@@ -127,11 +136,18 @@ impl Outbox {
         Ok(())
     }
 
-    /// Gives an event up: moves it to the DEAD items.
-    pub async fn give_up(&self, event: &WaitingEvent, now: Timestamp) -> Result<(), StoreError> {
+    /// Gives an event up, because of `why`: moves it to the DEAD items.
+    pub async fn give_up(
+        &self,
+        event: &WaitingEvent,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut dead = event.to_item(table::dead(&event.partner));
-        let sort = format!("{}#{}", prefix::OUTBOX, event.sort_key());
+        let sort = format!("{DEAD_SORT}{}", event.sort_key());
         dead.insert(SK.to_owned(), text(sort));
+        dead.insert(GIVEN_UP_AT.to_owned(), millis(now));
+        dead.insert(WHY.to_owned(), text(why));
         let expires_at = now.saturating_add(KEEP_DEAD_FOR).unwrap_or(now);
         dead.insert(EXPIRES_AT.to_owned(), number(expires_at.as_second()));
         self.0.put_once(dead).await?;

@@ -155,6 +155,10 @@ async fn an_event_that_the_bus_does_not_take_for_a_day_is_given_up_and_kept() {
     .await;
     assert_eq!(given_up.len(), 1);
     assert!(given_up[0].contains(&tags[0]), "{given_up:?}");
+    let items = bundle.items().await;
+    let mut dead = items.iter().filter(|item| pk(item).starts_with("DEAD#"));
+    let why = dead.next().and_then(|item| item["why"].as_s().ok());
+    assert!(why.is_some_and(|why| !why.is_empty()), "{why:?}");
     calls.heal();
     until_so("the young one", || is_published(&bundle, &tags[1])).await;
     assert!(!is_published(&bundle, &tags[0]));
