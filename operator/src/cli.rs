@@ -11,6 +11,7 @@ use onboarding::tenant::Tenant;
 use runtime::settings::{BaseUrl, Environment};
 
 use crate::connect::{Action, Keys, OnConflict, Outcome, Target, connect};
+use crate::dead::Retry;
 use crate::instance::{Instance, OperatorError};
 use crate::list::List;
 
@@ -43,6 +44,13 @@ enum Command {
     Move(OneClient),
     /// Refuses an open claim; the other claims on its client are judged again
     Refuse(OneClaim),
+    /// Opens a cancelled channel again
+    Reopen(OneChannel),
+    /// Has all facts of a channel, or of every channel, joined anew: after a restore, or when a number shows less than its
+    /// facts
+    Refold(RefoldArguments),
+    /// Lists the events that the bus did not take for a day; with --retry sends them again
+    Dead(DeadArguments),
     /// Points 360dialog at the bundle
     ///
     /// For every partner id of the bundle: tests that the bundle takes the partner's events, keeps the webhook URL and
@@ -148,6 +156,34 @@ impl ListOption {
             true => List::ALL.to_vec(),
             false => asked,
         }
+    }
+}
+
+#[derive(Args)]
+struct RefoldArguments {
+    #[command(flatten)]
+    which: OnePartner,
+    /// The channel id, such as y9MiLoCH
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    channel: Option<ChannelId>,
+    /// Every channel that the table knows
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Args)]
+struct DeadArguments {
+    #[command(flatten)]
+    which: OnePartner,
+    /// Send them again: the one with this id, or all of them
+    #[arg(long, value_name = "ID", num_args = 0..=1)]
+    retry: Option<Option<String>>,
+}
+
+impl DeadArguments {
+    fn retry(&self) -> Option<Retry> {
+        let retry = self.retry.clone()?;
+        Some(retry.map_or(Retry::All, Retry::One))
     }
 }
 
@@ -273,6 +309,35 @@ async fn run(command: Command, environment: &Environment) -> Result<ExitCode, St
             let done = instance.refuse(&one.partner, &one.claim).await;
             Ok(print(&done.map_err(message)?))
         }
+        Command::Reopen(one) => {
+            let instance = one.instance.open(environment).await.map_err(message)?;
+            let done = instance.reopen_channel(&one.id()).await;
+            Ok(print(&done.map_err(message)?))
+        }
+        Command::Refold(RefoldArguments { which, channel, .. }) => {
+            let instance = which.instance.open(environment).await.map_err(message)?;
+            let partner = which.partner;
+            let done = match channel {
+                Some(channel) => instance.refold(&ChannelRef::new(partner, channel)).await,
+                None => {
+                    let mut say = |line: &str| {
+                        let _closed = print(line);
+                    };
+                    instance.refold_all(&partner, &mut say).await
+                }
+            };
+            Ok(print(&done.map_err(message)?))
+        }
+        Command::Dead(arguments) => {
+            let retry = arguments.retry();
+            let which = arguments.which;
+            let instance = which.instance.open(environment).await.map_err(message)?;
+            let done = match retry {
+                Some(retry) => instance.retry(&which.partner, &retry).await,
+                None => instance.dead(&which.partner).await,
+            };
+            Ok(print(&done.map_err(message)?))
+        }
         Command::Connect(arguments) => {
             let instance = arguments
                 .instance
@@ -309,77 +374,5 @@ fn print_bytes(bytes: &[u8]) -> ExitCode {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn action(arguments: &[&str]) -> Result<Action, String> {
-        let all = ["operator", "connect"].iter().chain(arguments);
-        let parsed = Arguments::try_parse_from(all).map_err(|error| error.to_string())?;
-        let Command::Connect(arguments) = parsed.command else {
-            return Err("another command".to_owned());
-        };
-        Ok(arguments.action())
-    }
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn without_an_option_everything_is_listed_and_at_most_one_is_allowed() {
-        let lists = |arguments: &[&str]| {
-            let all = ["operator", "list", "aPA"].iter().chain(arguments);
-            match Arguments::try_parse_from(all).map(|parsed| parsed.command) {
-                Ok(Command::List(arguments)) => Some(arguments.only.lists()),
-                _ => None,
-            }
-        };
-        assert_eq!(lists(&[]), Some(List::ALL.to_vec()));
-        assert_eq!(
-            lists(&["--blocked", "--stack", "mine"]),
-            Some(vec![List::Blocked])
-        );
-        assert_eq!(lists(&["--blocked", "--held"]), None);
-    }
-
-    #[test]
-    fn by_default_foreign_addresses_stay_and_keys_are_listed() {
-        assert_eq!(
-            action(&[]),
-            Ok(Action::Connect(OnConflict::Refuse, Keys::List))
-        );
-        assert_eq!(
-            action(&["--stack", "mine"]),
-            Ok(Action::Connect(OnConflict::Refuse, Keys::List))
-        );
-        assert_eq!(
-            action(&["--replace", "--no-list"]),
-            Ok(Action::Connect(OnConflict::Replace, Keys::Skip))
-        );
-        assert_eq!(
-            action(&["--check", "--partner", "aPA", "--partner", "bPA"]),
-            Ok(Action::Check)
-        );
-        assert_eq!(
-            action(&["--remove", "--url", "http://127.0.0.1:8360"]),
-            Ok(Action::Remove)
-        );
-    }
-
-    #[test]
-    fn contradictory_arguments_are_refused() {
-        for arguments in [
-            &["--check", "--replace"] as &[&str],
-            &["--check", "--remove"],
-            &["--remove", "--replace"],
-            &["--stack", "s", "--url", "http://127.0.0.1"],
-            &["--url", "here"],
-            &["--partner", "a b"],
-        ] {
-            assert!(action(arguments).is_err(), "{arguments:?}");
-        }
-    }
-}
+#[path = "cli_tests.rs"]
+mod tests;

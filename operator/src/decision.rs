@@ -26,7 +26,7 @@ const CALLS: usize = 3;
 const ATTEMPTS: usize = 8;
 
 /// The smallest time by which a fact can be later than another.
-const ONE_STEP: SignedDuration = SignedDuration::from_millis(1);
+pub(crate) const ONE_STEP: SignedDuration = SignedDuration::from_millis(1);
 
 /// Why a decision was not made. The message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,11 @@ pub enum DecisionError {
         "claim {1} of {0} is confirmed already: `operator move` gives its client to another tenant"
     )]
     Confirmed(PartnerId, ClaimId),
+    /// The channel is open.
+    #[error(
+        "channel {1} of {0} is not cancelled: nothing is to be done; `operator why {0} {1}` shows it"
+    )]
+    NotCancelled(PartnerId, ChannelId),
     /// Others kept saving the claim.
     #[error("claim {1} of {0} keeps changing: give the command again")]
     KeepsChanging(PartnerId, ClaimId),

@@ -8,7 +8,7 @@ use onboarding::queue::{Due, Lane, Rate};
 use runtime::clock;
 use serde_json::json;
 use store::table::prefix;
-use store::{Error, Queue, StoredChannel, StoredEntry, Subject, WorkState, Works};
+use store::{Error, Queue, Refolds, StoredChannel, StoredEntry, Subject, WorkState, Works};
 
 use crate::instance::{Instance, OperatorError};
 use crate::reporter::{add_line, word};
@@ -32,6 +32,8 @@ struct QueueState {
     rate: Rate,
     lanes: Vec<LaneState>,
     keys: usize,
+    /// How many channels are due to be joined anew, counted up to [`MOST_COUNTED`].
+    refolds: usize,
 }
 
 /// The state of one lane.
@@ -62,6 +64,10 @@ impl Instance {
                 first: first(&queue, partner, lane).await?,
             });
         }
+        let refolds = Refolds::new(table.clone());
+        let refolds = refolds
+            .count_due(partner, clock::now(), MOST_COUNTED)
+            .await?;
         let work = Works::new(table.clone()).inspect(partner).await?;
         let (now, mut keys) = (clock::now(), 0_usize);
         for item in table.scan_kinds(partner, &[prefix::CHANNEL]).await? {
@@ -74,6 +80,7 @@ impl Instance {
             rate,
             lanes,
             keys,
+            refolds,
         })
     }
 }
@@ -143,15 +150,20 @@ fn report(partner: &PartnerId, state: &QueueState) -> String {
         };
         line(name, &lane_in_words(lane, *now));
     }
+    line("refold", &waiting_in_words(state.refolds));
     text
 }
 
-fn lane_in_words(lane: &LaneState, now: Timestamp) -> String {
-    let waiting = match lane.waiting {
+fn waiting_in_words(number: usize) -> String {
+    match number {
         MOST_COUNTED => format!("{MOST_COUNTED} or more wait"),
         1 => "1 waits".to_owned(),
         number => format!("{number} wait"),
-    };
+    }
+}
+
+fn lane_in_words(lane: &LaneState, now: Timestamp) -> String {
+    let waiting = waiting_in_words(lane.waiting);
     let Some((subject, entry)) = &lane.first else {
         return waiting;
     };
@@ -223,6 +235,7 @@ mod tests {
                 },
             ],
             keys: 2,
+            refolds: 1,
         };
         let expected = "queue            aPA at 1970-01-01T00:01:41Z\n\
             worker           leased until 1970-01-01T00:01:50Z\n\
@@ -232,7 +245,8 @@ mod tests {
             place            0\n\
             line             1000 or more wait, the first since 1970-01-01T00:01:30Z: look client=aCL tenant=\"a b\" place=3\n\
             alarm            1 waits, the first until 1970-01-01T00:02:10Z: look client=aCL tenant=\"a b\" place=7\n\
-            background       0 wait\n";
+            background       0 wait\n\
+            refold           1 waits\n";
         assert_eq!(report(&"aPA".parse().unwrap(), &state), expected);
     }
 
@@ -247,6 +261,7 @@ mod tests {
             rate: Rate::Off,
             lanes: Vec::new(),
             keys: 0,
+            refolds: 0,
         };
         let said = report(&"aPA".parse().unwrap(), &state);
         for words in [

@@ -57,6 +57,9 @@ pub enum OperatorError {
         /// The option that chooses the instance.
         place: &'static str,
     },
+    /// No event with this id was given up.
+    #[error("no event {1} of {0} was given up: `operator dead {0}` lists them")]
+    NotDead(PartnerId, String),
     /// There is no event with this id.
     #[error(
         "no event {id} of {partner} is stored: check both, and {place}; events are kept for 90 days"
@@ -229,7 +232,7 @@ impl Instance {
         Ok(why::report(&stored.channel, &facts, &mint))
     }
 
-    fn unknown(&self, ChannelRef { partner, channel }: &ChannelRef) -> OperatorError {
+    pub(crate) fn unknown(&self, ChannelRef { partner, channel }: &ChannelRef) -> OperatorError {
         OperatorError::UnknownChannel {
             partner: partner.clone(),
             channel: channel.clone(),

@@ -1,9 +1,11 @@
 //! REFOLD items: when all facts of a channel are joined anew. They stand in the index of due work, in a partition of their
 //! own for each partner, which only `fold` reads.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
-use dialog360::id::{ChannelRef, PartnerId};
+use dialog360::id::{ChannelId, ChannelRef, PartnerId};
 use jiff::Timestamp;
 
 use super::{Update, Write, as_text, millis, text, time_of};
@@ -126,6 +128,29 @@ impl Refolds {
             all = all.saturating_add(usize::try_from(page?.count).unwrap_or(0));
         }
         Ok(all.min(most))
+    }
+
+    /// The channels of a partner that have facts, or were saved. It reads the whole table: for operators, never for a
+    /// function.
+    pub async fn known_channels(
+        &self,
+        partner: &PartnerId,
+    ) -> Result<BTreeSet<ChannelId>, StoreError> {
+        let scan = self.0.client.scan().table_name(&*self.0.name);
+        let scan = scan
+            .filter_expression("begins_with(pk, :facts) OR begins_with(pk, :channels)")
+            .expression_attribute_values(":facts", text(table::facts_of(partner)))
+            .expression_attribute_values(":channels", text(table::channels_of(partner)))
+            .projection_expression(PK)
+            .consistent_read(true);
+        let mut items = scan.into_paginator().items().send();
+        let mut known = BTreeSet::new();
+        while let Some(item) = items.next().await {
+            let item = item?;
+            let parts = as_text(&item, PK).and_then(table::parse);
+            known.extend(parts.and_then(|(_, _, rest)| rest.parse::<ChannelId>().ok()));
+        }
+        Ok(known)
     }
 
     /// Takes a due channel: it is put off until `until`, should whoever takes it die. A conflict if it has been taken, or

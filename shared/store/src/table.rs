@@ -132,6 +132,11 @@ pub fn mint(channel: &ChannelRef) -> String {
     key(prefix::KEY, &channel.partner, channel.channel.as_str())
 }
 
+/// The beginning of the partition keys of all channels of a partner.
+pub fn channels_of(partner: &PartnerId) -> String {
+    key(prefix::CHANNEL, partner, "")
+}
+
 /// The partition key of the time at which the facts of a channel are joined anew.
 pub fn refold(channel: &ChannelRef) -> String {
     key(prefix::REFOLD, &channel.partner, channel.channel.as_str())

@@ -2,6 +2,7 @@
 
 mod connect;
 mod decisions;
+mod healing;
 
 use serde_json::json;
 use store::Mints;
