@@ -60,7 +60,7 @@ impl Workers {
                         .catch_up(clock::now(), Instant::now() + FOLD_RUN_TIME)
                         .await
                     {
-                        tracing::error!(%error, "events of the outbox, or lost facts, were not caught up with");
+                        tracing::error!(%error, "events of the outbox could not be sent again, or facts not be joined anew");
                     }
                 }
             }),

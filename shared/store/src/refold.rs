@@ -94,9 +94,9 @@ impl Refolds {
             .index_name(table::BY_DUE)
             .limit(limit)
             .set_exclusive_start_key(after)
-            .key_condition_expression("due_pk = :lane AND due_order <= :now")
+            .key_condition_expression("due_pk = :lane AND due_order <= :latest")
             .expression_attribute_values(":lane", text(table::refolds(partner)))
-            .expression_attribute_values(":now", millis(now));
+            .expression_attribute_values(":latest", millis(now));
         let page = query.send().await?;
         let items = page.items.unwrap_or_default();
         Ok(RefoldPage {
@@ -117,9 +117,9 @@ impl Refolds {
             .index_name(table::BY_DUE)
             .select(Select::Count)
             .limit(i32::try_from(most).unwrap_or(i32::MAX))
-            .key_condition_expression("due_pk = :lane AND due_order <= :now")
+            .key_condition_expression("due_pk = :lane AND due_order <= :latest")
             .expression_attribute_values(":lane", text(table::refolds(partner)))
-            .expression_attribute_values(":now", millis(now));
+            .expression_attribute_values(":latest", millis(now));
         let mut pages = query.into_paginator().send();
         let mut all = 0_usize;
         while all < most
@@ -176,10 +176,10 @@ impl Refolds {
         let update = Update {
             pk: table::refold(channel),
             expression: "SET due_order = :next, daily = :daily".into(),
-            condition: "due_order = :taken",
+            condition: "due_order = :seen",
             values: vec![
                 (":next", millis(next)),
-                (":taken", millis(taken)),
+                (":seen", millis(taken)),
                 (":daily", AttributeValue::Bool(true)),
             ],
         };
@@ -193,8 +193,8 @@ impl Refolds {
         let delete = delete
             .key(PK, text(table::refold(channel)))
             .key(SK, text(ALONE))
-            .condition_expression("due_order = :taken AND attribute_not_exists(daily)")
-            .expression_attribute_values(":taken", millis(taken));
+            .condition_expression("due_order = :seen AND attribute_not_exists(daily)")
+            .expression_attribute_values(":seen", millis(taken));
         match delete.send().await {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {

@@ -307,3 +307,21 @@ async fn connections_and_secrets_are_there_before_the_first_event() {
         assert_eq!(others, each_partner_once, "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_tick_of_fold_with_nothing_due_costs_the_heartbeat_and_two_queries_for_each_partner() {
+    let (_api, mut bundle) = SimulatedPartnerApi::with_new(NUMBER).await;
+    claim(&bundle, PARTNER, NUMBER).await;
+    bundle.stored(PARTNER, "acme", NUMBER).await;
+    bundle.scan_when_quiet().await;
+    // Only this test's ticks come from now on.
+    bundle.stop().await;
+    let fold = bundle.aws().variant("fold", &[]);
+    fold.warm_up().await.expect("it starts");
+    bundle.aws().calls.forget();
+    let tick = json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
+    fold.invoke(&tick).await.expect("an answer");
+    let mut calls = bundle.aws().calls.of("fold");
+    calls.sort();
+    assert_eq!(calls, [PUT, QUERY, QUERY, QUERY, QUERY]);
+}

@@ -4,9 +4,10 @@
 use onboarding::fact::{Assertion, Binding, Fact, Source};
 use runtime::clock;
 use serde_json::{Value, json};
-use store::{Facts, Write};
-use tests::partner_api::{CLIENT, NUMBER, SimulatedPartnerApi, channel, claim};
-use tests::{Bundle, PARTNER, channel_ref, id, until_seen};
+use store::{Facts, Refolds, Write};
+use tests::aws::calls::{Fault, Harm};
+use tests::partner_api::{CLIENT, NUMBER, SimulatedPartnerApi, channel, claim, new_channel};
+use tests::{Bundle, PARTNER, channel_ref, id, until, until_seen, until_so};
 
 use crate::everywhere::found::{
     Records, by_a_bound_client, by_a_claimed_client, by_the_look, by_the_sweep,
@@ -152,4 +153,46 @@ async fn heals_in_a_day(
     bundle.aws().loses_no_record();
     bundle.refold_is_due().await;
     bundle.channel_until((PARTNER, tenant, number), is_so).await;
+}
+
+/// I13
+#[tokio::test]
+async fn facts_that_cannot_be_read_are_put_off_and_hold_up_no_other_number() {
+    let api = SimulatedPartnerApi::start().await;
+    let both = [NUMBER, "twoCH"];
+    for number in both {
+        api.adds(new_channel(number)).await;
+    }
+    let bundle = api.bundle(&[]).await;
+    claim(&bundle, PARTNER, &both.join(",")).await;
+    for number in both {
+        bundle.stored(PARTNER, "acme", number).await;
+    }
+    bundle
+        .aws()
+        .loses_records_with("fold", r#"S("channel_live")"#);
+    for number in both {
+        bundle.event("channel_live", number).await;
+    }
+    bundle.scan_when_quiet().await;
+    bundle.aws().loses_no_record();
+    let calls = &bundle.aws().calls;
+    let fails = Fault::of("fold", Harm::Fail).about(&format!("FACT#{PARTNER}#{NUMBER}"));
+    let fails = calls.hurt(fails);
+    bundle.refold_is_due().await;
+    bundle.channel_has("twoCH", "stage", "live").await;
+    until_so("it is tried", || calls.hits(fails) > 0).await;
+    let seen = bundle.channel(PARTNER, "acme", NUMBER).await;
+    assert_eq!(seen.expect("it is theirs")["stage"], "running");
+    until(|| async {
+        let due = Refolds::new(bundle.table().await);
+        let (partner, now) = (id(PARTNER), clock::now());
+        let due = due.due(&partner, None, now, 10).await;
+        let rows = due.expect("the table").rows;
+        rows.is_empty().then_some(()).ok_or(format!("{rows:?}"))
+    })
+    .await;
+    calls.heal();
+    bundle.refold_is_due().await;
+    bundle.channel_has(NUMBER, "stage", "live").await;
 }

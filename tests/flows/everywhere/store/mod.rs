@@ -62,6 +62,7 @@ mod channels;
 mod mints;
 mod queue;
 mod refolds;
+mod dead;
 mod taken;
 mod interleavings;
 mod workers;
