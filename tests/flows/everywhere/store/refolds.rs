@@ -9,6 +9,7 @@ use super::{Succeeds, after, channel, items_of, other_partner, partner};
 
 contract! {
     due_channels_come_in_order_page_by_page_and_nobody_else_sees_them,
+    pages_go_on_behind_channels_that_were_taken_meanwhile,
     making_due_and_beginning_never_make_later,
     of_two_who_take_a_channel_one_gets_it,
     what_is_made_due_while_it_is_taken_stays_due,
@@ -62,6 +63,30 @@ async fn due_channels_come_in_order_page_by_page_and_nobody_else_sees_them(table
         let rows = queue.rows(&one, lane, Timestamp::MAX, 10);
         assert_eq!(rows.ok().await, []);
     }
+}
+
+async fn pages_go_on_behind_channels_that_were_taken_meanwhile(table: Table) {
+    let (refolds, partner) = (Refolds::new(table), partner());
+    let ids: Vec<String> = (0..9).map(|number| format!("n{number}CH")).collect();
+    for id in &ids {
+        // All at the same time, as an operator makes them.
+        refolds.make_due(&channel(id), after(1)).ok().await;
+    }
+    let (mut seen, mut last) = (Vec::new(), None);
+    loop {
+        let page = refolds.due(&partner, last, after(2), 2).ok().await;
+        for row in page.rows {
+            let taken = refolds.take(&row, after(60)).ok().await;
+            assert_eq!(taken, Write::Done);
+            seen.push(row.channel.channel.to_string());
+        }
+        last = page.last;
+        if last.is_none() {
+            break;
+        }
+    }
+    seen.sort();
+    assert_eq!(seen, ids);
 }
 
 async fn making_due_and_beginning_never_make_later(table: Table) {
