@@ -64,7 +64,7 @@ impl From<ErrorKind> for ApiError {
 
 impl ErrorKind {
     /// The kind of a refusal with this status.
-    fn from_status(status: StatusCode, headers: &HeaderMap) -> Self {
+    pub(super) fn from_status(status: StatusCode, headers: &HeaderMap) -> Self {
         match status {
             StatusCode::UNAUTHORIZED => Self::BadCredentials,
             StatusCode::FORBIDDEN => Self::NotPermitted,

@@ -8,12 +8,16 @@ mod error;
 mod key;
 mod keys_path;
 mod login;
+mod messaging;
 mod pages;
 
 pub use error::{ApiError, ErrorKind};
 pub use key::{KeyAnswer, KeyOutcome, NewKey};
 pub use keys_path::{KeysPath, KeysPathError};
 pub use login::LOGIN_TIME;
+pub use messaging::{
+    MESSAGING_ORIGIN, MessagingApi, MessagingError, MessagingWebhook, WebhookPath, WebhookPathError,
+};
 pub use pages::{Page, Pages, Query};
 
 use std::time::{Duration, Instant};
