@@ -83,6 +83,7 @@ fn a_channel_is_published_once_it_has_a_tenant_and_then_when_a_shown_field_chang
             "client_id",
             "id",
             "key",
+            "messaging_webhook",
             "partner_id",
             "permission",
             "stage",

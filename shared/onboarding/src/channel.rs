@@ -9,7 +9,9 @@ use dialog360::{Description, Field};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::fact::{Assertion, Binding, Fact, FactId, KeyReason, KeyState, KeyStatus};
+use crate::fact::{
+    Assertion, Binding, Fact, FactId, KeyReason, KeyState, KeyStatus, MessagingWebhook,
+};
 use crate::tenant::Tenant;
 
 /// A value, when it was said and by which fact; of two, the later one wins, at equal times the greater fact id.
@@ -53,6 +55,9 @@ pub struct Channel {
     /// Where its key stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<LastWrite<KeyState>>,
+    /// Where its messaging webhook stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messaging_webhook: Option<LastWrite<MessagingWebhook>>,
     /// What describes it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub description: BTreeMap<Field, LastWrite<String>>,
@@ -87,6 +92,7 @@ impl Channel {
             binding: None,
             fresh_for: BTreeSet::new(),
             key: None,
+            messaging_webhook: None,
             description: BTreeMap::new(),
         }
     }
@@ -104,6 +110,7 @@ impl Channel {
             claimed,
             binding,
             key,
+            messaging_webhook,
             description,
         } = fact.assertion.clone();
         join_later(&mut self.client, client, fact);
@@ -117,6 +124,7 @@ impl Channel {
         }
         join_later(&mut self.binding, binding, fact);
         join_later(&mut self.key, key, fact);
+        join_later(&mut self.messaging_webhook, messaging_webhook, fact);
         for (field, text) in description {
             let mut slot = self.description.remove(&field);
             join_later(&mut slot, Some(text), fact);
@@ -154,6 +162,7 @@ impl Channel {
                 .binding
                 .filter(|binding| !self.has_binding(binding)),
             key: unless_known(assertion.key, &self.key),
+            messaging_webhook: unless_known(assertion.messaging_webhook, &self.messaging_webhook),
             description,
         }
     }
@@ -230,6 +239,7 @@ impl Channel {
             at(&self.claimed),
             at(&self.binding),
             at(&self.key),
+            at(&self.messaging_webhook),
         ]
         .into_iter()
         .flatten()
@@ -254,6 +264,7 @@ impl Channel {
         let binding = &self.binding.as_ref()?.value;
         let permission = self.permission.as_ref().map(|permission| permission.value);
         let key = self.key.as_ref().map(|key| KeyView::from(&key.value));
+        let messaging_webhook = self.messaging_webhook.as_ref().map(|written| written.value);
         let described = self.description.iter();
         let described = described.map(|(field, written)| (*field, written.value.clone()));
         Some(ChannelView {
@@ -272,6 +283,7 @@ impl Channel {
                 None => ClaimView::None,
             },
             key: key.unwrap_or_else(|| self.key_to_come()),
+            messaging_webhook: Some(messaging_webhook.unwrap_or(MessagingWebhook::Off)),
             description: shown(described.collect()),
             updated_at: self.updated_at().unwrap_or_default(),
         })
@@ -404,6 +416,8 @@ pub struct ChannelView {
     pub claim: ClaimView,
     /// Its key.
     pub key: KeyView,
+    /// Where its messaging webhook stands; `None` for an id that is only claimed.
+    pub messaging_webhook: Option<MessagingWebhook>,
     /// What describes it, each field by its name; `None` for what is not known.
     #[serde(flatten)]
     pub description: BTreeMap<Field, Option<String>>,

@@ -88,11 +88,14 @@ prop_compose! {
         claimed in any::<bool>(),
         binding in proptest::option::of(any_binding()),
         key in proptest::option::of(any_key()),
+        messaging_webhook in proptest::option::of(prop_oneof![
+            Just(MessagingWebhook::Waiting), Just(MessagingWebhook::Set), Just(MessagingWebhook::Failed)
+        ]),
         words in proptest::array::uniform4(proptest::option::of("[xyz]")),
     ) -> Assertion {
         let words = Field::ALL.into_iter().zip(words);
         let description = words.filter_map(|(field, word)| Some((field, word?))).collect();
-        Assertion { client, stage, cancelled, permission, claimed, binding, key, description }
+        Assertion { client, stage, cancelled, permission, claimed, binding, key, messaging_webhook, description }
     }
 }
 
@@ -157,6 +160,7 @@ fn whatever_differs_from_what_is_shown_is_news() {
             KeyStatus::Waiting,
             KeyReason::SwitchedOff,
         )),
+        messaging_webhook: Some(MessagingWebhook::Waiting),
         description: [(Field::Quality, "High".to_owned())].into(),
         ..permission(Permission::Granted)
     };
@@ -168,6 +172,7 @@ fn whatever_differs_from_what_is_shown_is_news() {
         claimed: false,
         binding: Some(binding("acme", "cCL", true)),
         key: Some(KeyState::stored(Some("1".into()))),
+        messaging_webhook: Some(MessagingWebhook::Set),
         description: [(Field::Quality, "Low".to_owned())].into(),
         ..permission(Permission::Revoked)
     };
@@ -309,7 +314,7 @@ fn a_channel_is_shown_in_the_form_of_the_contract() {
         "id": "y9MiLoCH", "partner_id": "aAbBcCPA", "client_id": "oaY9LLfUCL", "tenant": "acme",
         "stage": "running", "permission": "granted", "claim": "confirmed",
         "key": {"status": "minting", "reason": null},
-        "phone_number": null, "display_name": null, "quality": null, "messaging_limit": null,
+        "messaging_webhook": "off", "phone_number": null, "display_name": null, "quality": null, "messaging_limit": null,
         "updated_at": "2026-04-09T13:09:08Z"
     });
     assert_eq!(shown, expected);

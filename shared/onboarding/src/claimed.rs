@@ -47,6 +47,7 @@ impl ClaimedId {
             permission: PermissionView::Unknown,
             claim,
             key: KeyView::waiting(reason),
+            messaging_webhook: None,
             description: shown(Description::new()),
             updated_at: self.received_at,
         }

@@ -53,6 +53,8 @@ pub enum Kind {
     Key,
     /// The key is in the vault.
     KeyStored,
+    /// Where the number's messaging webhook stands.
+    MessagingWebhook,
 }
 
 impl Kind {
@@ -194,6 +196,20 @@ impl KeyState {
     }
 }
 
+/// Where a number's messaging webhook stands: whether its messages go to `MESSAGING_WEBHOOK_URL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessagingWebhook {
+    /// None is to be set.
+    Off,
+    /// It is to be set.
+    Waiting,
+    /// It is set at the number.
+    Set,
+    /// It could not be set. It is tried again all the same.
+    Failed,
+}
+
 /// What a fact asserts of a channel; every field that is `None` says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -219,6 +235,9 @@ pub struct Assertion {
     /// Where its key stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyState>,
+    /// Where its messaging webhook stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messaging_webhook: Option<MessagingWebhook>,
     /// What describes the channel.
     #[serde(skip_serializing_if = "Description::is_empty")]
     pub description: Description,
@@ -237,6 +256,10 @@ impl Assertion {
             } => Kind::Bound,
             Self { key: Some(key), .. } if key.status == KeyStatus::Stored => Kind::KeyStored,
             Self { key: Some(_), .. } => Kind::Key,
+            Self {
+                messaging_webhook: Some(_),
+                ..
+            } => Kind::MessagingWebhook,
             Self {
                 permission: Some(_),
                 ..

@@ -89,8 +89,13 @@ fn only_unknown_events_stages_and_descriptions_are_forgotten() {
         binding: Some(binding),
         ..with_key(stored.clone())
     };
+    let webhook_set = Assertion {
+        messaging_webhook: Some(MessagingWebhook::Set),
+        ..described("1")
+    };
     let kinds = [
         (Assertion::default(), Kind::Raw, true),
+        (webhook_set, Kind::MessagingWebhook, false),
         (described("1"), Kind::Descriptive, true),
         (live(), Kind::Stage, true),
         (cancelled(true), Kind::Cancellation, false),

@@ -10,6 +10,7 @@ pub mod fact;
 pub mod channel;
 pub mod claim;
 pub mod intent;
+pub mod messaging;
 pub mod judgement;
 pub mod claimed;
 pub mod queue;

@@ -346,7 +346,7 @@ fn is_only_claimed(mut seen: Value, number: &str, claim: &str, reason: &str) {
     let wanted = json!({
         "id": number, "partner_id": PARTNER, "client_id": CLIENT, "tenant": "acme", "stage": null,
         "permission": "unknown", "claim": claim,
-        "key": {"status": "waiting", "reason": reason},
+        "key": {"status": "waiting", "reason": reason}, "messaging_webhook": null,
         "phone_number": null, "display_name": null, "quality": null, "messaging_limit": null, "updated_at": null,
     });
     assert_eq!(seen, wanted);
