@@ -57,6 +57,7 @@ pub mod prefix {
     pub const CLIENT: &str = "CLIENT";
     pub const CHANNEL: &str = "CHANNEL";
     pub const KEY: &str = "KEY";
+    pub const HOOK: &str = "HOOK";
     pub const WORK: &str = "WORK";
     pub const PACE: &str = "PACE";
     pub const SWEEP: &str = "SWEEP";
@@ -148,6 +149,11 @@ pub fn refolds(partner: &PartnerId) -> String {
     format!("{}#{partner}", prefix::REFOLD)
 }
 
+/// The partition key of a channel's messaging webhook.
+pub fn hook(channel: &ChannelRef) -> String {
+    key(prefix::HOOK, &channel.partner, channel.channel.as_str())
+}
+
 /// The partition key of the state of a partner's worker.
 pub fn work(partner: &PartnerId) -> String {
     format!("{}#{partner}", prefix::WORK)
@@ -191,6 +197,11 @@ pub fn fingerprint() -> String {
 /// The partition key of a partner's lane in [`BY_DUE`].
 pub fn due(partner: &PartnerId, lane: Lane) -> String {
     format!("{}#{partner}#{}", prefix::DUE, lane.number())
+}
+
+/// The partition key of a partner's messaging webhooks in [`BY_DUE`], apart from its lanes.
+pub fn due_hooks(partner: &PartnerId) -> String {
+    format!("{}#{partner}#hook", prefix::DUE)
 }
 
 /// The sort key of the pointer to an open claim, beside the item of its client.

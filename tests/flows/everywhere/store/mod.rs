@@ -60,6 +60,7 @@ mod claimed;
 mod clients;
 mod channels;
 mod mints;
+mod hooks;
 mod queue;
 mod refolds;
 mod dead;
