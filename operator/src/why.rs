@@ -6,12 +6,17 @@ use onboarding::channel::Channel;
 use onboarding::fact::Fact;
 use onboarding::queue::Due;
 use serde_json::{Value, json};
-use store::{MintState, StoredFact};
+use store::{Hook, MintState, StoredFact};
 
 use crate::reporter::add_line;
 
 /// The explanation as text.
-pub(crate) fn report(channel: &Channel, facts: &[StoredFact], mint: &MintState) -> String {
+pub(crate) fn report(
+    channel: &Channel,
+    facts: &[StoredFact],
+    mint: &MintState,
+    hook: &Hook,
+) -> String {
     let mut text = format!("channel {} of {}\n", channel.id.channel, channel.id.partner);
     for (name, value) in fields(channel) {
         add_line(&mut text, &format!("  {name:<16} {value}"));
@@ -44,6 +49,13 @@ pub(crate) fn report(channel: &Channel, facts: &[StoredFact], mint: &MintState) 
     if let Some(answer) = &mint.last_answer {
         let answer = format!("{}  {}", answer.at, answer.text);
         add_line(&mut text, &format!("  {:<16} {answer}", "last answer"));
+    }
+    if let Some(due_at) = hook.due_at {
+        add_line(&mut text, &format!("  {:<16} {due_at}", "webhook due"));
+    }
+    if let Some(answer) = &hook.last_answer {
+        let answer = format!("{}  {}", answer.at, answer.text);
+        add_line(&mut text, &format!("  {:<16} {answer}", "webhook answer"));
     }
     add_line(&mut text, "");
     add_line(&mut text, &format!("{} facts, oldest first", facts.len()));
@@ -96,6 +108,7 @@ fn fields(channel: &Channel) -> BTreeMap<&'static str, String> {
     let binding = channel.binding.as_ref().map(|binding| &binding.value);
     let key = channel.key.as_ref().map(|key| &key.value);
     let client = channel.client.as_ref().map(|client| &client.value);
+    let webhook = channel.messaging_webhook.as_ref();
     let permission = channel
         .permission
         .as_ref()
@@ -123,6 +136,10 @@ fn fields(channel: &Channel) -> BTreeMap<&'static str, String> {
                 .map(|reason| word(&json!(reason))),
         ),
         ("key id", key.and_then(|key| key.key_id.clone())),
+        (
+            "messaging webhook",
+            webhook.map(|webhook| word(&json!(webhook.value))),
+        ),
     ];
     let described = channel.description.iter();
     let described = described.map(|(field, text)| (field.label(), text.value.clone()));
@@ -138,6 +155,8 @@ fn word(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use dialog360::Field;
     use dialog360::event::{Permission, Stage};
     use dialog360::id::ChannelRef;
@@ -186,7 +205,7 @@ mod tests {
         ];
         channel.join_all(&facts);
         let facts = facts.map(|fact| StoredFact { fact, body: None });
-        let report = report(&channel, &facts, &MintState::default());
+        let report = report(&channel, &facts, &MintState::default(), &Hook::default());
         let expected = "channel bCH of aPA\n  permission       granted\n  stage            running\n  \
                         next run         when something changes\n\n3 facts, oldest first\n  \
                         1970-01-01T00:00:01Z  webhook stage  channel_running\n    stage: - → running\n  \
@@ -215,6 +234,9 @@ mod tests {
         );
         let mut channel = Channel::unknown(id());
         channel.join(&fact);
+        let mut hook = Hook::default();
+        let answer = "the messaging API: no\u{7}".to_owned();
+        hook.fail(answer, Duration::ZERO, Timestamp::UNIX_EPOCH);
         let report = report(
             &channel,
             &[StoredFact { fact, body: None }],
@@ -225,6 +247,7 @@ mod tests {
                 }),
                 ..MintState::default()
             },
+            &hook,
         );
         assert_eq!(
             report
@@ -235,6 +258,10 @@ mod tests {
         );
         assert!(
             report.contains("  last answer      1970-01-01T00:00:00Z  a new key: no\u{fffd}\n"),
+            "{report}"
+        );
+        assert!(
+            report.contains("  webhook due      1970-01-01T00:01:00Z\n  webhook answer   1970-01-01T00:00:00Z  the messaging API: no\u{fffd}\n"),
             "{report}"
         );
         assert!(

@@ -211,6 +211,11 @@ impl Bundle {
         &self.settings
     }
 
+    /// On one machine: has another setting from its next start on.
+    pub fn sets(&mut self, name: &str, value: &str) {
+        self.settings.insert(name.to_owned(), value.to_owned());
+    }
+
     /// Its data directory.
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")

@@ -155,11 +155,38 @@ impl SimulatedPartnerApi {
         self.control(Method::DELETE, "faults", json!({})).await;
     }
 
-    /// The calls of the Partner API that arrived, of those that `query` names.
-    pub async fn calls(&self, query: &str) -> Vec<Value> {
+    /// Its address, which is the origin of the messaging API, too.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// All calls that arrived.
+    pub async fn all_calls(&self) -> Vec<Value> {
+        self.seen_calls("").await
+    }
+
+    /// How often the messaging webhook of `number` was to be set.
+    pub async fn webhook_calls(&self, number: &str) -> usize {
+        let calls = format!("call=messaging_webhook&channel={number}");
+        self.seen_calls(&calls).await.len()
+    }
+
+    /// The messaging webhook that a number has.
+    pub async fn messaging_webhook(&self, partner: &str, number: &str) -> Value {
+        let channel = format!("channel?partner={partner}&channel={number}");
+        let mut channel = self.control(Method::GET, &channel, json!({})).await;
+        channel["messaging_webhook"].take()
+    }
+
+    async fn seen_calls(&self, query: &str) -> Vec<Value> {
         let calls = format!("calls?{query}");
         let seen = self.control(Method::GET, &calls, json!({})).await;
-        let mut calls = seen["calls"].as_array().expect("a list").clone();
+        seen["calls"].as_array().expect("a list").clone()
+    }
+
+    /// The calls of the Partner API that arrived, of those that `query` names.
+    pub async fn calls(&self, query: &str) -> Vec<Value> {
+        let mut calls = self.seen_calls(query).await;
         calls.retain(|call| call["credential"] != "channel_key");
         calls
     }

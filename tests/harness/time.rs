@@ -68,7 +68,9 @@ impl Where {
                     .any(|it| pk.starts_with(it))
             };
             let is_daily = item[PK].as_s().is_ok_and(is_daily);
-            if let Some(lane) = lane.filter(|lane| !lane.ends_with("#0") && !lane.ends_with("#3") && !is_daily) {
+            if let Some(lane) =
+                lane.filter(|lane| !lane.ends_with("#0") && !lane.ends_with("#3") && !is_daily)
+            {
                 let past = "SET due_order = :past, not_before = :past";
                 // In the line it would be a place.
                 let is_free = "due_pk = :lane AND attribute_not_exists(lease) AND attribute_not_exists(taken)";

@@ -413,13 +413,16 @@ impl Provision {
     ) -> Result<NextTime, Error> {
         let Known { mut channel, mint } = known;
         if let Some(verdict) = outcome.verdict.clone() {
+            if verdict.status == KeyStatus::Stored {
+                self.make_hook_due(&mut channel).await?;
+            }
             self.record_key_status(&mut channel, verdict, cause).await?;
         }
         let now = clock::now();
         let held = mint.not_before.filter(|then| *then > now);
         let failures = match outcome.retry_at {
             RetryAt::Later(_) | RetryAt::Unclear(_) => failures.saturating_add(1),
-            RetryAt::OnChange | RetryAt::Tomorrow if held.is_none() => 0,
+            RetryAt::OnChange | RetryAt::Tomorrow | RetryAt::Compare if held.is_none() => 0,
             _ => failures,
         };
         let due = outcome.retry_at.due(now, failures, place);
@@ -454,6 +457,9 @@ impl Provision {
             .is_some_and(|key| key.at >= verdict.at)
         {
             return Ok(());
+        }
+        if verdict.value.status == KeyStatus::Stored {
+            self.make_hook_due(&mut known.channel).await?;
         }
         let cause = format!("told {}", verdict.fact.as_str());
         let assertion = Assertion {

@@ -1,8 +1,9 @@
 //! Confirms claims, binds clients, makes and stores API keys. It is the only function that calls 360dialog.
 //!
 //! Records of the table's stream become due work in the table (`due`). One worker for each partner takes that off in
-//! order, within 360dialog's limit (`worker`): it looks at clients (`look`), makes keys (`key`, `mint`) and, once a day, reads the list of all channels (`sweep`). A run that
-//! the stream starts works at once; one by the clock, every minute, works off what is left.
+//! order, within 360dialog's limit (`worker`): it looks at clients (`look`), makes keys (`key`, `mint`) and, once a day,
+//! reads the list of all channels (`sweep`). Beside that it sets the numbers' messaging webhooks (`hook`). A run that the
+//! stream starts works at once; one by the clock, every minute, works off what is left.
 
 mod due;
 mod line;
@@ -13,13 +14,14 @@ mod mint;
 mod keep;
 mod compare;
 mod sweep;
+mod hook;
 mod retry;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialog360::client::{ApiError, BASE_URL, ErrorKind, KeysPath, PartnerApi};
+use dialog360::client::{ApiError, BASE_URL, ErrorKind, KeysPath, MessagingApi, PartnerApi};
 use dialog360::id::PartnerId;
 use onboarding::channel::Channel;
 use onboarding::fact::{Assertion, Fact, Source};
@@ -34,11 +36,13 @@ use runtime::tls::{NoTls, Tls};
 use store::stream::{Record, StoppedBefore};
 use store::table::Table;
 use store::{
-    Channels, ClaimedIds, Claims, Clients, Error, Facts, Mints, Queue, Subject, Sweeps, Works,
+    Channels, ClaimedIds, Claims, Clients, Error, Facts, Hooks, Mints, Queue, Subject, Sweeps,
+    Works,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub use crate::hook::MessagingSettings;
 use crate::worker::{Patience, Run};
 
 /// The time-out for opening a connection: enough for a TLS handshake between continents, and time is left for the call.
@@ -82,6 +86,8 @@ pub struct Settings {
     pub auto_provision: Switch,
     /// `PARTNER_API_RATE`
     pub rate: Rate,
+    /// `MESSAGING_WEBHOOK_URL`, `MESSAGING_WEBHOOK_PATH`, `MESSAGING_ORIGINS`
+    pub messaging: MessagingSettings,
 }
 
 impl Settings {
@@ -100,6 +106,7 @@ impl Settings {
                 .unwrap_or(PARTNER_API_RATE)
                 .parse()
                 .map_err(|why: RateError| SettingError::malformed("PARTNER_API_RATE", why))?,
+            messaging: MessagingSettings::from_env(env)?,
         })
     }
 }
@@ -125,6 +132,8 @@ pub struct Provision {
     pub queue: Queue,
     /// The places of the sweeps.
     pub sweeps: Sweeps,
+    /// The messaging webhooks that are to be set.
+    pub hooks: Hooks,
     /// The leases of the partners' workers.
     pub works: Works,
     /// The partners' credentials for the Partner API.
@@ -133,6 +142,8 @@ pub struct Provision {
     pub seal: Arc<dyn KeySeal>,
     /// The Partner API.
     pub api: PartnerApi,
+    /// The messaging API.
+    pub messaging: MessagingApi,
 }
 
 impl Provision {
@@ -160,6 +171,9 @@ impl Provision {
             .connect_timeout(CONNECT_TIME)
             .timeout(CALL_TIME);
         let http = http.build().map_err(|_| NoTls)?;
+        let MessagingSettings { origins, path, .. } = &settings.messaging;
+        let origins = origins.iter().map(|origin| origin.as_str());
+        let messaging = MessagingApi::new(http.clone(), origins, path.clone());
         Ok(Self {
             facts: Facts::new(table.clone()),
             channels: Channels::new(table.clone()),
@@ -169,6 +183,7 @@ impl Provision {
             mints: Mints::new(table.clone()),
             queue: Queue::new(table.clone()),
             sweeps: Sweeps::new(table.clone()),
+            hooks: Hooks::new(table.clone()),
             works: Works::new(table),
             secrets: PartnerSecrets::new(secrets),
             seal,
@@ -178,6 +193,7 @@ impl Provision {
                 settings.keys_path.clone(),
             )
             .with_single_requests(),
+            messaging,
             settings,
         })
     }

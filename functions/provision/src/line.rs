@@ -10,6 +10,7 @@ use store::{DueRow, Error, Subject};
 use tokio::time::Instant;
 
 use crate::Provision;
+use crate::hook::HookLine;
 use crate::retry::RetryAt;
 
 /// How many items of a lane are read at once.
@@ -92,6 +93,8 @@ pub(crate) struct Line {
     outdated: HashMap<(Subject, i128), Instant>,
     /// The calls of items that need more than is usual.
     pub(crate) calls: HashMap<Subject, usize>,
+    /// The messaging webhooks, which are apart from the lanes.
+    pub(crate) hooks: HookLine,
 }
 
 impl Line {
@@ -102,6 +105,7 @@ impl Line {
             background: None,
             outdated: HashMap::new(),
             calls: HashMap::new(),
+            hooks: HookLine::default(),
         }
     }
 

@@ -162,7 +162,11 @@ impl Provision {
             self.find_owner(&known).await?;
             return Ok(());
         }
-        self.heal_key(&mut known).await
+        self.heal_key(&mut known).await?;
+        if !key::is_stored(&known) {
+            return Ok(());
+        }
+        self.heal_hook(&mut known).await
     }
 
     /// Whether the client of a channel has an owner, or somebody claims it.

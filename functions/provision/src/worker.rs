@@ -33,6 +33,12 @@ const NAP: Duration = Duration::from_secs(2);
 /// The pause between the two empty looks at the queue that end a run by the clock.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
+/// The shortest wait for a call in which a messaging webhook is set.
+const LONG_WAIT: SignedDuration = SignedDuration::from_secs(1);
+
+/// How long a run of the stream waits for the messaging API: what has no answer by then is tried again by the clock.
+const STREAM_HOOK: SignedDuration = SignedDuration::from_secs(2);
+
 /// How a run treats what cannot be done at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
@@ -144,6 +150,15 @@ impl Provision {
             let moved = self.move_alarms(partner, line).await?;
             line.read(self, partner).await?;
             if line.is_empty() {
+                // The next records wait for a run of the stream.
+                let until = match run.patience {
+                    Patience::Leaves => clock::now().checked_add(STREAM_HOOK).ok(),
+                    Patience::Waits => None,
+                };
+                if self.do_hook(partner, line, worker, run, until).await? {
+                    is_second_look = false;
+                    continue;
+                }
                 // Another run has made something due meanwhile, and left it: the index shows it soon.
                 let is_asked = match worker.take() {
                     Some(worker) => worker.end().await?,
@@ -169,6 +184,15 @@ impl Provision {
                 Choice::Do(row) => row,
                 Choice::Again => continue,
                 Choice::Wait(until) => {
+                    let is_long = until.duration_since(clock::now()) >= LONG_WAIT;
+                    if is_long
+                        && run.patience == Patience::Waits
+                        && self
+                            .do_hook(partner, line, worker, run, Some(until))
+                            .await?
+                    {
+                        continue;
+                    }
                     // Nobody holds the lease while nothing can be called.
                     if let Some(worker) = worker.take() {
                         worker.end().await?;
@@ -186,6 +210,26 @@ impl Provision {
             holder.take_and_do(row, line).await?;
         }
         Ok(())
+    }
+
+    /// Sets the next messaging webhook, if one is due and the lease can be had. Returns whether it did. `until` ends the
+    /// wait for its answer.
+    async fn do_hook<'a>(
+        &'a self,
+        partner: &'a PartnerId,
+        line: &mut Line,
+        worker: &mut Option<Worker<'a>>,
+        run: Run,
+        until: Option<jiff::Timestamp>,
+    ) -> Result<bool, Stopped> {
+        let Some(hook) = self.next_hook(partner, &mut line.hooks).await? else {
+            return Ok(false);
+        };
+        let Some(holder) = self.hold(partner, worker, run).await? else {
+            return Ok(false);
+        };
+        holder.set_webhook(hook, &mut line.hooks, until).await?;
+        Ok(true)
     }
 
     /// The worker of this run, with the lease; `None` while another has it.
@@ -310,7 +354,11 @@ impl<'a> Worker<'a> {
             entry,
             token,
         };
-        let next = match self.do_work(&taken).await {
+        let result = self.do_work(&taken).await;
+        if let Subject::Channel(id) = &taken.subject {
+            line.hooks.fresh.push(id.clone());
+        }
+        let next = match result {
             Ok(next) => next,
             // A list of so many pages begins anew, behind the others: it must not hold up the line.
             Err(Stopped::NoTime) => {
@@ -458,7 +506,7 @@ impl<'a> Worker<'a> {
         Ok(may)
     }
 
-    async fn save(&mut self) -> Result<(), Stopped> {
+    pub(crate) async fn save(&mut self) -> Result<(), Stopped> {
         let works = &self.provision.works;
         let now = clock::now();
         match works

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn;
+use dialog360::client::MESSAGING_ORIGIN;
 use dialog360::id::PartnerId;
 use dialog360::secret::Secret;
 use fold::Fold;
@@ -311,7 +312,8 @@ fn environment(
                 ),
             )
             .with_default("ALLOWED_ORIGINS", format!("http://{address}"))
-            .with_default("PARTNER_API_RATE", "off");
+            .with_default("PARTNER_API_RATE", "off")
+            .with_item("MESSAGING_ORIGINS", MESSAGING_ORIGIN, simulator.url());
     }
     environment
 }

@@ -19,7 +19,7 @@ use runtime::seal::{ChannelKey, KeySeal, SealError};
 use runtime::secrets::SecretSource;
 use runtime::settings::{BaseUrl, Environment, PartnerIds};
 use store::table::Table;
-use store::{Bodies, Channels, Error, Facts, KeyFingerprint, Mints, StoredBody};
+use store::{Bodies, Channels, Error, Facts, Hooks, KeyFingerprint, Mints, StoredBody};
 
 use crate::decision::DecisionError;
 use crate::why;
@@ -229,7 +229,8 @@ impl Instance {
         }
         let mints = Mints::new(table.clone());
         let mint = mints.inspect(id).await.map_err(failed)?;
-        Ok(why::report(&stored.channel, &facts, &mint))
+        let hook = Hooks::new(table.clone()).read(id).await.map_err(failed)?;
+        Ok(why::report(&stored.channel, &facts, &mint, &hook))
     }
 
     pub(crate) fn unknown(&self, ChannelRef { partner, channel }: &ChannelRef) -> OperatorError {

@@ -51,7 +51,7 @@ pub enum Kind {
     Bound,
     /// What was decided about the key.
     Key,
-    /// The key is in the vault.
+    /// The key is stored.
     KeyStored,
     /// Where the number's messaging webhook stands.
     MessagingWebhook,

@@ -76,6 +76,15 @@ impl Environment {
         self
     }
 
+    /// The same variables, with `item` at the end of the comma-separated list `name`, which is `default` unless it is set.
+    #[must_use]
+    pub fn with_item(mut self, name: &str, default: &str, item: &str) -> Self {
+        let list = self.text(name).unwrap_or(default);
+        let list = format!("{list},{item}");
+        self.variables.insert(name.to_owned(), list);
+        self
+    }
+
     /// The text of a variable.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.look_up(name)

@@ -1,4 +1,4 @@
-//! Due work: the due attributes that CLIENT, MINT, SWEEP and pending CLAIM items carry, and the index by lane.
+//! Due work: the due attributes that CLIENT, KEY, SWEEP and pending CLAIM items carry, and the index by lane.
 //!
 //! Every change reads the item and writes it only if nobody changed its due attributes meanwhile, so nothing that was
 //! made due is lost.

@@ -7,6 +7,7 @@ mod events;
 pub(crate) mod found;
 mod comparison;
 mod keys;
+mod messaging_webhook;
 pub(crate) mod large_events;
 mod onboarding;
 mod operator;

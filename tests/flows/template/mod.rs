@@ -44,14 +44,18 @@ const IAM: [(&str, &str); 1] = [("CallerAuth", "IAM")];
 /// A KMS key that sealed before.
 const FORMER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/former";
 
-/// What adds rights.
-const MORE: [(&str, &str); 4] = [
+/// What adds rights, or work.
+const MORE: [(&str, &str); 5] = [
     (
         "KeyEncryptionKey",
         "arn:aws:kms:eu-central-1:111122223333:key/k",
     ),
     ("FormerKeyEncryptionKeys", FORMER_KEY),
     ("EventBusName", "bus"),
+    (
+        "MessagingWebhookUrl",
+        "https://app.example/{partner_id}/{channel_id}",
+    ),
     ("AlarmEmail", "a@b.example"),
 ];
 

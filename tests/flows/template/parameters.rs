@@ -1,6 +1,7 @@
 //! The parameters: described, bounded, and refused where leaving one out would open a door.
 
-use dialog360::client::KeysPath;
+use dialog360::client::{KeysPath, WebhookPath};
+use onboarding::messaging::WebhookUrl;
 use runtime::settings::BaseUrl;
 use serde_json::{Value, json};
 
@@ -41,6 +42,13 @@ fn what_a_parameter_allows_the_functions_take() {
             "/v2/partners/{partner_id}/channels/{channel_id}/api_keys",
         ),
         ("HubApiKeysPath", "/{channel_id}"),
+        ("MessagingWebhookUrl", ""),
+        (
+            "MessagingWebhookUrl",
+            "https://app.example:8443/{partner_id}/in?number={channel_id}",
+        ),
+        ("MessagingWebhookUrl", "https://app.example?key=x"),
+        ("MessagingWebhookPath", "/v1/configs/webhook"),
     ] {
         assert!(allows(&template, parameter, value), "{parameter}: {value}");
     }
@@ -52,6 +60,23 @@ fn what_a_parameter_allows_the_functions_take() {
             let is_fine = is_taken || !allows(&template, parameter, &value);
             assert!(is_fine, "{parameter}: {value}");
         }
+    }
+    for host in hosts.split('|') {
+        let value = format!("https://{host}");
+        let is_taken = value.parse::<WebhookUrl>().is_ok();
+        let is_fine = is_taken || !allows(&template, "MessagingWebhookUrl", &value);
+        assert!(is_fine, "{value}");
+    }
+    for value in ["v1", "/x?q", "/x#f", "/{channel_id}", "/a b", "/a\\b"] {
+        assert!(value.parse::<WebhookPath>().is_err(), "{value}");
+        assert!(!allows(&template, "MessagingWebhookPath", value), "{value}");
+    }
+    for value in [
+        "http://a.example",
+        "https://a.example/",
+        "https://u@a.example",
+    ] {
+        assert!(!allows(&template, "MessagingOrigins", value), "{value}");
     }
     let bad_paths =
         "/{x}/{channel_id}|{channel_id}|/x|/{channel_id}?q|/{channel_id}/{|/a b/{channel_id}";

@@ -25,6 +25,9 @@ const OF_THE_STREAM: [&str; 4] = [
 fn rights(deployed: &Deployment, function: &str) -> Vec<String> {
     let variables = deployed.variables(&logical_id(function));
     let mut rights = Names::of(&variables).rights(function);
+    if function == "provision" && variables.contains_key("MESSAGING_WEBHOOK_URL") {
+        rights.push(format!("kms:Decrypt {FORMER_KEY}"));
+    }
     if ["fold", "provision"].contains(&function) {
         rights.extend(OF_THE_STREAM.map(str::to_owned));
         rights.push("sqs:SendMessage <FailedRecords.Arn>".to_owned());
@@ -177,5 +180,5 @@ fn without_a_bus_and_a_former_key_nobody_has_a_right_to_them() {
         assert_eq!(has, [has_both; 2]);
     }
     // Each is one that the choices of these tests decide.
-    assert_eq!(entries(&template.0["Conditions"]).count(), 6);
+    assert_eq!(entries(&template.0["Conditions"]).count(), 7);
 }

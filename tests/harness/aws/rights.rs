@@ -6,12 +6,16 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::BASE64;
 use embedded::settings::BODIES_TABLE;
 use runtime::aws::PARTNER_SECRET_PREFIX;
 use serde_json::Value;
 use store::table::{BY_DUE, BY_TENANT, prefix};
 
 use super::calls::Service;
+
+/// The kinds of items that `provision` alone reads and updates.
+const LEASED: [&str; 4] = [prefix::KEY, prefix::WORK, prefix::SWEEP, prefix::HOOK];
 
 const TABLE: &str = "<Table.Arn>";
 const BODIES: &str = "<Bodies.Arn>";
@@ -27,6 +31,8 @@ pub struct Names {
     pub partner_prefix: String,
     /// The KMS key that seals the numbers' keys.
     pub sealing_key: String,
+    /// Whether messaging webhooks are set, with the numbers' keys.
+    pub sets_webhooks: bool,
     /// The event bus.
     pub bus: Option<String>,
 }
@@ -41,6 +47,7 @@ impl Names {
             partners: partners.split(',').map(|id| id.trim().to_owned()).collect(),
             partner_prefix: or("PARTNER_SECRET_PREFIX", PARTNER_SECRET_PREFIX),
             sealing_key: or("KEY_ENCRYPTION_KEY", ""),
+            sets_webhooks: text("MESSAGING_WEBHOOK_URL").is_some(),
             bus: text("EVENT_BUS_NAME").cloned(),
         }
     }
@@ -89,7 +96,9 @@ impl Names {
     }
 
     fn provision(&self) -> Vec<String> {
-        vec![
+        let open = format!("kms:Decrypt {}", self.sealing_key);
+        let open = self.sets_webhooks.then_some(open);
+        let rights = vec![
             items("PutItem", &[prefix::FACT]),
             items("GetItem", &[prefix::CHANNEL]),
             items("GetItem", &[prefix::CLAIM]),
@@ -103,12 +112,13 @@ impl Names {
             items("PutItem", &[prefix::CLIENT]),
             items("DeleteItem", &[prefix::CLIENT]),
             items("Query", &[prefix::CLIENT]),
-            items("GetItem", &[prefix::KEY, prefix::WORK, prefix::SWEEP]),
-            items("UpdateItem", &[prefix::KEY, prefix::WORK, prefix::SWEEP]),
+            items("GetItem", &LEASED),
+            items("UpdateItem", &LEASED),
             items("UpdateItem", &[prefix::PACE]),
             indexed(BY_DUE, &[prefix::DUE]),
             format!("kms:Encrypt {}", self.sealing_key),
-        ]
+        ];
+        rights.into_iter().chain(open).collect()
     }
 }
 
@@ -180,7 +190,10 @@ impl Asked {
                 let bus = text(&body["Entries"][0]["EventBusName"])?;
                 ("events", format!("{BUS}{bus}"), Vec::new())
             }
-            Service::Kms => ("kms", text(&body["KeyId"])?, Vec::new()),
+            Service::Kms => {
+                let key = text(&body["KeyId"]).or_else(|| sealed_with(body))?;
+                ("kms", key, Vec::new())
+            }
             Service::Streams | Service::CloudFormation => return None,
         };
         Some(Self {
@@ -196,11 +209,22 @@ impl Asked {
             return false;
         };
         let is_fine = |key: &String| patterns.iter().any(|pattern| fits(pattern, key));
+        // A sealed text names its key without region and account.
+        let is_its_key = self.action == "kms:Decrypt" && resource.ends_with(&self.resource);
         self.action == *action
-            && fits(resource, &self.resource)
+            && (fits(resource, &self.resource) || is_its_key)
             && self.keys.is_empty() == patterns.is_empty()
             && self.keys.iter().all(is_fine)
     }
+}
+
+/// The end of the ARN of the key that sealed what is to be opened: moto begins the text with the key's id.
+fn sealed_with(body: &Value) -> Option<String> {
+    let sealed = BASE64
+        .decode(body["CiphertextBlob"].as_str()?.as_bytes())
+        .ok()?;
+    let id = std::str::from_utf8(sealed.get(..36)?).ok()?;
+    Some(format!(":key/{id}"))
 }
 
 /// The partition keys a call names: what `dynamodb:LeadingKeys` holds.
@@ -260,6 +284,8 @@ mod tests {
         let mixed = json!({"RequestItems": {"t": {"Keys": keys}}});
         let secret = json!({"SecretId": "360dialog/partners/aPA"});
         let with = |key: &str| json!({"KeyId": key});
+        let key_id = "3ad0b9f6-0d09-4d1e-a0c9-7e6f9a6f0001";
+        let sealed = json!({"CiphertextBlob": BASE64.encode(key_id.as_bytes())});
         let event = |bus: &str| json!({"Entries": [{"EventBusName": bus}]});
         for (function, call, body, may) in [
             ("webhook", "PutItem", put("FACT#aPA#xCH"), true),
@@ -276,7 +302,7 @@ mod tests {
             ("provision", "PutSecretValue", secret, false),
             ("provision", "Encrypt", with("k"), true),
             ("provision", "Encrypt", with("j"), false),
-            ("provision", "Decrypt", with("k"), false),
+            ("provision", "Decrypt", sealed.clone(), false),
             ("provision", "PutEvents", event("bus"), false),
             ("fold", "PutEvents", event("bus"), true),
             ("fold", "PutEvents", event("default"), false),
@@ -295,6 +321,18 @@ mod tests {
             };
             let checked = check(&rights, service, call, body.to_string().as_bytes());
             assert_eq!(checked.is_ok(), may, "{function} {call} {body}");
+        }
+        // Only to set webhooks, and only what its own key has sealed.
+        for (key, may) in [(key_id, true), ("another", false)] {
+            let key = format!("arn:aws:kms:eu-central-1:111122223333:key/{key}");
+            let names = [
+                ("KEY_ENCRYPTION_KEY", key.as_str()),
+                ("MESSAGING_WEBHOOK_URL", "https://a.example"),
+            ];
+            let rights = Names::of(&crate::owned(&names)).rights("provision");
+            let body = sealed.to_string();
+            let checked = check(&rights, Service::Kms, "Decrypt", body.as_bytes());
+            assert_eq!(checked.is_ok(), may, "{key}");
         }
     }
 }

@@ -365,6 +365,7 @@ fn environment(
             ("PARTNER_API_URL", &format!("{hub}/api/v2")),
             ("ONBOARDING_URL", &permissions),
             ("PARTNER_API_RATE", "off"),
+            ("MESSAGING_ORIGINS", hub),
         ]));
     }
     let mut settings = settings.clone();

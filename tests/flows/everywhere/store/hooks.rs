@@ -109,8 +109,8 @@ async fn the_webhook_that_waits_longest_comes_first_and_none_is_in_a_lane(table:
     assert_eq!(due(&hooks, 3).await, ["aCH", "bCH", "cCH"]);
     let queue = Queue::new(table);
     for lane in Lane::ALL {
-        let rows = queue.rows(&partner(), lane, after(999), 9).ok().await;
-        assert_eq!(rows, [], "{lane:?}");
+        let count = queue.count(&partner(), lane, 9).ok().await;
+        assert_eq!(count, 0, "{lane:?}");
     }
 }
 
