@@ -149,8 +149,10 @@ impl Provision {
             };
         }
         // Before it is due: else it could be set, and told, in between.
+        show_told(known, &hook);
         self.record_webhook(known, State::Waiting).await?;
-        self.hooks.make_due(&id, &wanted, clock::now()).await
+        let told = known.messaging_webhook.as_ref();
+        self.hooks.make_due(&id, &wanted, told, clock::now()).await
     }
 
     /// Makes the messaging webhook of a channel due if another one is set, or none; without the setting none is shown.
@@ -263,6 +265,15 @@ impl Provision {
     }
 }
 
+/// Shows what was told last: `fold` may not have joined it yet.
+fn show_told(known: &mut Channel, hook: &Hook) {
+    let shown = known.messaging_webhook.as_ref().map(|shown| shown.at);
+    let told = hook.told.as_ref().filter(|told| shown < Some(told.at));
+    if let Some(told) = told {
+        known.messaging_webhook = Some(told.clone());
+    }
+}
+
 impl Worker<'_> {
     /// Sets the messaging webhook of a channel, as it was read. `until`: by then the worker has something else to do.
     pub(crate) async fn set_webhook(
@@ -313,7 +324,9 @@ impl Worker<'_> {
             }
         };
         // Told first: a run that ends here sets the same once more.
+        show_told(&mut known, &hook);
         provision.record_webhook(&mut known, state).await?;
+        hook.told.clone_from(&known.messaging_webhook);
         if provision.hooks.save(&id, &mut hook).await? == Write::Conflict {
             // Another run may have set another webhook before ours.
             provision.hooks.make_due_again(&id, now).await?;

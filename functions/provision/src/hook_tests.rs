@@ -1,3 +1,5 @@
+use onboarding::fact::{Fact, Source};
+
 use super::*;
 
 fn settings(variables: &[(&str, &str)]) -> Result<MessagingSettings, SettingError> {
@@ -65,4 +67,35 @@ fn a_foreign_address_waits_for_a_day() {
         panic!("it is refused for a day")
     };
     assert!(words.ends_with("https://evil.example"), "{words}");
+}
+
+#[test]
+fn what_was_told_last_counts_before_the_channel_shows_it() {
+    let id = ChannelRef::new("aPA".parse().unwrap(), "bCH".parse().unwrap());
+    let fact = |state, second| {
+        let assertion = Assertion {
+            messaging_webhook: Some(state),
+            ..Assertion::default()
+        };
+        let at = Timestamp::from_second(second).unwrap();
+        Fact::new(id.clone(), Source::Provision, assertion, at, "")
+    };
+    let shown = |facts: &[Fact]| {
+        let mut channel = Channel::unknown(id.clone());
+        channel.join_all(facts);
+        channel
+    };
+    let [set, waiting, again] = [(State::Set, 1), (State::Waiting, 2), (State::Set, 3)]
+        .map(|(state, second)| fact(state, second));
+    let mut hook = Hook::default();
+    hook.told = shown(std::slice::from_ref(&waiting)).messaging_webhook;
+    for (facts, state) in [
+        (vec![], State::Waiting),
+        (vec![set.clone()], State::Waiting),
+        (vec![set, waiting, again], State::Set),
+    ] {
+        let mut known = shown(&facts);
+        show_told(&mut known, &hook);
+        assert_eq!(known.messaging_webhook.map(|it| it.value), Some(state));
+    }
 }

@@ -3,8 +3,11 @@
 
 use dialog360::id::{ChannelRef, PartnerId};
 use jiff::Timestamp;
+use onboarding::channel::LastWrite;
+use onboarding::fact::MessagingWebhook;
 use onboarding::messaging::pause_after;
 use onboarding::queue::TAKEN_FOR;
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 use super::{
@@ -21,6 +24,7 @@ const DONE: &str = "done";
 const FAILURES: &str = "failures";
 const TAKEN: &str = "taken";
 const LAST_ANSWER: &str = "last_answer";
+const TOLD: &str = "told";
 const VERSION: &str = "version";
 
 /// The messaging webhook of a number, as its item has it.
@@ -36,6 +40,8 @@ pub struct Hook {
     pub failures: u32,
     /// The last answer by which it was not set, until it is.
     pub last_answer: Option<LastAnswer>,
+    /// Where it stands, as was told last. The channel may not show it yet.
+    pub told: Option<LastWrite<MessagingWebhook>>,
     /// The token of the run that works on it.
     taken: Option<String>,
     version: i64,
@@ -92,8 +98,6 @@ impl Hook {
     }
 
     fn from_item(item: &Item) -> Result<Self, StoreError> {
-        let answer = item.get(LAST_ANSWER).cloned();
-        let answer = answer.map(serde_dynamo::from_attribute_value).transpose();
         Ok(Self {
             wanted: as_text(item, WANTED).map(str::to_owned),
             done: as_text(item, DONE).map(str::to_owned),
@@ -101,7 +105,8 @@ impl Hook {
             failures: number_of(item, FAILURES)
                 .and_then(|failures| u32::try_from(failures).ok())
                 .unwrap_or(0),
-            last_answer: answer.map_err(|_| StoreError::Malformed("a messaging webhook"))?,
+            last_answer: attribute(item, LAST_ANSWER)?,
+            told: attribute(item, TOLD)?,
             taken: as_text(item, TAKEN).map(str::to_owned),
             version: number_of(item, VERSION).unwrap_or(0),
         })
@@ -143,11 +148,12 @@ impl Hooks {
         Ok(items.iter().filter_map(channel_of).collect())
     }
 
-    /// Wants the webhook `wanted` to be set at `now`, unless it is set, or about to be.
+    /// Wants the webhook `wanted` to be set at `now`, unless it is set, or about to be. `told` is what was told of that.
     pub async fn make_due(
         &self,
         channel: &ChannelRef,
         wanted: &str,
+        told: Option<&LastWrite<MessagingWebhook>>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         for _ in 0..ATTEMPTS {
@@ -156,6 +162,7 @@ impl Hooks {
                 return Ok(());
             }
             hook.ask(wanted, now);
+            hook.told = told.cloned().or(hook.told);
             if self.save(channel, &mut hook).await? == Write::Done {
                 return Ok(());
             }
@@ -196,6 +203,7 @@ impl Hooks {
                 ":failures",
                 (hook.failures > 0).then(|| number(hook.failures)),
             ),
+            (TOLD, ":told", hook.told.as_ref().map(to_value).transpose()?),
             (
                 LAST_ANSWER,
                 ":last_answer",
@@ -235,6 +243,12 @@ impl Hooks {
             Written::Conflict(_) => Ok(Write::Conflict),
         }
     }
+}
+
+fn attribute<T: DeserializeOwned>(item: &Item, name: &str) -> Result<Option<T>, StoreError> {
+    let value = item.get(name).cloned();
+    let value = value.map(serde_dynamo::from_attribute_value).transpose();
+    value.map_err(|_| StoreError::Malformed("a messaging webhook"))
 }
 
 fn contended() -> StoreError {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use dialog360::id::ChannelRef;
+use onboarding::channel::Channel;
+use onboarding::fact::{Assertion, Fact, MessagingWebhook, Source};
 use onboarding::queue::Lane;
 use store::table::Table;
 use store::{Hook, Hooks, Queue, Write};
@@ -39,7 +41,7 @@ async fn take(hooks: &Hooks, number: &ChannelRef, now: i64) -> Hook {
 async fn what_is_wanted_is_due_until_it_is_set(table: Table) {
     let (hooks, one) = (Hooks::new(table), number("oneCH"));
     assert_eq!(hooks.read(&one).ok().await, Hook::default());
-    hooks.make_due(&one, "a", after(5)).ok().await;
+    hooks.make_due(&one, "a", None, after(5)).ok().await;
     assert_eq!(due(&hooks, 4).await, [""; 0]);
     assert_eq!(due(&hooks, 5).await, ["oneCH"]);
     let mut hook = take(&hooks, &one, 6).await;
@@ -54,29 +56,29 @@ async fn what_is_wanted_is_due_until_it_is_set(table: Table) {
 
 async fn the_same_webhook_is_wanted_once_and_another_one_anew(table: Table) {
     let (hooks, one) = (Hooks::new(table), number("oneCH"));
-    hooks.make_due(&one, "a", after(0)).ok().await;
+    hooks.make_due(&one, "a", None, after(0)).ok().await;
     let mut hook = take(&hooks, &one, 0).await;
     hook.fail("no answer".to_owned(), Duration::ZERO, after(0));
     assert_eq!(hooks.save(&one, &mut hook).ok().await, Write::Done);
     // It waits for its pause, however often it is wanted.
-    hooks.make_due(&one, "a", after(1)).ok().await;
+    hooks.make_due(&one, "a", None, after(1)).ok().await;
     assert_eq!(due(&hooks, 59).await, [""; 0]);
-    hooks.make_due(&one, "b", after(2)).ok().await;
+    hooks.make_due(&one, "b", None, after(2)).ok().await;
     assert_eq!(due(&hooks, 2).await, ["oneCH"]);
     let mut hook = take(&hooks, &one, 2).await;
     hook.set("b");
     assert_eq!(hooks.save(&one, &mut hook).ok().await, Write::Done);
-    hooks.make_due(&one, "b", after(3)).ok().await;
+    hooks.make_due(&one, "b", None, after(3)).ok().await;
     assert_eq!(due(&hooks, 999).await, [""; 0]);
-    hooks.make_due(&one, "a", after(4)).ok().await;
+    hooks.make_due(&one, "a", None, after(4)).ok().await;
     assert_eq!(due(&hooks, 4).await, ["oneCH"]);
 }
 
 async fn what_was_wanted_while_a_run_was_at_it_is_due_after_it(table: Table) {
     let (hooks, one) = (Hooks::new(table), number("oneCH"));
-    hooks.make_due(&one, "a", after(0)).ok().await;
+    hooks.make_due(&one, "a", None, after(0)).ok().await;
     let mut hook = take(&hooks, &one, 0).await;
-    hooks.make_due(&one, "b", after(1)).ok().await;
+    hooks.make_due(&one, "b", None, after(1)).ok().await;
     hook.set("a");
     assert_eq!(hooks.save(&one, &mut hook).ok().await, Write::Conflict);
     hooks.make_due_again(&one, after(2)).ok().await;
@@ -87,7 +89,7 @@ async fn what_was_wanted_while_a_run_was_at_it_is_due_after_it(table: Table) {
 
 async fn a_late_run_makes_due_again_what_another_has_set(table: Table) {
     let (hooks, one) = (Hooks::new(table), number("oneCH"));
-    hooks.make_due(&one, "a", after(0)).ok().await;
+    hooks.make_due(&one, "a", None, after(0)).ok().await;
     let mut late = take(&hooks, &one, 0).await;
     let mut other = take(&hooks, &one, 60).await;
     other.set("a");
@@ -101,10 +103,13 @@ async fn a_late_run_makes_due_again_what_another_has_set(table: Table) {
 async fn the_webhook_that_waits_longest_comes_first_and_none_is_in_a_lane(table: Table) {
     let hooks = Hooks::new(table.clone());
     for (name, at) in [("cCH", 3), ("aCH", 1), ("bCH", 2)] {
-        hooks.make_due(&number(name), "a", after(at)).ok().await;
+        hooks
+            .make_due(&number(name), "a", None, after(at))
+            .ok()
+            .await;
     }
     let foreign = ChannelRef::new(other_partner(), id("dCH"));
-    hooks.make_due(&foreign, "a", after(0)).ok().await;
+    hooks.make_due(&foreign, "a", None, after(0)).ok().await;
     assert_eq!(due(&hooks, 2).await, ["aCH", "bCH"]);
     assert_eq!(due(&hooks, 3).await, ["aCH", "bCH", "cCH"]);
     let queue = Queue::new(table);
@@ -116,13 +121,26 @@ async fn the_webhook_that_waits_longest_comes_first_and_none_is_in_a_lane(table:
 
 async fn every_field_is_kept(table: Table) {
     let (hooks, one) = (Hooks::new(table), number("oneCH"));
-    hooks.make_due(&one, "a", after(0)).ok().await;
+    hooks.make_due(&one, "a", None, after(0)).ok().await;
     let mut hook = take(&hooks, &one, 0).await;
     hook.set("a");
     assert_eq!(hooks.save(&one, &mut hook).ok().await, Write::Done);
-    hooks.make_due(&one, "b", after(1)).ok().await;
+    hooks.make_due(&one, "b", None, after(1)).ok().await;
     let mut hook = take(&hooks, &one, 1).await;
     hook.fail("status 500".to_owned(), Duration::ZERO, after(2));
+    let asserted = Assertion {
+        messaging_webhook: Some(MessagingWebhook::Waiting),
+        ..Assertion::default()
+    };
+    let mut channel = Channel::unknown(one.clone());
+    channel.join(&Fact::new(
+        one.clone(),
+        Source::Provision,
+        asserted,
+        after(1),
+        "",
+    ));
+    hook.told = channel.messaging_webhook;
     assert_eq!(hooks.save(&one, &mut hook).ok().await, Write::Done);
     assert_eq!(hooks.read(&one).ok().await, hook);
     assert_eq!((hook.failures, hook.due_at), (1, Some(after(62))));
