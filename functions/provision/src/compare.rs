@@ -3,9 +3,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use onboarding::fact::KeyReason;
+use onboarding::intent::Intent;
 use runtime::clock;
 
-use crate::key::{Known, Outcome, Wanted};
+use crate::key::{Known, Missing, Outcome, Wanted};
 use crate::mint::StoredKeyIs;
 use crate::retry::RetryAt;
 use crate::worker::{Stopped, Worker};
@@ -32,49 +33,43 @@ impl Worker<'_> {
     pub(crate) async fn compare(&mut self, known: &mut Known) -> Result<Option<Outcome>, Stopped> {
         let open = known.mint.intent.clone();
         let Ok(listed) = self.read_keys(known).await? else {
-            // Nothing was learnt, and nothing is forgotten.
-            let missing_since = known.mint.missing_since;
-            let outcome = Outcome::silent(RetryAt::Compare, open);
-            return Ok(Some(Outcome {
-                missing_since,
-                ..outcome
-            }));
+            return Ok(Some(Outcome::silent(RetryAt::Compare, open)));
         };
         let since = known.mint.missing_since;
-        let missing_since = match judge(known.stored_id(), &listed, since, clock::now()) {
-            Compared::Kept => None,
-            Compared::Missing(since) => Some(since),
+        let missing = match judge(known.stored_id(), &listed, since, clock::now()) {
+            Compared::Kept => Missing::No,
+            Compared::Missing(since) => Missing::Since(since),
             Compared::Lost => return self.replace_lost(known).await,
         };
-        Ok(Some(Outcome {
-            missing_since,
-            ..Outcome::silent(RetryAt::Compare, open).understood()
-        }))
+        let outcome = Outcome::silent(RetryAt::Compare, open).understood();
+        Ok(Some(outcome.with_missing(missing)))
     }
 
-    /// Makes the key again, if it is wanted still, and not too many were lost today.
-    async fn replace_lost(&mut self, known: &mut Known) -> Result<Option<Outcome>, Stopped> {
+    /// Makes the key again, if it is wanted still.
+    pub(crate) async fn replace_lost(
+        &mut self,
+        known: &mut Known,
+    ) -> Result<Option<Outcome>, Stopped> {
         let (id, open) = (known.channel.id.clone(), known.mint.intent.clone());
         tracing::error!(partner = %id.partner, channel = %id.channel, "360dialog does not list the stored key any more");
         let switch = self.provision.settings.auto_provision;
         let wanted = Wanted::judge_unstored(&known.channel, self.access.billing, switch);
-        if let Some(outcome) = Outcome::without_a_call(wanted, open.clone()) {
-            return Ok(Some(outcome));
+        match known.binding() {
+            Some(binding) if wanted == Wanted::Yes => {
+                self.mint(known, &binding, StoredKeyIs::Lost).await
+            }
+            // No other key may be made: what is stored stays so, and the next list may show it again.
+            _ => Ok(Some(Outcome::silent(RetryAt::Compare, open))),
         }
-        let Some(binding) = known.binding() else {
-            return Ok(Some(Outcome::silent(RetryAt::Compare, open)));
-        };
-        if !self.may_replace(MOST_LOST).await? {
-            let outcome = Outcome::blocked(KeyReason::HubUnavailable, open).with_answer(format!(
-                "the list of keys: {MOST_LOST} keys were lost within a day, and made again; this one is lost, too"
-            ));
-            return Ok(Some(Outcome {
-                missing_since: known.mint.missing_since,
-                ..outcome
-            }));
-        }
-        self.mint(known, &binding, StoredKeyIs::Lost).await
     }
+}
+
+/// The outcome for a lost key while too many others are made again.
+pub(crate) fn too_many_lost(open: Option<Intent>) -> Outcome {
+    let outcome = Outcome::blocked(KeyReason::HubUnavailable, open);
+    outcome.with_answer(format!(
+        "the list of keys: {MOST_LOST} keys were lost within a day, and made again; this one is lost, too"
+    ))
 }
 
 /// Judges a list. A key whose id is not known is missing only from an empty one.

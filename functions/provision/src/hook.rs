@@ -155,6 +155,15 @@ impl Provision {
         self.hooks.make_due(&id, &wanted, told, clock::now()).await
     }
 
+    /// Makes the messaging webhook of a channel due whose key is stored. The key is told in any case: what fails here the
+    /// next sweep does.
+    pub(crate) async fn see_to_hook(&self, known: &mut Channel) {
+        if let Err(error) = self.make_hook_due(known).await {
+            let ChannelRef { partner, channel } = &known.id;
+            tracing::error!(%error, %partner, %channel, "a messaging webhook is left to the next sweep");
+        }
+    }
+
     /// Makes the messaging webhook of a channel due if another one is set, or none; without the setting none is shown.
     pub(crate) async fn heal_hook(&self, known: &mut Channel) -> Result<(), Error> {
         match self.settings.messaging.url {
@@ -252,6 +261,10 @@ impl Provision {
         }
         let api_key = match self.open(id, &key).await {
             Ok(api_key) => api_key,
+            // This one alone: the others may be opened.
+            Err(error @ SealError::Malformed) => {
+                return Outcome::Refused(error.to_string(), LONGEST_PAUSE);
+            }
             Err(error) => return Outcome::Unclear(error.to_string(), Duration::ZERO),
         };
         let call = self.messaging.set_webhook(address, &api_key, &webhook);

@@ -16,7 +16,7 @@ use store::{Error, StoredKey, Write};
 use tokio::time::{Instant, sleep};
 
 use crate::Provision;
-use crate::key::{Known, Outcome};
+use crate::key::{Known, Missing, Outcome};
 use crate::mint::until_late_posts;
 use crate::retry::RetryAt;
 use crate::worker::{Stopped, Worker};
@@ -74,7 +74,8 @@ impl Worker<'_> {
         }
         provision.tell(known).await?;
         let retry_at = until_late_posts(open.as_ref());
-        Ok(Some(Outcome::silent(retry_at, open).understood()))
+        let outcome = Outcome::silent(retry_at, open).understood();
+        Ok(Some(outcome.with_missing(Missing::No)))
     }
 
     /// The id of the channel's only key: the answer that made it had none.

@@ -120,8 +120,19 @@ pub(crate) struct Outcome {
     pub(crate) intent: Option<Intent>,
     /// 360dialog's answer.
     pub(crate) heard: Heard,
-    /// Since when 360dialog does not list the stored key, if a comparison has shown that.
-    pub(crate) missing_since: Option<Timestamp>,
+    /// Whether 360dialog lists the stored key.
+    pub(crate) missing: Missing,
+}
+
+/// Whether 360dialog lists the stored key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Nothing new was learnt.
+    AsBefore,
+    /// It does.
+    No,
+    /// It does not, for the first time since then (ms).
+    Since(Timestamp),
 }
 
 /// 360dialog's answer, as far as an operator wants to know.
@@ -159,7 +170,7 @@ impl Outcome {
             retry_at,
             intent,
             heard: Heard::Nothing,
-            missing_since: None,
+            missing: Missing::AsBefore,
         }
     }
 
@@ -179,6 +190,11 @@ impl Outcome {
         Self::verdict(status, reason, RetryAt::OnChange, intent)
     }
 
+    /// The same after something was learnt of the stored key.
+    pub(crate) fn with_missing(self, missing: Missing) -> Self {
+        Self { missing, ..self }
+    }
+
     /// The same, but the verdict that there is stays.
     pub(crate) fn without_verdict(self) -> Self {
         Self {
@@ -194,7 +210,7 @@ impl Outcome {
             retry_at,
             intent,
             heard: Heard::Nothing,
-            missing_since: None,
+            missing: Missing::AsBefore,
         }
     }
 
@@ -243,7 +259,10 @@ impl Worker<'_> {
             Leased::Ours(mint) => *mint,
             Leased::Taken(until) => {
                 let failures = taken.entry.failures;
-                let due = RetryAt::Until(until).due(clock::now(), failures, place);
+                let due = match self.compares() {
+                    true => Some(Due::Comparison(until)),
+                    false => RetryAt::Until(until).due(clock::now(), failures, place),
+                };
                 return Ok(NextTime { due, failures });
             }
         };
@@ -264,9 +283,17 @@ impl Worker<'_> {
             Err(stopped) => return Err(stopped),
         };
         let failures = taken.entry.failures;
-        Ok(provision
-            .finish(known, outcome, &token, failures, place)
-            .await?)
+        let stays = outcome.retry_at == RetryAt::Now && self.compares();
+        let next = provision.finish(known, outcome, &token, failures, place);
+        let next = next.await?;
+        Ok(match stays {
+            // In no other lane would it be compared.
+            true => NextTime {
+                due: taken.entry.entry.due,
+                ..next
+            },
+            false => next,
+        })
     }
 
     /// Decides what to do about the key, and does it; `None` if the lease was lost meanwhile.
@@ -286,6 +313,9 @@ impl Worker<'_> {
         };
         match known.mint.not_before.filter(|then| *then > clock::now()) {
             Some(then) => Ok(Some(still_waiting(&known.channel, then, intent))),
+            None if known.mint.missing_since.is_some() && intent.is_none() => {
+                self.replace_lost(known).await
+            }
             None => self.mint(known, &binding, StoredKeyIs::Kept).await,
         }
     }
@@ -355,7 +385,10 @@ impl Provision {
         };
         let channel = self.read_current(id, &mint).await?;
         let tenant = channel.tenant().cloned();
-        let outcome = without_a_call(&channel, &mint);
+        let (outcome, is_refused) = (
+            without_a_call(&channel, &mint),
+            is_refused && !is_stored(&channel),
+        );
         let is_wanted = outcome.is_none();
         let keep = || {
             let intent = mint.intent.clone();
@@ -414,7 +447,7 @@ impl Provision {
         let Known { mut channel, mint } = known;
         if let Some(verdict) = outcome.verdict.clone() {
             if verdict.status == KeyStatus::Stored {
-                self.make_hook_due(&mut channel).await?;
+                self.see_to_hook(&mut channel).await;
             }
             self.record_key_status(&mut channel, verdict, cause).await?;
         }
@@ -438,7 +471,11 @@ impl Provision {
             },
             intent: outcome.intent,
             verdict: channel.key,
-            missing_since: outcome.missing_since,
+            missing_since: match outcome.missing {
+                Missing::AsBefore => mint.missing_since,
+                Missing::No => None,
+                Missing::Since(since) => Some(since),
+            },
         };
         let _released = self.mints.release(&mint, &next).await?;
         Ok(NextTime { due, failures })
@@ -459,7 +496,7 @@ impl Provision {
             return Ok(());
         }
         if verdict.value.status == KeyStatus::Stored {
-            self.make_hook_due(&mut known.channel).await?;
+            self.see_to_hook(&mut known.channel).await;
         }
         let cause = format!("told {}", verdict.fact.as_str());
         let assertion = Assertion {
@@ -524,6 +561,9 @@ fn announce(ChannelRef { partner, channel }: &ChannelRef, verdict: &KeyState) {
 
 /// The outcome while the wait after the last error is not over: a change does not make 360dialog answer sooner.
 fn still_waiting(known: &Channel, then: Timestamp, intent: Option<Intent>) -> Outcome {
+    if is_stored(known) {
+        return Outcome::silent(RetryAt::Until(then), intent);
+    }
     let reason = known.key.as_ref().and_then(|key| key.value.reason);
     let is_failure = matches!(
         reason,

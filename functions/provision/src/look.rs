@@ -405,6 +405,7 @@ impl Provision {
                 is_granted: !named(channel),
                 place: place.clone(),
                 sent_at: list.sent_at,
+                created_at: channel.created_at,
             };
             if tasks.len() >= AT_ONCE
                 && let Some(done) = tasks.join_next().await
@@ -428,6 +429,7 @@ impl Provision {
             is_granted,
             place,
             sent_at,
+            created_at,
         } = listed;
         let mut known = self.channels.read(&id).await?.channel;
         let cause = sent_at.as_millisecond().to_string();
@@ -453,6 +455,7 @@ impl Provision {
         let seen = ClientSeen {
             client,
             at: sent_at,
+            created_at,
         };
         self.mints.note_seen(&id, &seen).await?;
         let subject = Subject::Channel(id);
@@ -486,6 +489,7 @@ struct Listed {
     /// The place that the claims have paid for, for the first key that is wanted.
     place: Arc<Mutex<Option<Place>>>,
     sent_at: Timestamp,
+    created_at: Option<Timestamp>,
 }
 
 pub(crate) fn joined(done: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(), Error> {

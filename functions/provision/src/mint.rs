@@ -6,7 +6,7 @@ use std::time::Duration;
 use dialog360::channel::ChannelObject;
 use dialog360::client::{ApiError, ErrorKind, KeyAnswer, KeyOutcome};
 use dialog360::id::ChannelRef;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use onboarding::channel::Channel;
 use onboarding::fact::{Assertion, Binding, KeyReason, KeyState};
 use onboarding::intent::{self, Intent, IsNew, Judgement, Keys};
@@ -14,8 +14,9 @@ use runtime::clock;
 use runtime::token;
 use store::Write;
 
+use crate::compare::{MOST_LOST, too_many_lost};
 use crate::keep::not_sealed;
-use crate::key::{self, Known, Outcome};
+use crate::key::{self, Known, Missing, Outcome};
 use crate::retry::RetryAt;
 use crate::worker::{Stopped, Worker};
 use crate::{count_refusal, in_words};
@@ -25,6 +26,9 @@ const MAX_UNCLEAR_POSTS: usize = 5;
 
 /// How long after a POST without a clear answer the list of keys is read once more, although a key is stored.
 const LATE_POST: SignedDuration = SignedDuration::from_mins(10);
+
+/// How long a channel counts as new, in whose place nobody has looked for keys.
+const NEW: SignedDuration = SignedDuration::from_hours(24);
 
 /// Whether a key that is stored may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,7 @@ impl Worker<'_> {
         let open = known.mint.intent.clone();
         let (provision, id) = (self.provision, known.channel.id.clone());
         let is_stored = key::is_stored(&known.channel) && stored_key == StoredKeyIs::Kept;
+        let has_key = known.mint.stored.is_some() && stored_key == StoredKeyIs::Kept;
         if !provision.can_seal(&id).await {
             return Ok(Some(kept_if(is_stored, not_sealed(open))));
         }
@@ -67,9 +72,11 @@ impl Worker<'_> {
         }
         let (baseline, ours) = match self.list_keys(known).await? {
             Listed::Ours => return Ok(Some(stored(known.stored_id()))),
-            // That a list is empty says nothing about a key that is stored.
-            Listed::Clear { ours, .. } if is_stored && ours.is_empty() => {
-                return Ok(Some(Outcome::silent(RetryAt::Compare, None)));
+            // One empty list is no reason to replace a key that is stored: another one must show the same tomorrow.
+            Listed::Clear { ours, .. } if has_key && ours.is_empty() => {
+                let since = known.mint.missing_since.unwrap_or(clock::now());
+                let outcome = stored(known.stored_id());
+                return Ok(Some(outcome.with_missing(Missing::Since(since))));
             }
             Listed::Clear { baseline, ours } => (baseline, ours),
             Listed::Stop(outcome) => return Ok(Some(kept_if(is_stored, outcome))),
@@ -78,6 +85,10 @@ impl Worker<'_> {
         if posts >= MAX_UNCLEAR_POSTS {
             let intent = open.map(|open| Intent { ours, ..open });
             return Ok(Some(Outcome::blocked(KeyReason::HubUnavailable, intent)));
+        }
+        let is_replaced = stored_key == StoredKeyIs::Lost && open.is_none();
+        if is_replaced && !self.may_replace(MOST_LOST) {
+            return Ok(Some(too_many_lost(open)));
         }
         let attempt = token::fresh();
         provision
@@ -89,6 +100,9 @@ impl Worker<'_> {
             return Ok(Some(not_read(&known.channel, "a login", &why, open)));
         }
         self.wait_for_a_call().await?;
+        if is_replaced {
+            self.count_replaced().await?;
+        }
         let intent = Intent::next(open.as_ref(), attempt, baseline, ours, clock::now());
         if provision.mints.intend(&known.mint, Some(&intent)).await? == Write::Conflict {
             return Ok(None);
@@ -196,6 +210,7 @@ fn heard(outcome: &KeyOutcome) -> onboarding::queue::Heard {
 fn stored(key_id: Option<&str>) -> Outcome {
     Outcome {
         verdict: Some(KeyState::stored(key_id.map(str::to_owned))),
+        missing: Missing::No,
         ..Outcome::silent(RetryAt::Compare, None).understood()
     }
 }
@@ -249,11 +264,8 @@ fn judge_keys(known: &Known, keys: Result<Vec<String>, ApiError>) -> Listed {
         }
         Err(why) => return Listed::Stop(not_read(channel, question, &why, open.cloned())),
     };
-    let is_new = match channel.is_fresh() && known.mint.stored.is_none() {
-        true => IsNew::Yes,
-        false => IsNew::No,
-    };
-    let reason = match intent::judge(&keys, known.stored_id(), open, is_new, clock::now()) {
+    let now = clock::now();
+    let reason = match intent::judge(&keys, known.stored_id(), open, is_new(known, now), now) {
         Judgement::Stored => return Listed::Ours,
         Judgement::Clear { baseline, ours } => return Listed::Clear { baseline, ours },
         Judgement::Foreign => KeyReason::ExistingKey,
@@ -264,6 +276,20 @@ fn judge_keys(known: &Known, keys: Result<Vec<String>, ApiError>) -> Listed {
         Some(why) => blocked.with_answer(in_words(question, &why)),
         None => blocked.understood(),
     })
+}
+
+/// Whether a channel was created in its own session within the last day, and nothing is stored.
+fn is_new(known: &Known, now: Timestamp) -> IsNew {
+    let created_at = known
+        .mint
+        .client_seen
+        .as_ref()
+        .and_then(|seen| seen.created_at);
+    let is_young = created_at.is_some_and(|at| now.duration_since(at) < NEW);
+    match is_young && known.channel.is_fresh() && known.mint.stored.is_none() {
+        true => IsNew::Yes,
+        false => IsNew::No,
+    }
 }
 
 /// When a refusal is doubted: soon, while a POST may make a key yet.

@@ -1,8 +1,8 @@
 //! Tests of what follows from a list of keys, and of the outcome of a POST.
 
-use dialog360::id::ChannelRef;
-use onboarding::fact::KeyStatus;
-use store::Mint;
+use dialog360::id::{ChannelRef, ClientId};
+use onboarding::fact::{Fact, KeyStatus, Source};
+use store::{ClientSeen, Mint};
 
 use super::*;
 
@@ -169,4 +169,36 @@ fn after_a_stored_key_the_list_is_read_again_if_an_older_post_may_make_another()
     let open = intent(2).stored(clock::now()).expect("the first POST");
     let later = open.unanswered[0].at.saturating_add(LATE_POST).unwrap();
     assert_eq!(until_late_posts(Some(&open)), RetryAt::Until(later));
+}
+
+/// I6: such a channel gets a key although 360dialog lists none.
+#[test]
+fn only_a_channel_that_was_created_in_its_session_within_a_day_counts_as_new() {
+    let now = clock::now();
+    let of_age = |hours: Option<i64>, fresh| {
+        let mut known = known(None);
+        let (id, client) = (known.channel.id.clone(), "cCL".parse::<ClientId>().unwrap());
+        let binding = Binding {
+            tenant: "acme".parse().unwrap(),
+            client: client.clone(),
+            fresh,
+        };
+        let bound = Assertion {
+            binding: Some(binding),
+            ..Assertion::default()
+        };
+        let fact = Fact::new(id, Source::Provision, bound, now, "");
+        known.channel.join(&fact);
+        let ago = |hours| now.checked_sub(SignedDuration::from_hours(hours)).unwrap();
+        known.mint.client_seen = Some(ClientSeen {
+            client,
+            at: now,
+            created_at: hours.map(ago),
+        });
+        is_new(&known, now)
+    };
+    assert_eq!(of_age(Some(23), true), IsNew::Yes);
+    assert_eq!(of_age(Some(24), true), IsNew::No);
+    assert_eq!(of_age(None, true), IsNew::No);
+    assert_eq!(of_age(Some(1), false), IsNew::No);
 }

@@ -190,11 +190,10 @@ impl Provision {
             return Ok(());
         }
         let mint = self.mints.read(&known.id).await?;
-        let shown = known.key.as_ref().map(|key| key.at);
-        if let Some(verdict) = mint.verdict.filter(|verdict| shown < Some(verdict.at)) {
-            let cause = format!("sweep {}", clock::now().as_millisecond());
-            self.record_key_status(known, verdict.value, &cause).await?;
-        }
+        let channel = known.clone();
+        let mut both = key::Known { channel, mint };
+        self.tell(&mut both).await?;
+        *known = both.channel;
         let subject = Subject::Channel(known.id.clone());
         if self.queue.entry(&subject).await?.entry.due.is_some() {
             return Ok(());

@@ -499,11 +499,15 @@ impl<'a> Worker<'a> {
         self.lane == Lane::Comparison
     }
 
-    /// Whether one more lost key may be made again today, of `most`; it is counted.
-    pub(crate) async fn may_replace(&mut self, most: usize) -> Result<bool, Stopped> {
-        let may = self.work.replaces(most, clock::now());
-        self.save().await?;
-        Ok(may)
+    /// Whether one more lost key may be made again today, of `most`.
+    pub(crate) fn may_replace(&self, most: usize) -> bool {
+        self.work.may_replace(most, clock::now())
+    }
+
+    /// Counts a lost key that is made again.
+    pub(crate) async fn count_replaced(&mut self) -> Result<(), Stopped> {
+        self.work.replaced(clock::now());
+        self.save().await
     }
 
     pub(crate) async fn save(&mut self) -> Result<(), Stopped> {

@@ -82,10 +82,14 @@ impl KeyFile {
 
     /// Puts a new key first; from now on it seals. The older ones still open what they sealed.
     pub async fn add_key(&self, fingerprint: &KeyFingerprint) -> Result<(), KeyFileError> {
+        let (noted, before) = (fingerprint.read().await?, self.keys()?);
+        if noted.is_some_and(|noted| before.iter().all(|key| key.name() != noted)) {
+            return Err(KeyFileError::Other(self.0.clone()));
+        }
         let new = new_key().map_err(|why| KeyFileError::Io(self.0.clone(), why))?;
         let name = new.name();
         let mut keys = vec![new];
-        keys.extend(self.keys()?);
+        keys.extend(before);
         self.write(&keys)?;
         Ok(fingerprint.write(&name).await?)
     }

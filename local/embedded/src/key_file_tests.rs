@@ -87,6 +87,9 @@ async fn a_file_that_is_lost_or_another_one_is_never_made_anew() {
     first.write(&[other]).unwrap();
     let other = place.open().await.unwrap_err();
     assert!(matches!(other, KeyFileError::Other(_)), "{other}");
+    // Nor does a new key in it make it the right one.
+    let added = first.add_key(&place.fingerprint()).await.unwrap_err();
+    assert!(matches!(added, KeyFileError::Other(_)), "{added}");
     fs::write(place.path(), "no key").unwrap();
     let malformed = place.open().await.unwrap_err();
     assert!(

@@ -102,6 +102,13 @@ pub struct ClientSeen {
     /// When the list was asked for (ms).
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub at: Timestamp,
+    /// When the channel was created (ms), if 360dialog said it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "jiff::fmt::serde::timestamp::millisecond::optional"
+    )]
+    pub created_at: Option<Timestamp>,
 }
 
 /// The state of a channel's key for operators and tests.
@@ -250,6 +257,8 @@ impl Mints {
             (SEALED, ":sealed", Some(binary(&key.sealed))),
             (STORED_AT, ":stored_at", Some(millis(key.stored_at))),
             (VERDICT, ":verdict", Some(to_value(verdict)?)),
+            // What was found of the key before it says nothing of this one.
+            (MISSING_SINCE, "", None),
         ];
         let changes = Changes::new(fields.into_iter().chain(texts));
         self.write(mint, changes).await

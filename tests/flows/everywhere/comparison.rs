@@ -2,11 +2,11 @@
 
 use serde_json::json;
 use store::Mints;
-use tests::partner_api::{NUMBER, SimulatedPartnerApi, answer, claim, new_channel};
+use tests::partner_api::{NUMBER, SimulatedPartnerApi, answer, claim};
 use tests::{Bundle, PARTNER, channel_ref, until, until_seen};
 
 /// Every stored key is compared, a day after the last time.
-async fn are_compared(api: &SimulatedPartnerApi, bundle: &Bundle) {
+pub(crate) async fn are_compared(api: &SimulatedPartnerApi, bundle: &Bundle) {
     let before = api.asked("keys").await;
     let stored = bundle.channels(PARTNER, "acme").await.len();
     bundle.comparisons_are_due().await;
@@ -67,37 +67,6 @@ async fn a_key_that_somebody_else_has_replaced_is_not_replaced_again() {
     bundle.key_is(NUMBER, "blocked", "existing_key").await;
     assert_eq!(api.posts(NUMBER).await, 1);
     assert_eq!(api.keys(PARTNER, NUMBER).await, json!(["99"]));
-}
-
-/// I6
-#[tokio::test]
-async fn of_a_fleet_whose_keys_are_lost_three_a_day_are_made_again() {
-    let api = SimulatedPartnerApi::start().await;
-    let numbers: Vec<String> = (0..5).map(|index| format!("n{index}CH")).collect();
-    for number in &numbers {
-        api.adds(new_channel(number)).await;
-    }
-    let bundle = api.bundle(&[]).await;
-    claim(&bundle, PARTNER, &numbers.join(",")).await;
-    for number in &numbers {
-        bundle.stored(PARTNER, "acme", number).await;
-    }
-    bundle.scan_when_quiet().await;
-    for number in &numbers {
-        api.loses_keys(number).await;
-    }
-    are_compared(&api, &bundle).await;
-    bundle.comparisons_are_due().await;
-    until(|| async {
-        let seen = bundle.channels(PARTNER, "acme").await;
-        let blocked = seen.iter().filter(|row| row["key"]["status"] == "blocked");
-        match blocked.count() {
-            2 => Ok(()),
-            _ => Err(format!("{seen:?}")),
-        }
-    })
-    .await;
-    assert_eq!(api.asked("new_key").await, 5 + 3);
 }
 
 /// I7: what a revocation does to a key is not known.

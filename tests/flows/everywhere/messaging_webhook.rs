@@ -248,9 +248,22 @@ async fn a_run_that_dies_at_a_messaging_webhook_leaves_it_to_the_next() {
     api.has_live_key(&bundle, NUMBER).await;
 }
 
-/// The line is not empty until the last key is made: the webhooks of the others are set while it waits for calls.
 #[tokio::test]
 async fn messaging_webhooks_take_no_turn_from_the_queue() {
+    six_numbers().await;
+}
+
+/// The line is not empty until the last key is made: the webhooks of the others are set while it waits for calls.
+pub(super) async fn messaging_webhooks_are_set_while_the_line_waits() {
+    let all = six_numbers().await;
+    let last = all.iter().rposition(|call| call["call"] == "new_key");
+    let before = all.iter().take(last.expect("a key"));
+    let set = before.filter(|call| call["call"] == "messaging_webhook");
+    assert!(set.count() >= 4, "{all:#?}");
+}
+
+/// All calls for six numbers of a tenant, up to their webhooks.
+async fn six_numbers() -> Vec<Value> {
     let rate = "6/4s";
     let api = SimulatedPartnerApi::with_rate(rate).await;
     let numbers: Vec<String> = (0..6).map(|index| format!("n{index}CH")).collect();
@@ -264,13 +277,10 @@ async fn messaging_webhooks_take_no_turn_from_the_queue() {
         assert_eq!(api.webhook_calls(number).await, 1, "{number}");
     }
     let all = api.all_calls().await;
-    let last = all.iter().rposition(|call| call["call"] == "new_key");
-    let before = all.iter().take(last.expect("a key"));
-    let set = before.filter(|call| call["call"] == "messaging_webhook");
-    assert!(set.count() >= 4, "{all:#?}");
     // A look, and two for each key: no call of the limit was for a webhook, and none came too early.
     assert_eq!(api.calls("").await.len(), 1 + 2 * numbers.len());
     assert!(all.iter().all(|call| call["status"] != 429), "{all:#?}");
+    all
 }
 
 /// Whatever the messaging API does, keys are made.

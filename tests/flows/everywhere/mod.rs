@@ -5,7 +5,7 @@ mod channels;
 mod claims;
 mod events;
 pub(crate) mod found;
-mod comparison;
+pub(crate) mod comparison;
 mod keys;
 mod messaging_webhook;
 pub(crate) mod large_events;

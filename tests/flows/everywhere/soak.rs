@@ -5,6 +5,7 @@ use std::time::Duration;
 use tests::moved_time::{Speed, in_moved_time};
 
 use super::claims::all_claims_on_one_client_are_settled;
+use super::messaging_webhook::messaging_webhooks_are_set_while_the_line_waits;
 use super::queue::{
     Flood, a_silent_hub_is_left_alone_and_the_others_notice_nothing,
     a_slow_hub_keeps_no_other_waiting, claimed_at_once, is_left_alone,
@@ -66,4 +67,15 @@ async fn one_hub_of_three_does_not_answer() {
 #[tokio::test]
 async fn one_hub_of_three_answers_after_five_seconds() {
     a_slow_hub_keeps_no_other_waiting().await;
+}
+
+/// I11
+#[test]
+fn the_messaging_webhooks_of_six_numbers_beside_the_queue() {
+    let name = "everywhere::soak::the_messaging_webhooks_of_six_numbers_beside_the_queue";
+    in_moved_time(
+        name,
+        Speed::Slow,
+        messaging_webhooks_are_set_while_the_line_waits,
+    );
 }

@@ -4,6 +4,7 @@ pub(crate) mod connect;
 mod demo;
 mod demo_secrets;
 mod large_events;
+mod lost_keys;
 mod messaging_webhook;
 pub(crate) mod readme;
 mod settings;

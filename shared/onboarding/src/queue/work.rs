@@ -123,15 +123,17 @@ impl Work {
         at
     }
 
-    /// Whether one more key may be made again because it was lost, of `most` in a day; if so, it is counted.
-    pub fn replaces(&mut self, most: usize, now: Timestamp) -> bool {
+    /// Whether one more key may be made again because it was lost, of `most` in a day.
+    pub fn may_replace(&self, most: usize, now: Timestamp) -> bool {
+        let yesterday = now.as_millisecond().saturating_sub(ONE_DAY);
+        self.replaced.iter().filter(|at| **at > yesterday).count() < most
+    }
+
+    /// Counts a key that is made again because it was lost.
+    pub fn replaced(&mut self, now: Timestamp) {
         let yesterday = now.as_millisecond().saturating_sub(ONE_DAY);
         self.replaced.retain(|at| *at > yesterday);
-        let may = self.replaced.len() < most;
-        if may {
-            self.replaced.push(now.as_millisecond());
-        }
-        may
+        self.replaced.push(now.as_millisecond());
     }
 
     /// Notes that the background had its turn, whether or not it needed a call.
@@ -235,7 +237,10 @@ mod tests {
             (day + 1.5, true),
             (day + 1.6, false),
         ] {
-            assert_eq!(work.replaces(3, at(time)), may, "{time}");
+            assert_eq!(work.may_replace(3, at(time)), may, "{time}");
+            if may {
+                work.replaced(at(time));
+            }
         }
     }
 

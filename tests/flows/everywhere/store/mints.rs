@@ -1,4 +1,4 @@
-//! MINT: one holder at a time, and only the holder writes.
+//! KEY: one holder at a time, and only the holder writes.
 
 use jiff::{SignedDuration, Timestamp};
 use onboarding::channel::LastWrite;
@@ -7,7 +7,8 @@ use onboarding::intent::Intent;
 use onboarding::queue::Due;
 use store::table::Table;
 use store::{
-    ClientSeen, LastAnswer, Leased, Mint, MintState, Mints, NextRun, Queue, Subject, Write,
+    ClientSeen, LastAnswer, Leased, Mint, MintState, Mints, NextRun, Queue, StoredKey, Subject,
+    Write,
 };
 use tests::id;
 
@@ -26,6 +27,7 @@ contract! {
     who_only_reads_sees_the_state_and_takes_no_lease,
     whose_channel_it_was_seen_to_be_is_noted_without_the_lease_and_stays,
     a_lease_and_the_due_time_leave_each_other_alone,
+    a_key_is_stored_with_its_verdict_by_the_holder_alone_and_nothing_of_the_one_before_stays,
     two_channels_have_leases_of_their_own,
 }
 
@@ -280,6 +282,7 @@ async fn who_only_reads_sees_the_state_and_takes_no_lease(table: Table) {
 async fn whose_channel_it_was_seen_to_be_is_noted_without_the_lease_and_stays(table: Table) {
     let key = Key::new(table);
     let seen = |client: &str, at| ClientSeen {
+        created_at: None,
         client: id(client),
         at: after(at),
     };
@@ -291,6 +294,70 @@ async fn whose_channel_it_was_seen_to_be_is_noted_without_the_lease_and_stays(ta
     assert!(key.intend(&mint, "first").await, "the lease is as it was");
     assert!(key.release(&mint, nothing()).await);
     assert_eq!(key.read().await.client_seen, Some(seen("bCL", 2)));
+}
+
+async fn a_key_is_stored_with_its_verdict_by_the_holder_alone_and_nothing_of_the_one_before_stays(
+    table: Table,
+) {
+    let key = Key::new(table);
+    let stored = |id: Option<&str>, at| StoredKey {
+        sealed: vec![0, 1, 255],
+        key_id: id.map(str::to_owned),
+        address: id.map(|_| "https://a.example".to_owned()),
+        stored_at: after(at),
+    };
+    let verdict = |id: Option<&str>, at| {
+        let value = KeyState::stored(id.map(str::to_owned));
+        let assertion = Assertion {
+            key: Some(value.clone()),
+            ..Assertion::default()
+        };
+        let fact = fact_of("oneCH", assertion, at, "").id;
+        let at = after(at);
+        LastWrite { value, at, fact }
+    };
+    let keep = async |mint: &Mint, id: Option<&str>, at| {
+        let (stored, verdict) = (stored(id, at), verdict(id, at));
+        key.0.keep(mint, &stored, &verdict, None).ok().await == Write::Done
+    };
+    let first = key.lease("a", 0).await;
+    assert_eq!(first.stored, None);
+    assert!(key.intend(&first, "first").await);
+    assert!(keep(&first, Some("1"), 1).await);
+    let seen = key.read().await;
+    assert_eq!(seen.stored, Some(stored(Some("1"), 1)));
+    assert_eq!(
+        (seen.verdict, seen.intent),
+        (Some(verdict(Some("1"), 1)), None)
+    );
+    let missing = NextRun {
+        missing_since: Some(after(2)),
+        ..nothing()
+    };
+    assert!(key.release(&first, missing).await);
+    let seen = key.read().await;
+    assert_eq!(seen.missing_since, Some(after(2)));
+    assert_eq!(
+        seen.stored,
+        Some(stored(Some("1"), 1)),
+        "a release leaves it alone"
+    );
+
+    let second = key.lease("b", 3).await;
+    assert!(!keep(&first, Some("2"), 4).await, "the lease is another's");
+    assert!(keep(&second, None, 5).await);
+    let seen = key.read().await;
+    assert_eq!(seen.stored, Some(stored(None, 5)));
+    assert_eq!(seen.missing_since, None, "that was the other key");
+
+    let reseal = async |old: &StoredKey| {
+        let resealed = key.0.reseal(&channel("oneCH"), old, &[7]).ok().await;
+        resealed == Write::Done
+    };
+    let before = stored(None, 5);
+    assert!(reseal(&before).await);
+    assert!(!reseal(&before).await, "another text is there");
+    assert_eq!(key.read().await.stored.map(|key| key.sealed), Some(vec![7]));
 }
 
 async fn a_lease_and_the_due_time_leave_each_other_alone(table: Table) {

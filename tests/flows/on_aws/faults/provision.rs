@@ -7,7 +7,7 @@ use serde_json::json;
 use tests::aws::calls::{Fault, FaultId, Harm, Service};
 use tests::partner_api::{NUMBER, SimulatedPartnerApi, claim};
 use tests::search::Search;
-use tests::{Bundle, PARTNER, assert_same, bodies, text, until_seen, until_so};
+use tests::{Bundle, PARTNER, assert_same, bodies, text, until_so};
 use tokio::task::JoinSet;
 
 impl Way {
@@ -333,13 +333,13 @@ async fn run(bundle: Arc<Bundle>, way: Way, n: usize) -> (String, FaultId) {
     let calls = &bundle.aws().calls;
     let fault = Fault::of(way.function, (way.harm)(n)).about(&(way.about)(&id));
     let fault = calls.hurt(fault.from_the(n, way.times));
+    // A probe, then the key.
+    let sealed = Fault::of("provision", Harm::Fail).asking("Encrypt");
+    let sealed = calls.hurt(sealed.about(&tag(&id)).the_first(0));
     onboard(&bundle, way.name, &id).await;
     // Not understood, and sent while others are cut.
     bundle.webhook(PARTNER, &odd(&id)).await.is(200);
-    let is_over = || async {
-        calls.hits(fault) > 0 || bundle.stored_key(PARTNER, &channel(&id)).await.is_some()
-    };
-    until_seen(is_over, |is_over| *is_over).await;
+    until_so(&id, || calls.hits(fault) > 0 || calls.fitting(sealed) > 1).await;
     (id, fault)
 }
 
