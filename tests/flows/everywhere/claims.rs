@@ -63,10 +63,7 @@ async fn of_two_tenants_who_claim_a_client_at_once_one_gets_it_or_both_are_held(
     };
     let owned = until_seen(owned, is_over).await;
     let key = bundle.stored_key(PARTNER, NUMBER).await;
-    match owned.as_slice() {
-        [one] => assert_eq!(one["tenant"], key.expect("a key")["tenant"]),
-        _ => assert_eq!(key, None),
-    }
+    assert_eq!(key.is_some(), owned.len() == 1, "{owned:?}");
 }
 
 /// I5
