@@ -194,7 +194,7 @@ fn new_key() -> io::Result<Key> {
     Ok(Key(key))
 }
 
-/// What is authenticated beside the ciphertext: a sealed text that is moved to another channel does not open.
+/// The ids that are authenticated beside the ciphertext: a sealed text that is moved to another channel does not open.
 fn bound_to(channel: &ChannelRef) -> Aad<Vec<u8>> {
     let mut bytes = Vec::new();
     for (name, value) in context(channel) {

@@ -34,7 +34,7 @@ impl DueRefold {
 pub struct RefoldPage {
     /// Those that are longest due come first. The index lags behind the items.
     pub rows: Vec<DueRefold>,
-    /// What the next page comes after; `None` if this is the last.
+    /// The item that the next page comes after; `None` if this is the last.
     pub last: Option<Item>,
 }
 

@@ -1,13 +1,12 @@
 //! Several keys that 360dialog does not list any more.
 
 use tests::partner_api::{SimulatedPartnerApi, claim, new_channel};
-use tests::{Backend, PARTNER, text, until, until_seen};
+use tests::{Backend, Bundle, PARTNER, text, until, until_seen};
 
 use crate::everywhere::comparison::are_compared;
 
-/// I6
-#[tokio::test]
-async fn of_a_fleet_whose_keys_are_lost_three_a_day_are_made_again() {
+/// Five numbers with stored keys.
+async fn five_numbers() -> (SimulatedPartnerApi, Bundle, Vec<String>) {
     Backend::OneMachine.is_needed();
     let api = SimulatedPartnerApi::start().await;
     let numbers: Vec<String> = (0..5).map(|index| format!("n{index}CH")).collect();
@@ -20,6 +19,13 @@ async fn of_a_fleet_whose_keys_are_lost_three_a_day_are_made_again() {
         bundle.stored(PARTNER, "acme", number).await;
     }
     bundle.scan_when_quiet().await;
+    (api, bundle, numbers)
+}
+
+/// I6
+#[tokio::test]
+async fn three_lost_keys_of_a_fleet_are_made_again_in_a_day() {
+    let (api, bundle, numbers) = five_numbers().await;
     for number in &numbers {
         api.loses_keys(number).await;
     }
@@ -54,18 +60,7 @@ async fn of_a_fleet_whose_keys_are_lost_three_a_day_are_made_again() {
 /// I6: such a number is an operator's matter, and uses up nothing that a lost key needs.
 #[tokio::test]
 async fn foreign_keys_are_no_lost_ones_and_use_up_nothing() {
-    Backend::OneMachine.is_needed();
-    let api = SimulatedPartnerApi::start().await;
-    let numbers: Vec<String> = (0..5).map(|index| format!("n{index}CH")).collect();
-    for number in &numbers {
-        api.adds(new_channel(number)).await;
-    }
-    let bundle = api.bundle(&[]).await;
-    claim(&bundle, PARTNER, &numbers.join(",")).await;
-    for number in &numbers {
-        bundle.stored(PARTNER, "acme", number).await;
-    }
-    bundle.scan_when_quiet().await;
+    let (api, bundle, numbers) = five_numbers().await;
     let (foreign, others) = numbers.split_at(4);
     for number in foreign {
         api.has_foreign_key(number, "theirs").await;

@@ -44,7 +44,7 @@ const IAM: [(&str, &str); 1] = [("CallerAuth", "IAM")];
 /// A KMS key that sealed before.
 const FORMER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/former";
 
-/// What adds rights, or work.
+/// The choices that add rights, or work.
 const MORE: [(&str, &str); 5] = [
     (
         "KeyEncryptionKey",

@@ -113,7 +113,7 @@ fn faults_of_readers(deployed: &Deployment) -> Vec<String> {
     differences(name, granted, wanted, deployed)
 }
 
-/// What is granted or wanted, but not both. Where there is neither bus nor former key, nobody has a right to them.
+/// The rights that are granted or wanted, but not both. Where there is neither bus nor former key, nobody has a right to them.
 fn differences(
     who: &str,
     granted: Vec<String>,

@@ -1,4 +1,4 @@
-//! What an operator sets right: facts that were not joined, events that were given up, and a number that was cancelled.
+//! An operator sets right: facts that were not joined, events that were given up, and a number that was cancelled.
 
 use jiff::SignedDuration;
 use runtime::clock;
