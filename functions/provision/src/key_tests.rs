@@ -116,6 +116,20 @@ fn a_key_stays_stored_after_a_revocation_and_not_after_a_cancellation() {
     assert_eq!(open_intent, Wanted::Yes);
 }
 
+/// I6: else one empty list would be a reason to replace it.
+#[test]
+fn a_wait_after_an_error_hides_no_stored_key() {
+    let now = clock::now();
+    let verdict = |facts: &[Assertion]| still_waiting(&channel(facts), now, None).verdict;
+    let stored = Assertion {
+        key: Some(KeyState::stored(Some("1".into()))),
+        ..Assertion::default()
+    };
+    assert_eq!(verdict(&[bound(), running(), stored]), None);
+    let status = verdict(&[bound(), running()]).map(|verdict| verdict.status);
+    assert_eq!(status, Some(KeyStatus::Waiting));
+}
+
 #[test]
 fn only_a_change_that_can_affect_the_key_is_relevant() {
     let old = channel(&[bound()]);
